@@ -1,0 +1,1 @@
+//! On-device agent: health, self-tests, A/B updates.

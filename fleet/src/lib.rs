@@ -1,0 +1,1 @@
+//! Host tool: many boards at once.

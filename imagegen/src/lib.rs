@@ -1,0 +1,1 @@
+//! Host tool: Debian packages to board images and signed releases.

@@ -1,0 +1,44 @@
+//! Where repositories and releases come from.
+//!
+//! A source is untrusted: every byte it gives is checked by whoever asked for it.
+
+use std::boxed::Box;
+use std::fmt;
+use std::io::Read;
+use std::string::String;
+
+/// A repository seen as a flat set of named byte strings.
+pub trait Source {
+    /// Opens the file `name` (one path segment, no `/`) at byte `from`.
+    ///
+    /// The reader may end early or give wrong bytes; it must not block for ever (implementations bound time and rate).
+    fn open(&self, name: &str, from: u64) -> Result<Box<dyn Read + '_>, SourceError>;
+}
+
+/// What a caller does about a source that did not answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SourceErrorKind {
+    /// The source answered that there is no such file. For a root N+1 this is the normal end of the chain.
+    Missing,
+    /// It may work later: no connection, time-out, 5xx, a cut transfer.
+    Temporary,
+    /// It will not work later: malformed URL, redirect to another origin, a name that is not allowed.
+    Refused,
+}
+
+/// Why a file could not be opened, in words for an operator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceError {
+    /// What the caller branches on.
+    pub kind: SourceErrorKind,
+    /// File and cause, for people.
+    pub what: String,
+}
+
+impl fmt::Display for SourceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+impl std::error::Error for SourceError {}

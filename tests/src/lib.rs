@@ -1,0 +1,1 @@
+//! Virtual boards, power cuts, attacks, fidelity and tidiness of the workspace.

@@ -1,0 +1,1 @@
+//! The update core without I/O: layout, slots, boot state, release index, decisions.
