@@ -1,1 +1,4 @@
 //! On-device agent: health, self-tests, A/B updates.
+
+pub mod exec;
+pub mod files;
