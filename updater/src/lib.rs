@@ -1,1 +1,25 @@
-//! The update core without I/O: layout, slots, boot state, release index, decisions.
+//! The update core: what a board decides, without doing any of it.
+//!
+//! Nothing here can do I/O (`no_std`): the agent gathers what it sees into values, asks, and acts.
+//! imagegen writes with the same code what the agent reads.
+//!
+//! * [`layout`]: where everything lies on a card
+//! * [`slot`]: the two slots and the releases in them
+//! * [`boot`]: the boot loader's memory of the trial, and the U-Boot script that keeps it
+//! * [`index`]: the signed description of a release, segment by segment
+//! * [`payload`]: the untrusted transport of its bytes
+//! * [`health`]: test results to a verdict
+//! * [`record`]: the one small thing a board must remember
+//! * [`decide`]: the whole update policy, one function
+#![no_std]
+#![forbid(unsafe_code)]
+extern crate alloc;
+
+pub mod boot;
+pub mod decide;
+pub mod health;
+pub mod index;
+pub mod layout;
+pub mod payload;
+pub mod record;
+pub mod slot;

@@ -1,0 +1,193 @@
+//! The U-Boot script that keeps and obeys the boot state.
+//!
+//! One text for every board that U-Boot starts: `devtype` and `devnum` are set by U-Boot's distro boot to the device
+//! the script came from (U-Boot `include/config_distro_bootcmd.h`), so the same lines serve `mmc` and `virtio`.
+//! It uses only commands that Debian's builds have; they have no `BOOTCOUNT`, so the script counts itself.
+
+use alloc::format;
+use alloc::string::String;
+
+use super::state::name;
+use crate::layout::{self, SECTOR};
+use crate::slot::Slot;
+
+/// What differs between boards.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScriptBoard<'a> {
+    /// Kernel arguments of the board, such as `console=ttyAMA0`.
+    pub arguments: &'a str,
+    /// How its kernel image is started.
+    pub kernel: KernelCommand,
+    /// Device tree file in the slot's boot partition; `None`: the one the firmware handed to U-Boot.
+    pub device_tree: Option<&'a str>,
+}
+
+/// U-Boot's command for a kind of kernel image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KernelCommand {
+    /// 64-bit `Image`.
+    Booti,
+    /// 32-bit `zImage`.
+    Bootz,
+}
+
+impl KernelCommand {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Booti => "booti",
+            Self::Bootz => "bootz",
+        }
+    }
+}
+
+/// File name of the kernel in a slot's boot partition.
+pub const KERNEL: &str = "vmlinuz";
+/// File name of the initramfs in a slot's boot partition.
+pub const INITRAMFS: &str = "initrd.zst";
+/// Kernel argument that tells the initramfs its slot.
+pub const ARG_SLOT: &str = "hypriot.slot";
+/// Kernel argument that tells the initramfs its disk: the MBR signature, eight hexadecimal digits.
+pub const ARG_DISK: &str = "hypriot.disk";
+
+/// The text of `boot.scr` for a board.
+///
+/// Order of things: pick the newer valid copy; turn `armed` into `trying`, or a `trying` that nobody judged into
+/// `lost`, and write that to the *other* copy; only when that write was read back right is the trial slot started.
+/// A slot that cannot even be loaded: on trial, reset (the next start finds `trying` and goes back); else the other
+/// slot, as the last resort. An incomplete slot never loads, because the agent writes the first segment of its boot
+/// partition last.
+pub fn script(board: &ScriptBoard<'_>) -> String {
+    let size = layout::BOOT_STATE_SIZE;
+    let blocks = size as u64 / SECTOR;
+    let [first, second] = layout::BOOT_STATE.map(|at| at / SECTOR);
+    let all = name::ALL.join(" ");
+    let (seq, default, trial, slot) = (name::SEQ, name::DEFAULT, name::TRIAL, name::SLOT);
+    let (part_a, part_b) = (layout::boot(Slot::A).number, layout::boot(Slot::B).number);
+    let (load_tree, tree) = match board.device_tree {
+        Some(file) => (
+            format!(" && load ${{devtype}} ${{devnum}}:${{hy_part}} ${{fdt_addr_r}} {file}"),
+            "${fdt_addr_r}",
+        ),
+        // qemu and firmware that hands over a tree set one of these two; `fdt_addr` is the unchanged one.
+        None => (String::new(), "${hy_fdt}"),
+    };
+    format!(
+        "\
+echo HypriotOS: reading the boot state
+setexpr hy_m1 ${{scriptaddr}} + 0x100000
+setexpr hy_m2 ${{hy_m1}} + 0x10000
+setexpr hy_m3 ${{hy_m2}} + 0x10000
+setenv hy_q1
+setenv hy_q2
+setenv {default} a
+setenv {trial} none
+${{devtype}} dev ${{devnum}}
+if ${{devtype}} read ${{hy_m1}} 0x{first:x} 0x{blocks:x}; then if env import -c ${{hy_m1}} 0x{size:x} {all}; then setenv hy_q1 ${{{seq}}}; fi; fi
+if ${{devtype}} read ${{hy_m2}} 0x{second:x} 0x{blocks:x}; then if env import -c ${{hy_m2}} 0x{size:x} {all}; then setenv hy_q2 ${{{seq}}}; fi; fi
+setenv hy_pick 0
+if test -n \"${{hy_q1}}\"; then setenv hy_pick 1; fi
+if test -n \"${{hy_q2}}\"; then
+  if test -n \"${{hy_q1}}\"; then
+    if test 0x${{hy_q2}} -gt 0x${{hy_q1}}; then setenv hy_pick 2; fi
+  else
+    setenv hy_pick 2
+  fi
+fi
+setenv hy_other 0x{first:x}
+if test ${{hy_pick}} = 1; then env import -c ${{hy_m1}} 0x{size:x} {all}; setenv hy_other 0x{second:x}; fi
+if test ${{hy_pick}} = 2; then env import -c ${{hy_m2}} 0x{size:x} {all}; fi
+if test ${{hy_pick}} = 0; then echo HypriotOS: no valid boot state, starting the default; setenv {trial} none; fi
+setenv hy_boot ${{{default}}}
+setenv hy_write 0
+if test ${{{trial}}} = armed; then setenv {trial} trying; setenv hy_write 1; else
+  if test ${{{trial}}} = trying; then setenv {trial} lost; setenv hy_write 1; fi
+fi
+if test ${{hy_write}} = 1; then
+  setexpr {seq} ${{{seq}}} + 1
+  env export -c -s 0x{size:x} ${{hy_m1}} {all}
+  if ${{devtype}} write ${{hy_m1}} ${{hy_other}} 0x{blocks:x}; then
+    mw.b ${{hy_m3}} 0 0x{size:x}
+    if ${{devtype}} read ${{hy_m3}} ${{hy_other}} 0x{blocks:x}; then
+      if cmp.b ${{hy_m1}} ${{hy_m3}} 0x{size:x}; then
+        if test ${{{trial}}} = trying; then setenv hy_boot ${{{slot}}}; fi
+      fi
+    fi
+  fi
+fi
+setenv hy_part {part_a}
+if test ${{hy_boot}} = b; then setenv hy_part {part_b}; fi
+echo HypriotOS: default slot ${{{default}}}, trial ${{{trial}}}, starting slot ${{hy_boot}}
+setenv hy_fdt ${{fdt_addr}}
+if test -z \"${{hy_fdt}}\"; then setenv hy_fdt ${{fdtcontroladdr}}; fi
+setenv hy_run 'part uuid ${{devtype}} ${{devnum}}:${{hy_part}} hy_uuid; setenv bootargs \"{arguments} panic=5 {arg_slot}=${{hy_boot}} {arg_disk}=${{hy_uuid}}\"; if load ${{devtype}} ${{devnum}}:${{hy_part}} ${{kernel_addr_r}} {KERNEL}{load_tree} && load ${{devtype}} ${{devnum}}:${{hy_part}} ${{ramdisk_addr_r}} {INITRAMFS}; then {start} ${{kernel_addr_r}} ${{ramdisk_addr_r}}:${{filesize}} {tree}; fi'
+run hy_run
+echo HypriotOS: slot ${{hy_boot}} does not load
+if test ${{hy_boot}} = ${{{default}}}; then
+  if test ${{hy_boot}} = a; then setenv hy_boot b; setenv hy_part {part_b}; else setenv hy_boot a; setenv hy_part {part_a}; fi
+  echo HypriotOS: last resort, starting slot ${{hy_boot}}
+  run hy_run
+fi
+sleep 5
+reset
+",
+        arguments = board.arguments,
+        arg_slot = ARG_SLOT,
+        arg_disk = ARG_DISK,
+        start = board.kernel.name(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text() -> String {
+        script(&ScriptBoard {
+            arguments: "console=ttyAMA0",
+            kernel: KernelCommand::Booti,
+            device_tree: None,
+        })
+    }
+
+    #[test]
+    fn every_variable_of_the_state_is_imported_and_exported() {
+        let all = name::ALL.join(" ");
+        assert_eq!(
+            text()
+                .matches(&format!("env import -c ${{hy_m1}} 0x1000 {all}"))
+                .count(),
+            2
+        );
+        assert_eq!(
+            text()
+                .matches(&format!("env import -c ${{hy_m2}} 0x1000 {all}"))
+                .count(),
+            2
+        );
+        assert_eq!(
+            text()
+                .matches(&format!("env export -c -s 0x1000 ${{hy_m1}} {all}"))
+                .count(),
+            1
+        );
+    }
+
+    /// hush has no error for an unbalanced `if` in a script: it just stops.
+    #[test]
+    fn ifs_are_balanced() {
+        let text = text();
+        let count = |word: &str| {
+            text.split([' ', '\n', ';', '\''])
+                .filter(|w| *w == word)
+                .count()
+        };
+        assert_eq!(count("if"), count("fi"));
+        assert_eq!(count("if"), count("then"));
+    }
+
+    #[test]
+    fn state_lies_where_the_layout_says() {
+        assert!(text().contains("read ${hy_m1} 0x3000 0x8"));
+        assert!(text().contains("read ${hy_m2} 0x3800 0x8"));
+    }
+}

@@ -1,0 +1,246 @@
+//! What the boot loader remembers, and the verbs that change it.
+//!
+//! Two copies lie on the card; the valid one with the higher sequence number counts, and a write always goes to the
+//! other one. So a torn write destroys only what was already out of date. Every verb here changes a value in memory;
+//! nothing is durable until the block of [`Copies::write`] is written and synced.
+
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::env::{self, EnvError};
+use crate::slot::Slot;
+
+/// Names of the variables in the block. The script ([`super::script`]) uses the same ones.
+pub mod name {
+    /// Sequence number, hexadecimal without prefix: U-Boot's `setexpr` reads and writes it so.
+    pub const SEQ: &str = "hy_seq";
+    /// Default slot: `a` or `b`.
+    pub const DEFAULT: &str = "hy_default";
+    /// `none`, or the phase of the trial.
+    pub const TRIAL: &str = "hy_trial";
+    /// Slot on trial; equals the default when there is no trial.
+    pub const SLOT: &str = "hy_slot";
+    /// Which release is on trial (opaque here), `-` when none.
+    pub const ID: &str = "hy_id";
+    /// How often this trial was re-armed after an orderly reboot, hexadecimal.
+    pub const BOOTS: &str = "hy_boots";
+    /// All of them, in the order they are written.
+    pub const ALL: [&str; 6] = [SEQ, DEFAULT, TRIAL, SLOT, ID, BOOTS];
+}
+
+/// An orderly reboot during a trial does not spend the attempt, but only this often: a service that reboots the
+/// board again and again must not keep a bad release on trial for ever.
+pub const MAX_REARMS: u8 = 3;
+
+/// How far a trial has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// The next start tries the slot.
+    Armed,
+    /// The slot was started and has not been judged yet.
+    Trying,
+    /// The slot judged itself bad and left a report.
+    Failed,
+    /// The slot was started, and the board was reset before it was judged: panic, hang or power cut.
+    Lost,
+}
+
+impl Phase {
+    /// As the block and the script spell it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Armed => "armed",
+            Self::Trying => "trying",
+            Self::Failed => "failed",
+            Self::Lost => "lost",
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        [Self::Armed, Self::Trying, Self::Failed, Self::Lost]
+            .into_iter()
+            .find(|p| p.name() == text)
+    }
+}
+
+/// The trial of a slot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trial {
+    /// The slot that is tried.
+    pub slot: Slot,
+    /// How far it has come.
+    pub phase: Phase,
+    /// Which release it is: [`crate::slot::Digest::short`].
+    pub id: String,
+    /// How often it was re-armed.
+    pub rearms: u8,
+}
+
+/// The whole memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BootState {
+    /// Grows by one at each write. 31 bits, because U-Boot's `test` compares signed longs.
+    pub seq: u32,
+    /// The committed slot: what starts when nothing else is said.
+    pub default: Slot,
+    /// The trial, if there is one.
+    pub trial: Option<Trial>,
+}
+
+/// A verb was used where it makes no sense.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BootStateError {
+    /// Only the idle slot can be tried.
+    #[error("slot {0} is the default slot: there is nothing to try")]
+    TryDefault(Slot),
+    /// The trial's name would not survive the script.
+    #[error("a trial id is 1 to 64 letters and digits, not {0:?}")]
+    BadId(String),
+    /// No trial is going on.
+    #[error("no trial is going on")]
+    NoTrial,
+}
+
+impl BootState {
+    /// A freshly made card: slot A committed, nothing on trial.
+    pub const fn fresh() -> Self {
+        Self {
+            seq: 1,
+            default: Slot::A,
+            trial: None,
+        }
+    }
+
+    /// Lets the next start try `slot` once; the default stays.
+    pub fn arm(&mut self, slot: Slot, id: &str) -> Result<(), BootStateError> {
+        if slot == self.default {
+            return Err(BootStateError::TryDefault(slot));
+        }
+        if id.is_empty() || id.len() > 64 || !id.bytes().all(|c| c.is_ascii_alphanumeric()) {
+            return Err(BootStateError::BadId(id.into()));
+        }
+        self.trial = Some(Trial {
+            slot,
+            phase: Phase::Armed,
+            id: id.into(),
+            rearms: 0,
+        });
+        Ok(())
+    }
+
+    /// An orderly reboot during the trial: the next start may try again. `false` when that was allowed often enough.
+    pub fn rearm(&mut self) -> Result<bool, BootStateError> {
+        let trial = self.trial.as_mut().ok_or(BootStateError::NoTrial)?;
+        if trial.phase != Phase::Trying || trial.rearms >= MAX_REARMS {
+            return Ok(false);
+        }
+        trial.phase = Phase::Armed;
+        trial.rearms += 1;
+        Ok(true)
+    }
+
+    /// The slot on trial judged itself bad: the next start is the default, and knows.
+    pub fn fail(&mut self) -> Result<(), BootStateError> {
+        self.trial.as_mut().ok_or(BootStateError::NoTrial)?.phase = Phase::Failed;
+        Ok(())
+    }
+
+    /// Makes `slot` the default and ends any trial.
+    pub fn commit(&mut self, slot: Slot) {
+        self.default = slot;
+        self.trial = None;
+    }
+
+    /// Ends any trial; the default stays.
+    pub fn cancel(&mut self) {
+        self.trial = None;
+    }
+
+    /// The 4 KiB block that says this.
+    pub fn encode(&self) -> Result<Vec<u8>, EnvError> {
+        let (slot, phase, id, rearms) = match &self.trial {
+            Some(t) => (t.slot, t.phase.name(), t.id.clone(), t.rearms),
+            None => (self.default, "none", "-".into(), 0),
+        };
+        env::encode(&[
+            (name::SEQ, format!("{:x}", self.seq)),
+            (name::DEFAULT, self.default.name().into()),
+            (name::TRIAL, phase.into()),
+            (name::SLOT, slot.name().into()),
+            (name::ID, id),
+            (name::BOOTS, format!("{rearms:x}")),
+        ])
+    }
+
+    /// Reads a block. Unknown variables are ignored: a newer script may add some.
+    pub fn parse(block: &[u8]) -> Result<Self, EnvError> {
+        Self::from_variables(&env::parse(block)?).ok_or(EnvError::Malformed)
+    }
+
+    fn from_variables(v: &BTreeMap<String, String>) -> Option<Self> {
+        let seq = u32::from_str_radix(v.get(name::SEQ)?, 16)
+            .ok()
+            .filter(|n| *n <= i32::MAX as u32)?;
+        let default = v.get(name::DEFAULT)?.parse().ok()?;
+        let phase = v.get(name::TRIAL)?;
+        if phase == "none" {
+            return Some(Self {
+                seq,
+                default,
+                trial: None,
+            });
+        }
+        let trial = Trial {
+            slot: v.get(name::SLOT)?.parse().ok()?,
+            phase: Phase::parse(phase)?,
+            id: v.get(name::ID)?.clone(),
+            rearms: u8::from_str_radix(v.get(name::BOOTS)?, 16).ok()?,
+        };
+        (trial.slot != default).then_some(Self {
+            seq,
+            default,
+            trial: Some(trial),
+        })
+    }
+}
+
+/// The two copies as they were read from the card.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Copies(pub [Option<BootState>; 2]);
+
+impl Copies {
+    /// Reads both blocks; a bad one is as good as absent.
+    pub fn parse(blocks: [&[u8]; 2]) -> Self {
+        Self(blocks.map(|b| BootState::parse(b).ok()))
+    }
+
+    /// The copy that counts: the valid one with the higher sequence number; of two equals the first, as in the script.
+    pub fn newest(&self) -> Option<(usize, &BootState)> {
+        match &self.0 {
+            [Some(a), Some(b)] if b.seq > a.seq => Some((1, b)),
+            [Some(a), _] => Some((0, a)),
+            [None, Some(b)] => Some((1, b)),
+            [None, None] => None,
+        }
+    }
+
+    /// Which copy to overwrite with which block, so that `next` counts from then on.
+    /// When no copy is valid both must be written; this is then the first of them.
+    pub fn write(&self, next: &BootState) -> Result<(usize, Vec<u8>), EnvError> {
+        let (index, seq) = self
+            .newest()
+            .map_or((0, 1), |(i, s)| (1 - i, s.seq.saturating_add(1)));
+        BootState {
+            seq,
+            ..next.clone()
+        }
+        .encode()
+        .map(|block| (index, block))
+    }
+}
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;

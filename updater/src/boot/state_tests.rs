@@ -1,0 +1,166 @@
+//! Torn, swapped, stale and corrupt copies of the boot state.
+
+use super::*;
+use crate::layout::BOOT_STATE_SIZE;
+use alloc::vec;
+use proptest::prelude::*;
+
+fn any_state() -> impl Strategy<Value = BootState> {
+    let phase = prop_oneof![
+        Just(Phase::Armed),
+        Just(Phase::Trying),
+        Just(Phase::Failed),
+        Just(Phase::Lost)
+    ];
+    let trial = proptest::option::of((phase, "[0-9a-f]{16}", 0..=MAX_REARMS));
+    (1..=i32::MAX as u32 - 2, any::<bool>(), trial).prop_map(|(seq, b, trial)| {
+        let default = if b { Slot::B } else { Slot::A };
+        let trial = trial.map(|(phase, id, rearms)| Trial {
+            slot: !default,
+            phase,
+            id,
+            rearms,
+        });
+        BootState {
+            seq,
+            default,
+            trial,
+        }
+    })
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_is_read(state in any_state()) {
+        let block = state.encode().unwrap();
+        prop_assert_eq!(block.len(), BOOT_STATE_SIZE);
+        prop_assert_eq!(BootState::parse(&block).unwrap(), state);
+    }
+
+    /// A power cut while one copy is written leaves old sectors, new sectors, or garbage in it, in any mix.
+    #[test]
+    fn torn_write_gives_the_old_or_the_new_state(old in any_state(), new in any_state(), first in any::<bool>(), tear in 0usize..=8, garbage in any::<Option<u8>>()) {
+        let older = BootState { seq: old.seq - 1, default: old.default, trial: None };
+        let mut blocks = [older.encode().unwrap(), old.encode().unwrap()];
+        if first { blocks.swap(0, 1); }
+        let copies = Copies::parse([&blocks[0], &blocks[1]]);
+        let (index, block) = copies.write(&new).unwrap();
+        let cut = tear * 512;
+        blocks[index][..cut].copy_from_slice(&block[..cut]);
+        if let (Some(byte), true) = (garbage, cut < BOOT_STATE_SIZE) { blocks[index][cut..(cut + 512).min(BOOT_STATE_SIZE)].fill(byte); }
+        let after = Copies::parse([&blocks[0], &blocks[1]]);
+        let (_, seen) = after.newest().unwrap();
+        let is_new = seen.default == new.default && seen.trial == new.trial && seen.seq == old.seq + 1;
+        prop_assert!(seen == &old || is_new, "neither old nor new: {seen:?}");
+        if cut == BOOT_STATE_SIZE { prop_assert!(is_new); }
+    }
+
+    #[test]
+    fn any_flipped_bit_makes_a_copy_invalid(state in any_state(), at in 0..BOOT_STATE_SIZE, bit in 0u8..8) {
+        let mut block = state.encode().unwrap();
+        block[at] ^= 1 << bit;
+        prop_assert!(BootState::parse(&block).is_err());
+    }
+
+    #[test]
+    fn garbage_never_panics(block in proptest::collection::vec(any::<u8>(), 0..BOOT_STATE_SIZE + 9)) {
+        prop_assert!(BootState::parse(&block).is_err());
+    }
+
+    #[test]
+    fn swapped_copies_mean_the_same(a in any_state(), b in any_state()) {
+        prop_assume!(a.seq != b.seq);
+        let (x, y) = (a.encode().unwrap(), b.encode().unwrap());
+        let one = Copies::parse([&x, &y]);
+        let two = Copies::parse([&y, &x]);
+        prop_assert_eq!(one.newest().unwrap().1, two.newest().unwrap().1);
+    }
+
+    /// A copy that is valid but old (a write that never reached the card) loses against the newer one.
+    #[test]
+    fn stale_copy_loses(state in any_state(), age in 1u32..100) {
+        let stale = BootState { seq: state.seq.saturating_sub(age), ..state.clone() };
+        prop_assume!(stale.seq < state.seq);
+        let copies = Copies([Some(stale), Some(state.clone())]);
+        prop_assert_eq!(copies.newest().unwrap().1, &state);
+    }
+}
+
+#[test]
+fn no_valid_copy_is_no_state() {
+    let zeros = vec![0; BOOT_STATE_SIZE];
+    let erased = vec![0xff; BOOT_STATE_SIZE];
+    assert_eq!(Copies::parse([&zeros, &erased]).newest(), None);
+    assert_eq!(
+        Copies::parse([&zeros, &erased])
+            .write(&BootState::fresh())
+            .unwrap()
+            .0,
+        0
+    );
+}
+
+/// The words of the block are an interface: the script on p1 of a card may be older than the agent.
+#[test]
+fn the_variables_are_spelled_as_the_script_spells_them() {
+    let mut state = BootState {
+        seq: 0x1f,
+        default: Slot::B,
+        trial: None,
+    };
+    state.arm(Slot::A, "0123456789abcdef").unwrap();
+    let block = state.encode().unwrap();
+    let text = core::str::from_utf8(&block[4..])
+        .unwrap()
+        .trim_end_matches('\0');
+    assert_eq!(
+        text,
+        "hy_seq=1f\0hy_default=b\0hy_trial=armed\0hy_slot=a\0hy_id=0123456789abcdef\0hy_boots=0"
+    );
+}
+
+#[test]
+fn verbs_refuse_what_makes_no_sense() {
+    let mut state = BootState::fresh();
+    assert_eq!(
+        state.arm(Slot::A, "x"),
+        Err(BootStateError::TryDefault(Slot::A))
+    );
+    assert_eq!(
+        state.arm(Slot::B, "a=b"),
+        Err(BootStateError::BadId("a=b".into()))
+    );
+    assert_eq!(state.fail(), Err(BootStateError::NoTrial));
+    assert_eq!(state.rearm(), Err(BootStateError::NoTrial));
+    state.arm(Slot::B, "x1").unwrap();
+    assert_eq!(state.rearm(), Ok(false), "armed already");
+    for _ in 0..MAX_REARMS {
+        state.trial.as_mut().unwrap().phase = Phase::Trying;
+        assert_eq!(state.rearm(), Ok(true));
+    }
+    state.trial.as_mut().unwrap().phase = Phase::Trying;
+    assert_eq!(state.rearm(), Ok(false), "a reboot loop must end");
+    state.commit(Slot::B);
+    assert_eq!(
+        state,
+        BootState {
+            seq: 1,
+            default: Slot::B,
+            trial: None
+        }
+    );
+}
+
+#[test]
+fn a_trial_of_the_default_slot_is_no_state() {
+    let block = env::encode(&[
+        ("hy_seq", "1".into()),
+        ("hy_default", "a".into()),
+        ("hy_trial", "armed".into()),
+        ("hy_slot", "a".into()),
+        ("hy_id", "x".into()),
+        ("hy_boots", "0".into()),
+    ])
+    .unwrap();
+    assert_eq!(BootState::parse(&block), Err(EnvError::Malformed));
+}

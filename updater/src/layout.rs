@@ -1,0 +1,143 @@
+//! Where everything lies on a card (DESIGN 4).
+//!
+//! MBR, because the boot ROMs of the older boards need it. All sizes and offsets are bytes.
+
+use crate::slot::Slot;
+
+/// One mebibyte.
+pub const MIB: u64 = 1 << 20;
+/// The unit in which MBR entries and U-Boot's raw reads count.
+pub const SECTOR: u64 = 512;
+
+/// The two copies of the boot state lie in the raw gap before the first partition, one erase block apart.
+/// No boot loader blob reaches that far: the largest ends below 4 MiB (Exynos U-Boot environment at 3.06 MiB).
+pub const BOOT_STATE: [u64; 2] = [6 * MIB, 7 * MIB];
+/// Size of one copy, CRC included: what `env import -c` and `env export -c -s` are given.
+pub const BOOT_STATE_SIZE: usize = 0x1000;
+/// Raw boot loader blobs must end before this offset.
+pub const RAW_END: u64 = 4 * MIB;
+
+/// The number of a partition as Linux and U-Boot count it.
+pub type PartitionNumber = u8;
+
+/// One partition: where it starts and how long it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Partition {
+    /// 1-4 primary, 5 and up logical.
+    pub number: PartitionNumber,
+    /// Short name, as people and `status` call it.
+    pub name: &'static str,
+    /// First byte.
+    pub start: u64,
+    /// Length; the data partition's is the least it may have.
+    pub size: u64,
+}
+
+impl Partition {
+    /// First byte after the partition.
+    pub const fn end(&self) -> u64 {
+        self.start + self.size
+    }
+}
+
+/// FAT, shared by both slots: boot loader, boot script and the files the owner edits.
+pub const CONFIG: Partition = Partition {
+    number: 1,
+    name: "config",
+    start: 8 * MIB,
+    size: 128 * MIB,
+};
+const BOOT_A: Partition = Partition {
+    number: 2,
+    name: "boot-a",
+    start: 136 * MIB,
+    size: 128 * MIB,
+};
+const BOOT_B: Partition = Partition {
+    number: 3,
+    name: "boot-b",
+    start: 264 * MIB,
+    size: 128 * MIB,
+};
+/// The container of the logical partitions; its first sector is the first link of their chain.
+pub const EXTENDED: PartitionNumber = 4;
+/// First byte of the extended partition.
+pub const EXTENDED_START: u64 = 392 * MIB;
+/// A logical partition starts this far behind the sector (EBR) that describes it: one erase block, so that
+/// rewriting a link of the chain never wears or endangers the data before it.
+pub const EBR_GAP: u64 = 4 * MIB;
+const ROOT_A: Partition = Partition {
+    number: 5,
+    name: "root-a",
+    start: 396 * MIB,
+    size: 1280 * MIB,
+};
+const ROOT_B: Partition = Partition {
+    number: 6,
+    name: "root-b",
+    start: 1680 * MIB,
+    size: 1280 * MIB,
+};
+/// ext4, made and grown to the end of the card by the board itself at its first start.
+pub const DATA: Partition = Partition {
+    number: 7,
+    name: "data",
+    start: 2964 * MIB,
+    size: 256 * MIB,
+};
+
+/// All partitions that hold something, in the order they lie on the card.
+pub const PARTITIONS: [Partition; 6] = [CONFIG, BOOT_A, BOOT_B, ROOT_A, ROOT_B, DATA];
+
+/// The size of an image as it is shipped: everything up to a data partition of the least size.
+pub const IMAGE_SIZE: u64 = DATA.start + DATA.size;
+
+/// The FAT partition with kernel, initramfs and device trees of a slot.
+pub const fn boot(slot: Slot) -> Partition {
+    match slot {
+        Slot::A => BOOT_A,
+        Slot::B => BOOT_B,
+    }
+}
+
+/// The EROFS partition with the root file system of a slot.
+pub const fn root(slot: Slot) -> Partition {
+    match slot {
+        Slot::A => ROOT_A,
+        Slot::B => ROOT_B,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partitions_do_not_overlap_and_sit_on_erase_blocks() {
+        let mut end = BOOT_STATE[1] + BOOT_STATE_SIZE as u64;
+        for p in PARTITIONS {
+            assert!(
+                p.start >= end,
+                "{} starts inside what lies before it",
+                p.name
+            );
+            assert_eq!(
+                p.start % (4 * MIB),
+                0,
+                "{} starts inside an erase block",
+                p.name
+            );
+            end = p.end();
+        }
+        assert!(RAW_END <= BOOT_STATE[0]);
+        assert!(BOOT_B.end() <= EXTENDED_START);
+        assert_eq!(ROOT_A.start, EXTENDED_START + EBR_GAP);
+        assert_eq!(ROOT_B.start, ROOT_A.end() + EBR_GAP);
+        assert_eq!(DATA.start, ROOT_B.end() + EBR_GAP);
+    }
+
+    #[test]
+    fn an_image_fits_the_smallest_card_sold_as_4_gb() {
+        const { assert!(IMAGE_SIZE < 3_700_000_000) }
+    }
+}
