@@ -2,6 +2,12 @@
 //!
 //! A source is untrusted: every byte it gives is checked by whoever asked for it.
 
+mod file;
+#[cfg(feature = "http")]
+pub mod http;
+
+pub use file::FileSource;
+
 use std::boxed::Box;
 use std::fmt;
 use std::io::Read;
@@ -9,8 +15,10 @@ use std::string::String;
 
 /// A repository seen as a flat set of named byte strings.
 pub trait Source {
-    /// Opens the file `name` (one path segment, no `/`) at byte `from`.
+    /// Opens the file `name` at byte `from`.
     ///
+    /// A name is a relative URL path as [`crate::names`] makes it: unreserved characters, `%XX`, and `/` only where a
+    /// target's own name has one. The files of our own releases are single segments without `%`.
     /// The reader may end early or give wrong bytes; it must not block for ever (implementations bound time and rate).
     fn open(&self, name: &str, from: u64) -> Result<Box<dyn Read + '_>, SourceError>;
 }
