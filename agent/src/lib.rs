@@ -1,4 +1,16 @@
 //! On-device agent: health, self-tests, A/B updates.
+//!
+//! * [`init`]: process 1 of the initramfs: mounts the slot, makes the data partition at first boot, hands over to systemd
+//! * [`run`]: the daemon: observe, decide ([`hypriot_updater::decide`]), act
+//! * [`install`], [`bootloader`], [`disk`], [`mbr`]: the parts that touch the card
+//! * [`exec`], [`files`]: the only places that start processes and replace files
 
+pub mod bootloader;
+pub mod disk;
 pub mod exec;
+#[cfg(test)]
+mod fakes;
 pub mod files;
+pub mod install;
+pub mod mbr;
+pub mod ports;

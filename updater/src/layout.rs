@@ -14,6 +14,11 @@ pub const SECTOR: u64 = 512;
 pub const BOOT_STATE: [u64; 2] = [6 * MIB, 7 * MIB];
 /// Size of one copy, CRC included: what `env import -c` and `env export -c -s` are given.
 pub const BOOT_STATE_SIZE: usize = 0x1000;
+/// imagegen writes [`BLANK_MARK`] here; the board clears it once it has made its data partition and its identity.
+/// A mark of its own, because "no file system found" must never be a reason to format an owner's data.
+pub const BLANK: u64 = 5 * MIB;
+/// What a card that was flashed and never started carries at [`BLANK`]; filled up with zeros to a sector.
+pub const BLANK_MARK: &[u8; 16] = b"HYPRIOT-BLANK-01";
 /// Raw boot loader blobs must end before this offset.
 pub const RAW_END: u64 = 4 * MIB;
 
@@ -129,7 +134,7 @@ mod tests {
             );
             end = p.end();
         }
-        assert!(RAW_END <= BOOT_STATE[0]);
+        assert!(RAW_END <= BLANK && BLANK + SECTOR <= BOOT_STATE[0]);
         assert!(BOOT_B.end() <= EXTENDED_START);
         assert_eq!(ROOT_A.start, EXTENDED_START + EBR_GAP);
         assert_eq!(ROOT_B.start, ROOT_A.end() + EBR_GAP);

@@ -1,0 +1,166 @@
+//! Storage: a window of a block device (or of an image file), and the card that all windows belong to.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use hypriot_updater::layout::{self, Partition};
+use nix::fcntl::{OFlag, PosixFadviseAdvice, posix_fadvise};
+
+use crate::mbr;
+use crate::ports::Disk;
+
+/// A part of a device. Nothing outside it can be read or written.
+#[derive(Debug)]
+pub struct Window {
+    file: File,
+    start: u64,
+    size: u64,
+}
+
+impl Window {
+    /// The first `size` bytes behind `start` of an open device.
+    pub const fn new(file: File, start: u64, size: u64) -> Self {
+        Self { file, start, size }
+    }
+
+    fn place(&self, at: u64, len: usize) -> io::Result<u64> {
+        match at.checked_add(len as u64) {
+            Some(end) if end <= self.size => Ok(self.start + at),
+            _ => Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("{len} bytes at {at} do not lie within {} bytes", self.size),
+            )),
+        }
+    }
+}
+
+impl Disk for Window {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read_at(&self, at: u64, buf: &mut [u8]) -> io::Result<()> {
+        let place = self.place(at, buf.len())?;
+        self.file.read_exact_at(buf, place)
+    }
+
+    fn write_at(&mut self, at: u64, data: &[u8]) -> io::Result<()> {
+        let place = self.place(at, data.len())?;
+        self.file.write_all_at(data, place)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.file.sync_all()?;
+        // What is read from now on comes from the medium: a card that lies is found out before the slot is armed.
+        let length = i64::try_from(self.size).unwrap_or(i64::MAX);
+        let start = i64::try_from(self.start).unwrap_or(0);
+        posix_fadvise(
+            &self.file,
+            start,
+            length,
+            PosixFadviseAdvice::POSIX_FADV_DONTNEED,
+        )
+        .map_err(io::Error::from)
+    }
+}
+
+/// The card (or USB disk) that the board booted from.
+#[derive(Debug, Clone)]
+pub struct Card {
+    /// Its device node, for example `/dev/mmcblk0`.
+    pub device: PathBuf,
+}
+
+impl Card {
+    /// Finds the disk whose MBR carries `signature` among the whole disks under `sys` (`/sys/class/block`).
+    pub fn find(sys: &Path, dev: &Path, signature: u32) -> io::Result<Option<Self>> {
+        let mut names: Vec<PathBuf> = sys
+            .read_dir()?
+            .filter_map(|e| e.ok().map(|e| e.path()))
+            .collect();
+        names.sort();
+        for path in names.iter().filter(|p| !p.join("partition").exists()) {
+            let device = dev.join(path.file_name().unwrap_or_default());
+            let mut sector = [0; 512];
+            // an empty card reader answers with an error: it is not the disk we look for
+            let read = File::open(&device).and_then(|mut f| f.read_exact(&mut sector));
+            if read.is_ok() && mbr::signature(&sector) == Some(signature) {
+                return Ok(Some(Self { device }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The node of a partition: `mmcblk0p5`, but `sda5` (the kernel puts a `p` behind a digit, `block/partitions/core.c`).
+    pub fn partition_node(&self, partition: &Partition) -> PathBuf {
+        let name = self.device.to_string_lossy();
+        let between = if name.ends_with(|c: char| c.is_ascii_digit()) {
+            "p"
+        } else {
+            ""
+        };
+        PathBuf::from(format!("{name}{between}{}", partition.number))
+    }
+
+    /// Opens a partition that nobody uses: `O_EXCL` makes the kernel refuse a mounted one (open(2)), so the running
+    /// slot cannot be written even by mistake.
+    pub fn open_idle(&self, partition: &Partition) -> io::Result<Window> {
+        let node = self.partition_node(partition);
+        let context = |e: io::Error| {
+            io::Error::new(
+                e.kind(),
+                format!("opening {} ({}): {e}", node.display(), partition.name),
+            )
+        };
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(OFlag::O_EXCL.bits())
+            .open(&node)
+            .map_err(context)?;
+        if !file.metadata()?.file_type().is_block_device() {
+            return Err(io::Error::other(format!(
+                "{} is not a block device",
+                node.display()
+            )));
+        }
+        Ok(Window::new(file, 0, partition.size))
+    }
+
+    /// Opens the raw gap before the first partition, where the boot state lies.
+    pub fn open_gap(&self) -> io::Result<Window> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&self.device)?;
+        Ok(Window::new(file, 0, layout::CONFIG.start))
+    }
+
+    /// Checks that the partition table is the one this agent knows. A card that was repartitioned is never written.
+    pub fn check_table(&self) -> io::Result<()> {
+        let file = File::open(&self.device)?;
+        let found = mbr::read(&mut |at, buf: &mut [u8]| file.read_exact_at(buf, at))?;
+        for known in layout::PARTITIONS {
+            let same = found.iter().any(|p| {
+                p.number == known.number
+                    && p.start == known.start
+                    && (p.size == known.size
+                        || (known.number == layout::DATA.number && p.size >= known.size))
+            });
+            if !same {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    format!(
+                        "{}: partition {} ({}) is not where this agent's layout has it; the card was repartitioned, so nothing is written",
+                        self.device.display(),
+                        known.number,
+                        known.name
+                    ),
+                ));
+            }
+        }
+        Ok(())
+    }
+}

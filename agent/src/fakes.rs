@@ -1,0 +1,169 @@
+//! Storage and sources that fail on purpose: for what hardware cannot be asked to do.
+
+use std::cell::RefCell;
+use std::io::{self, Cursor, Read};
+use std::rc::Rc;
+
+use hypriot_keys::source::{Source, SourceError, SourceErrorKind};
+
+use crate::ports::Disk;
+
+#[derive(Debug, Default)]
+struct Memory {
+    /// What a read sees.
+    cache: Vec<u8>,
+    /// What a power cut leaves.
+    medium: Vec<u8>,
+    /// Writes since the last sync.
+    unsynced: Vec<(usize, usize)>,
+    writes: usize,
+    cut: Option<(usize, usize)>,
+    off: bool,
+    forgets: bool,
+}
+
+/// A disk in memory that keeps [`Disk`]'s contract: unsynced writes are lost when the power is cut.
+#[derive(Debug, Clone)]
+pub(crate) struct MemDisk(Rc<RefCell<Memory>>);
+
+impl MemDisk {
+    pub(crate) fn new(size: usize) -> Self {
+        Self(Rc::new(RefCell::new(Memory {
+            cache: vec![0; size],
+            medium: vec![0; size],
+            ..Memory::default()
+        })))
+    }
+
+    /// Cuts the power at the `n`-th write from now, of which the first `tear` bytes still reach the medium.
+    pub(crate) fn cut_at_write(&self, n: usize, tear: usize) {
+        let mut m = self.0.borrow_mut();
+        m.writes = 0;
+        m.cut = Some((n, tear));
+    }
+
+    pub(crate) fn power_on(&self) {
+        let mut m = self.0.borrow_mut();
+        m.off = false;
+        m.cut = None;
+        m.unsynced.clear();
+        m.cache = m.medium.clone();
+    }
+
+    /// From now on, writes are acknowledged and dropped.
+    pub(crate) fn forget_writes(&self) {
+        self.0.borrow_mut().forgets = true;
+    }
+
+    pub(crate) fn medium(&self) -> Vec<u8> {
+        self.0.borrow().medium.clone()
+    }
+}
+
+impl Disk for MemDisk {
+    fn size(&self) -> u64 {
+        self.0.borrow().cache.len() as u64
+    }
+
+    fn read_at(&self, at: u64, buf: &mut [u8]) -> io::Result<()> {
+        let m = self.0.borrow();
+        if m.off {
+            return Err(io::Error::other("power is off"));
+        }
+        let at = usize::try_from(at).map_err(io::Error::other)?;
+        buf.copy_from_slice(
+            m.cache
+                .get(at..at + buf.len())
+                .ok_or_else(|| io::Error::other("beyond the end"))?,
+        );
+        Ok(())
+    }
+
+    fn write_at(&mut self, at: u64, data: &[u8]) -> io::Result<()> {
+        let mut m = self.0.borrow_mut();
+        let at = usize::try_from(at).map_err(io::Error::other)?;
+        if m.off {
+            return Err(io::Error::other("power is off"));
+        }
+        if let Some((n, tear)) = m.cut
+            && m.writes == n
+        {
+            let torn = tear.min(data.len());
+            m.medium[at..at + torn].copy_from_slice(&data[..torn]);
+            // of what was not synced, every other write happens to have reached the medium
+            for (at, len) in std::mem::take(&mut m.unsynced)
+                .into_iter()
+                .skip(n % 2)
+                .step_by(2)
+            {
+                let bytes = m.cache[at..at + len].to_vec();
+                m.medium[at..at + len].copy_from_slice(&bytes);
+            }
+            m.off = true;
+            return Err(io::Error::other("power cut"));
+        }
+        m.writes += 1;
+        if !m.forgets {
+            m.cache
+                .get_mut(at..at + data.len())
+                .ok_or_else(|| io::Error::other("beyond the end"))?
+                .copy_from_slice(data);
+            m.unsynced.push((at, data.len()));
+        }
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        let mut m = self.0.borrow_mut();
+        if m.off {
+            return Err(io::Error::other("power is off"));
+        }
+        for (at, len) in std::mem::take(&mut m.unsynced) {
+            let bytes = m.cache[at..at + len].to_vec();
+            m.medium[at..at + len].copy_from_slice(&bytes);
+        }
+        Ok(())
+    }
+}
+
+/// One file, served from memory.
+#[derive(Debug)]
+pub(crate) struct MemSource {
+    name: String,
+    bytes: Vec<u8>,
+    cut: Option<u64>,
+}
+
+impl MemSource {
+    pub(crate) fn new(name: &str, bytes: Vec<u8>) -> Self {
+        Self {
+            name: name.into(),
+            bytes,
+            cut: None,
+        }
+    }
+
+    /// Every transfer ends after this many bytes.
+    pub(crate) fn cut_every(mut self, bytes: u64) -> Self {
+        self.cut = Some(bytes);
+        self
+    }
+}
+
+impl Source for MemSource {
+    fn open(&self, name: &str, from: u64) -> Result<Box<dyn Read + '_>, SourceError> {
+        if name != self.name {
+            return Err(SourceError {
+                kind: SourceErrorKind::Missing,
+                what: format!("{name}: no such file"),
+            });
+        }
+        let rest = usize::try_from(from)
+            .ok()
+            .and_then(|from| self.bytes.get(from..))
+            .unwrap_or_default();
+        Ok(Box::new(
+            Cursor::new(rest).take(self.cut.unwrap_or(u64::MAX)),
+        ))
+    }
+}

@@ -1,0 +1,62 @@
+//! The two boundaries to the device. Each takes and gives values; the third one, where releases come from, is
+//! [`hypriot_keys::source::Source`].
+
+use std::io;
+
+use hypriot_updater::boot::BootState;
+use hypriot_updater::slot::Slot;
+
+/// The boot loader's own memory of which slot to start.
+///
+/// Each call is atomic: after a power cut at any moment the board boots the default slot or the armed one, never neither.
+pub trait Bootloader {
+    /// Reads it from the medium, never from a cache.
+    fn state(&self) -> io::Result<BootState>;
+    /// One trial of `slot`; the default is untouched. Durable on return.
+    fn try_once(&mut self, slot: Slot, id: &str) -> io::Result<()>;
+    /// Makes `slot` the default and ends the trial. Durable on return.
+    fn commit(&mut self, slot: Slot) -> io::Result<()>;
+    /// Changes how the trial stands (re-armed, failed, cancelled). Durable on return.
+    fn change(&mut self, change: TrialChange) -> io::Result<()>;
+}
+
+/// What can happen to a trial besides being won.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TrialChange {
+    /// An orderly reboot: the next start tries again. Nothing happens when that was allowed often enough.
+    Rearm,
+    /// The slot judged itself bad.
+    Fail,
+    /// There is no trial any more.
+    Cancel,
+}
+
+/// One stretch of storage. Writes may be lost or reordered until `sync` returns.
+pub trait Disk {
+    /// Length in bytes.
+    fn size(&self) -> u64;
+    /// Fills `buf` from `at`; after `sync`, from the medium and not from a cache.
+    fn read_at(&self, at: u64, buf: &mut [u8]) -> io::Result<()>;
+    /// Writes all of `data` at `at`.
+    fn write_at(&mut self, at: u64, data: &[u8]) -> io::Result<()>;
+    /// Returns when everything written is on the medium.
+    fn sync(&mut self) -> io::Result<()>;
+}
+
+impl<D: Disk + ?Sized> Disk for Box<D> {
+    fn size(&self) -> u64 {
+        (**self).size()
+    }
+
+    fn read_at(&self, at: u64, buf: &mut [u8]) -> io::Result<()> {
+        (**self).read_at(at, buf)
+    }
+
+    fn write_at(&mut self, at: u64, data: &[u8]) -> io::Result<()> {
+        (**self).write_at(at, data)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        (**self).sync()
+    }
+}

@@ -1,0 +1,162 @@
+//! Tests of [`super`] on directory trees that stand for boards.
+
+use super::*;
+use crate::report::tests::example;
+
+/// A tree with these files, and the directory that keeps it alive.
+pub(crate) fn tree(files: &[(&str, &str)]) -> (tempfile::TempDir, Root) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let root = Root::new(dir.path());
+    for (path, text) in files {
+        let path = root.path(path);
+        std::fs::create_dir_all(path.parent().expect("a parent")).expect("made");
+        crate::files::replace(&path, text.as_bytes(), 0o644).expect("written");
+    }
+    (dir, root)
+}
+
+pub(crate) fn context(previous: Option<&Report>) -> Context<'_> {
+    Context {
+        board: "qemu-arm64".into(),
+        version: "1.2.3".into(),
+        update: example().update,
+        selftests: None,
+        time_floor: Timestamp(1_600_000_000),
+        previous,
+    }
+}
+
+const NOW: Timestamp = Timestamp(1_700_000_000);
+
+const BOARD: &[(&str, &str)] = &[
+    ("/proc/sys/kernel/random/boot_id", "0001\n"),
+    ("/proc/uptime", "1000.25 2000.00\n"),
+    ("/proc/loadavg", "0.10 0.20 0.30 1/100 42\n"),
+    ("/proc/stat", "cpu  1 2\ncpu0 1 2\ncpu1 1 2\n"),
+    ("/proc/sys/kernel/tainted", "0\n"),
+    ("/proc/meminfo", "MemTotal: 1000 kB\nMemAvailable: 600 kB\n"),
+    ("/proc/diskstats", ""),
+    (
+        "/proc/self/mountinfo",
+        "1 0 254:7 / /data rw - ext4 /dev/vda7 rw\n",
+    ),
+    ("/data/x", ""),
+    ("/run/systemd/timesync/synchronized", ""),
+    ("/sys/class/thermal/thermal_zone0/temp", "45000\n"),
+];
+
+#[test]
+fn whole_board_is_seen_without_touching_the_host() {
+    let (_dir, root) = tree(BOARD);
+    let report = collect(&root, &context(None), NOW);
+    let names: Vec<&str> = report.checks.keys().map(String::as_str).collect();
+    let expected = [
+        "card-latency",
+        "clock",
+        "disk-data",
+        "kernel",
+        "load",
+        "memory",
+        "slot",
+        "temperature",
+        "update",
+        "uptime",
+    ];
+    assert_eq!(names, expected);
+    assert_eq!((report.boot_id.as_str(), report.uptime), ("0001", 1000.25));
+    assert_eq!(report.checks["memory"].observed, Some(40.0));
+    assert_eq!(report.gauges["memory_available_bytes"], 600.0 * 1024.0);
+    assert!(report.checks.values().all(|check| !check.broken));
+    Report::parse(&serde_json::to_vec(&report).expect("json")).expect("its own reader takes it");
+}
+
+#[test]
+fn broken_probe_warns_alone() {
+    let (_dir, root) = tree(BOARD);
+    crate::files::replace(&root.path("/proc/meminfo"), b"garbage", 0o644).expect("written");
+    let report = collect(&root, &context(None), NOW);
+    let memory = &report.checks["memory"];
+    assert!(memory.broken);
+    assert_eq!(memory.status, Status::Warn);
+    assert!(
+        memory
+            .detail
+            .as_deref()
+            .expect("a reason")
+            .contains("MemTotal")
+    );
+    assert_eq!(report.checks["clock"].status, Status::Pass);
+}
+
+#[test]
+fn empty_root_yields_a_report_of_warnings() {
+    let (_dir, root) = tree(&[]);
+    let report = collect(&root, &context(None), NOW);
+    assert_eq!(report.status(), Status::Warn);
+    assert!(report.checks["disk"].broken);
+}
+
+#[test]
+fn since_is_kept_while_the_status_stays() {
+    let (_dir, root) = tree(BOARD);
+    let first = collect(&root, &context(None), NOW);
+    let later = NOW.plus(60);
+    let second = collect(&root, &context(Some(&first)), later);
+    assert_eq!(second.checks["memory"].since, NOW);
+    crate::files::replace(
+        &root.path("/proc/meminfo"),
+        b"MemTotal: 1000 kB\nMemAvailable: 1 kB\n",
+        0o644,
+    )
+    .expect("written");
+    let third = collect(&root, &context(Some(&second)), later);
+    assert_eq!(third.checks["memory"].since, later);
+}
+
+#[test]
+fn costly_checks_are_kept_for_a_while_unless_bad_or_from_another_boot() {
+    let (_dir, root) = tree(BOARD);
+    let mut previous = collect(&root, &context(None), NOW);
+    let docker = Check {
+        status: Status::Pass,
+        measurement: "state".into(),
+        checked_at: NOW,
+        ..previous.checks["memory"].clone()
+    };
+    previous.checks.insert("docker".into(), docker.clone());
+    previous
+        .checks
+        .insert("docker-containers".into(), docker.clone());
+    previous.gauges.insert("docker_containers".into(), 3.0);
+    // The tree has no Docker: a check that is there was taken over.
+    let seen = |previous: &Report, now| {
+        let report = collect(&root, &context(Some(previous)), now);
+        report.checks.contains_key("docker-containers")
+            && report.gauges.contains_key("docker_containers")
+    };
+    assert!(seen(&previous, NOW.plus(29)));
+    assert!(!seen(&previous, NOW.plus(30)));
+    assert!(
+        !seen(&previous, Timestamp(NOW.0 - 1)),
+        "the clock went back"
+    );
+    let mut bad = previous.clone();
+    bad.checks.get_mut("docker").expect("there").status = Status::Fail;
+    assert!(!seen(&bad, NOW.plus(1)));
+    let mut reboot = previous.clone();
+    reboot.boot_id = "0002".into();
+    assert!(!seen(&reboot, NOW.plus(1)));
+}
+
+#[test]
+fn paths_do_not_leave_the_root() {
+    let root = Root::new("/tree");
+    for (path, full) in [
+        ("/etc/passwd", "/tree/etc/passwd"),
+        ("../../etc", "/tree/etc"),
+        ("/a/../../../b/./c", "/tree/b/c"),
+        ("/", "/tree"),
+    ] {
+        assert_eq!(root.path(path), std::path::Path::new(full), "{path}");
+    }
+}

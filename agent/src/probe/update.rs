@@ -1,0 +1,121 @@
+//! Slot and trial, as checks: a board on trial is fine but not settled, one that fell back says why.
+
+use super::{Finding, Found, Look};
+use crate::report::{AttemptView, Severity, Status, UpdateView};
+
+pub(super) fn probe(look: &Look<'_>) -> Found {
+    let view = &look.context.update;
+    let mut found = Found::default();
+    let Some(booted) = view.booted.as_deref() else {
+        // A system without slots: the agent was installed as a package.
+        return found;
+    };
+    found.add("slot", judge_slot(view, booted));
+    found.add("update", judge_update(view));
+    if let Some(tests) = &look.context.selftests {
+        found.gauge("selftests_passed", f64::from(tests.passed));
+        found.gauge("selftests_failed", f64::from(tests.failed));
+        let finding = Finding::pass(
+            Severity::Wanted,
+            "failed",
+            format!(
+                "{} hold, {} failed, {} skipped",
+                tests.passed, tests.failed, tests.skipped
+            ),
+        )
+        .observed(f64::from(tests.failed), "tests");
+        found.add(
+            "selftests",
+            if tests.failed_required.is_empty() {
+                finding
+            } else {
+                finding
+                    .worse(Status::Fail, "hypriot-agent selftest on the board shows what was expected and what was found")
+                    .detail(Some(tests.failed_required.join("\n")))
+            },
+        );
+    }
+    found
+}
+
+fn judge_slot(view: &UpdateView, booted: &str) -> Finding {
+    let finding = Finding::pass(Severity::Required, "state", format!("slot {booted} runs"));
+    match (&view.trial, view.default.as_deref()) {
+        (Some(trial), _) if trial.slot == booted && trial.state == "trying" => {
+            let mut finding = finding;
+            finding.output = format!("slot {booted} is on trial with {}", trial.version);
+            finding
+        }
+        (_, Some(default)) if default != booted => finding.worse(
+            Status::Warn,
+            "the boot loader starts the other slot by default: hypriot-agent status shows both",
+        ),
+        _ => finding,
+    }
+}
+
+fn judge_update(view: &UpdateView) -> Finding {
+    let ok = |output: String| Finding::pass(Severity::Wanted, "outcome", output);
+    match &view.last_attempt {
+        None => ok(phase(view)),
+        Some(AttemptView {
+            version,
+            outcome,
+            reason,
+            ..
+        }) if outcome == "failed" || outcome == "unknown" => {
+            let why = reason.as_deref().unwrap_or("the reason is not known");
+            ok(format!("{version} was rolled back"))
+                .worse(Status::Warn, "hypriot-agent status on the board tells more; this release is not tried again by itself")
+                .detail(Some(why.to_owned()))
+        }
+        Some(attempt) => ok(format!(
+            "{}; {} is the last one ({})",
+            phase(view),
+            attempt.version,
+            attempt.outcome
+        )),
+    }
+}
+
+fn phase(view: &UpdateView) -> String {
+    if view.phase.is_empty() {
+        "idle".into()
+    } else {
+        view.phase.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::TrialView;
+    use crate::report::tests::example;
+
+    #[test]
+    fn rolled_back_update_warns_and_keeps_its_reason_for_the_owner() {
+        let found = judge_update(&example().update);
+        assert_eq!(found.status, Status::Warn);
+        assert_eq!(found.output, "1.2.4 was rolled back");
+        assert!(found.detail.expect("a reason").contains("/etc/hostname"));
+    }
+
+    #[test]
+    fn trial_is_good_but_foreign_default_warns() {
+        let mut view = example().update;
+        assert_eq!(judge_slot(&view, "b").status, Status::Pass);
+        view.default = Some("a".into());
+        assert_eq!(judge_slot(&view, "b").status, Status::Warn);
+        view.trial = Some(TrialView {
+            slot: "b".into(),
+            version: "1.2.3".into(),
+            state: "trying".into(),
+            deadline: None,
+        });
+        let found = judge_slot(&view, "b");
+        assert_eq!(
+            (found.status, found.output.as_str()),
+            (Status::Pass, "slot b is on trial with 1.2.3")
+        );
+    }
+}
