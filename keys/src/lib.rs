@@ -31,6 +31,12 @@ pub mod client;
 pub mod fetch;
 #[cfg(feature = "std")]
 pub mod files;
+#[cfg(feature = "keyfile")]
+pub mod keyfile;
+#[cfg(feature = "std")]
+pub mod repo;
+#[cfg(feature = "std")]
+pub mod secret;
 #[cfg(feature = "std")]
 pub mod source;
 #[cfg(feature = "std")]

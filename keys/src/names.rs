@@ -2,6 +2,7 @@
 //! delegation covers.
 
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use sha2::{Digest, Sha256};
 
@@ -105,8 +106,8 @@ fn path_matches(pattern: &str, name: &str) -> bool {
 
 /// fnmatch without `/`: `*`, `?`, `[a-z]`, `[!a-z]`. Time is at most the product of both lengths.
 fn segment_matches(pattern: &str, text: &str) -> bool {
-    let pattern: alloc::vec::Vec<char> = pattern.chars().collect();
-    let text: alloc::vec::Vec<char> = text.chars().collect();
+    let pattern: Vec<char> = pattern.chars().collect();
+    let text: Vec<char> = text.chars().collect();
     let (mut p, mut t) = (0, 0);
     // Where to go on after the last `*` took one character more.
     let mut retry: Option<(usize, usize)> = None;
