@@ -3,6 +3,7 @@
 //! * [`init`]: process 1 of the initramfs: mounts the slot, makes the data partition at first boot, hands over to systemd
 //! * [`run`]: the daemon: observe, decide ([`hypriot_updater::decide`]), act
 //! * [`install`], [`bootloader`], [`disk`], [`mbr`]: the parts that touch the card
+//! * [`probe`], [`report`]: what one look at the board finds
 //! * [`exec`], [`files`]: the only places that start processes and replace files
 
 pub mod bootloader;
@@ -14,3 +15,5 @@ pub mod files;
 pub mod install;
 pub mod mbr;
 pub mod ports;
+pub mod probe;
+pub mod report;

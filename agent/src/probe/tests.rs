@@ -124,9 +124,7 @@ fn costly_checks_are_kept_for_a_while_unless_bad_or_from_another_boot() {
         ..previous.checks["memory"].clone()
     };
     previous.checks.insert("docker".into(), docker.clone());
-    previous
-        .checks
-        .insert("docker-containers".into(), docker.clone());
+    previous.checks.insert("docker-containers".into(), docker);
     previous.gauges.insert("docker_containers".into(), 3.0);
     // The tree has no Docker: a check that is there was taken over.
     let seen = |previous: &Report, now| {

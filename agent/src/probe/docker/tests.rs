@@ -33,19 +33,17 @@ fn engine(
     })
 }
 
-fn ok(body: &str) -> Option<String> {
-    Some(format!(
-        "HTTP/1.0 200 OK\r\nContent-Type: application/json\r\n\r\n{body}"
-    ))
+fn ok(body: &str) -> String {
+    format!("HTTP/1.0 200 OK\r\nContent-Type: application/json\r\n\r\n{body}")
 }
 
-fn healthy(path: &str) -> Option<String> {
-    Some(match path {
+fn healthy(path: &str) -> String {
+    match path {
         "/_ping" => ok("OK"),
         "/info" => ok(INFO),
         "/containers/json?all=1" => ok(LIST),
         _ => "HTTP/1.0 404 Not Found\r\n\r\n{}".into(),
-    })
+    }
 }
 
 fn look(root: &Root) -> Found {
@@ -63,7 +61,7 @@ fn look(root: &Root) -> Found {
 fn living_engine_is_described_and_troubled_containers_are_counted() {
     let dir = tempfile::tempdir().expect("a directory");
     let root = Root::new(dir.path());
-    let engine = engine(&root.path(SOCKET), 3, healthy);
+    let engine = engine(&root.path(SOCKET), 3, |path| Some(healthy(path)));
     let found = look(&root);
     engine.join().expect("ended");
     let (_, docker) = &found.findings[0];
@@ -105,9 +103,9 @@ fn dead_socket_installed_but_stopped_and_sick_engine_fail() {
         |_| Some(String::new()),
         |path| {
             if path == "/info" {
-                ok("{\"Driver\":")
+                Some(ok("{\"Driver\":"))
             } else {
-                ok("OK")
+                Some(ok("OK"))
             }
         },
     ] {
