@@ -1,0 +1,463 @@
+//! Owns the cross build of the static agent: which of three ways this machine can go, and going it.
+//!
+//! A binary that is dynamically linked, or that needs a newer processor than the board has, never leaves this module:
+//! every result passes [`crate::elf::check`].
+
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::elf::{self, ElfError, ElfFacts, Processor};
+use crate::exec::{self, Cmd, ExecError};
+use crate::files;
+
+pub mod tools;
+
+/// A processor family the agent is built for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Target {
+    /// 64-bit boards.
+    Aarch64,
+    /// 32-bit boards from ARMv7 on.
+    Armv7,
+    /// ARMv6: Raspberry Pi Zero and 1.
+    Armv6,
+    /// The maintainer's own machine, for tests.
+    X86_64,
+}
+
+impl Target {
+    /// Every target, in the order of the README.
+    pub const ALL: [Self; 4] = [Self::Aarch64, Self::Armv7, Self::Armv6, Self::X86_64];
+
+    /// The Rust name, as in `--target`.
+    pub fn triple(self) -> &'static str {
+        match self {
+            Self::Aarch64 => "aarch64-unknown-linux-musl",
+            Self::Armv7 => "armv7-unknown-linux-musleabihf",
+            Self::Armv6 => "arm-unknown-linux-musleabihf",
+            Self::X86_64 => "x86_64-unknown-linux-musl",
+        }
+    }
+
+    /// The oldest processor its binary must run on.
+    pub fn processor(self) -> Processor {
+        match self {
+            Self::Aarch64 => Processor::Aarch64,
+            Self::Armv7 => Processor::Armv7,
+            Self::Armv6 => Processor::Armv6,
+            Self::X86_64 => Processor::X86_64,
+        }
+    }
+
+    /// Reads a Rust target name, or the Debian name of the architecture.
+    pub fn parse(name: &str) -> Option<Self> {
+        match name {
+            "arm64" | "aarch64" => Some(Self::Aarch64),
+            "armhf" | "armv7" => Some(Self::Armv7),
+            "armel" | "armv6" => Some(Self::Armv6),
+            "amd64" | "x86_64" => Some(Self::X86_64),
+            _ => Self::ALL.into_iter().find(|t| t.triple() == name),
+        }
+    }
+}
+
+/// A pair of programs that build Rust.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Toolchain {
+    /// The package manager.
+    pub cargo: PathBuf,
+    /// The compiler.
+    pub rustc: PathBuf,
+    /// Where its libraries lie.
+    pub sysroot: PathBuf,
+}
+
+/// What this machine has to cross build with, for one target.
+#[derive(Debug, Clone, Default)]
+pub struct Host {
+    /// The project's own toolchain has the target's standard library.
+    pub installed: Option<Toolchain>,
+    /// `cross` is installed and a container engine answers.
+    pub cross: bool,
+    /// A toolchain that has the standard library's source.
+    pub with_source: Option<Toolchain>,
+}
+
+/// How the agent gets built.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Way {
+    /// With the target's standard library as rustup or the distribution ships it; zig compiles C and links.
+    Installed(Toolchain),
+    /// In cross's container.
+    Cross,
+    /// The standard library is compiled too, from its source; zig compiles C and links.
+    BuildStd(Toolchain),
+}
+
+impl Way {
+    /// In words, for the message that says which way was taken.
+    pub fn words(&self) -> String {
+        match self {
+            Self::Installed(_) => "the installed Rust target, zig as linker".to_owned(),
+            Self::Cross => "cross, in its container".to_owned(),
+            Self::BuildStd(t) => {
+                format!("{} -Zbuild-std, zig as linker", t.rustc.display())
+            }
+        }
+    }
+
+    /// One word, for the cache folder: the ways must not overwrite each other's intermediate files.
+    fn id(&self) -> &'static str {
+        match self {
+            Self::Installed(_) => "installed",
+            Self::Cross => "cross",
+            Self::BuildStd(_) => "build-std",
+        }
+    }
+}
+
+/// Why there is no agent binary.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CrossError {
+    /// None of the three ways is open here.
+    #[error(
+        "cannot build for {0} on this machine. Do one of:\n  \
+         rustup target add {0}\n  \
+         install Docker and `cargo install cross`\n  \
+         on Debian: apt-get install rustc-web cargo-web rust-web-src (or run `hypriot-imagegen doctor --install`)"
+    )]
+    NoWay(&'static str),
+    /// A tool could not be run or failed.
+    #[error("building the agent for {target}: {source}")]
+    Tool {
+        /// The target.
+        target: &'static str,
+        /// Which tool, and its last lines.
+        source: ExecError,
+    },
+    /// The linker and the build helper could not be installed into the cache.
+    #[error(transparent)]
+    Zig(#[from] tools::ToolsError),
+    /// The build worked and its result is not what the boards need.
+    #[error("the agent for {target} is not usable: {source}")]
+    Unusable {
+        /// The target.
+        target: &'static str,
+        /// What is wrong with it.
+        source: ElfError,
+    },
+    /// A file could not be read or written.
+    #[error("{what} {}: {source}", path.display())]
+    File {
+        /// Gerund: what we were doing.
+        what: &'static str,
+        /// To which file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// What to build, and where.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The workspace's folder.
+    pub root: PathBuf,
+    /// The project's cache folder.
+    pub cache: PathBuf,
+    /// For which processor.
+    pub target: Target,
+    /// The folder that receives `hypriot-agent-<target>`.
+    pub out: PathBuf,
+}
+
+/// A finished agent.
+#[derive(Debug, Clone)]
+pub struct Built {
+    /// The binary.
+    pub path: PathBuf,
+    /// What its header says.
+    pub facts: ElfFacts,
+    /// Its size in bytes.
+    pub size: u64,
+    /// BLAKE3 of its bytes.
+    pub blake3: String,
+}
+
+/// Picks the way, in the order of DESIGN 10.
+pub fn choose(host: &Host, target: Target) -> Result<Way, CrossError> {
+    if let Some(toolchain) = &host.installed {
+        return Ok(Way::Installed(toolchain.clone()));
+    }
+    if host.cross {
+        return Ok(Way::Cross);
+    }
+    let toolchain = host.with_source.as_ref();
+    toolchain
+        .map(|t| Way::BuildStd(t.clone()))
+        .ok_or(CrossError::NoWay(target.triple()))
+}
+
+/// Looks at this machine.
+pub fn look(root: &Path, target: Target) -> Host {
+    // The project's own first (rustup chooses by the folder), then the distribution's.
+    let toolchains: Vec<_> = [("cargo", "rustc"), ("/usr/bin/cargo", "/usr/bin/rustc")]
+        .into_iter()
+        .filter_map(|(cargo, rustc)| toolchain(root, Path::new(cargo), Path::new(rustc)))
+        .collect();
+    let first = |fits: &dyn Fn(&Toolchain) -> bool| toolchains.iter().find(|t| fits(t)).cloned();
+    Host {
+        installed: first(&|t| has_target(t, target)),
+        cross: exec::exists("cross")
+            && ["docker", "podman"]
+                .iter()
+                .any(|engine| answers(engine, &["info"])),
+        with_source: first(&has_source),
+    }
+}
+
+/// Builds the agent, checks it, and puts it at its place in the output folder. `say` gets a line of progress at a time.
+pub fn build(request: &Request, say: &mut dyn FnMut(&str)) -> Result<Built, CrossError> {
+    let target = request.target;
+    let way = choose(&look(&request.root, target), target)?;
+    say(&format!("agent for {}: {}", target.triple(), way.words()));
+    let intermediate = request.cache.join("cross").join(way.id());
+    let zig = match way {
+        Way::Cross => None,
+        Way::Installed(_) | Way::BuildStd(_) => Some(tools::zig(&request.cache, say)?),
+    };
+    let cmd = command(request, &way, zig.as_ref(), &intermediate);
+    exec::run(cmd.on_line(say)).map_err(|source| CrossError::Tool {
+        target: target.triple(),
+        source,
+    })?;
+    let made = intermediate
+        .join(target.triple())
+        .join("release/hypriot-agent");
+    take(&made, request)
+}
+
+/// Checks what the compiler left and copies it to its place.
+fn take(made: &Path, request: &Request) -> Result<Built, CrossError> {
+    let target = request.target;
+    let file = |what, path: &Path| {
+        let path = path.to_owned();
+        move |source| CrossError::File { what, path, source }
+    };
+    let bytes = std::fs::read(made).map_err(file("reading", made))?;
+    let facts = elf::check(&bytes, target.processor()).map_err(|source| CrossError::Unusable {
+        target: target.triple(),
+        source,
+    })?;
+    let path = request
+        .out
+        .join(format!("hypriot-agent-{}", target.triple()));
+    files::replace(&path, &bytes).map_err(file("writing", &path))?;
+    std::fs::set_permissions(&path, Permissions::from_mode(0o755))
+        .map_err(file("making executable", &path))?;
+    Ok(Built {
+        path,
+        facts,
+        size: bytes.len() as u64,
+        blake3: blake3::hash(&bytes).to_hex().to_string(),
+    })
+}
+
+/// The command line that builds. Paths of this machine are mapped away, so that every machine gets the same bytes.
+fn command<'a>(
+    request: &Request,
+    way: &Way,
+    zig: Option<&tools::Zig>,
+    intermediate: &Path,
+) -> Cmd<'a> {
+    let mut flags = vec!["-C link-self-contained=no".to_owned()];
+    for (from, to) in [(&request.root, "/hypriot"), (&cargo_home(), "/cargo")] {
+        flags.push(format!("--remap-path-prefix={}={to}", from.display()));
+    }
+    let cmd = match (way, zig) {
+        (Way::Installed(t) | Way::BuildStd(t), Some(zig)) => {
+            flags.push(format!("--remap-path-prefix={}=/rust", t.sysroot.display()));
+            zig.env(Cmd::new(&zig.cargo_zigbuild))
+                .arg("zigbuild")
+                .env("CARGO", &t.cargo)
+                .env("RUSTC", &t.rustc)
+                .env("RUSTFLAGS", flags.join(" "))
+        }
+        _ => Cmd::new("cross")
+            .arg("build")
+            .env("CROSS_CONFIG", request.root.join("cross.toml")),
+    };
+    let cmd = cmd
+        .args([
+            "--release",
+            "--locked",
+            "-p",
+            "hypriot-agent",
+            "--bin",
+            "hypriot-agent",
+        ])
+        .args(["--target", request.target.triple(), "--target-dir"])
+        .arg(intermediate)
+        .dir(&request.root)
+        .timeout(Duration::from_hours(1));
+    match way {
+        // -Z is meant for nightly compilers; RUSTC_BOOTSTRAP opens it on the pinned stable one, which is what we want:
+        // one known compiler instead of whatever nightly is today.
+        Way::BuildStd(_) => cmd
+            .arg("-Zbuild-std=std,panic_abort")
+            .env("RUSTC_BOOTSTRAP", "1"),
+        Way::Installed(_) | Way::Cross => cmd,
+    }
+}
+
+fn cargo_home() -> PathBuf {
+    std::env::var_os("CARGO_HOME").map_or_else(
+        || {
+            std::env::home_dir()
+                .unwrap_or_else(|| PathBuf::from("/root"))
+                .join(".cargo")
+        },
+        PathBuf::from,
+    )
+}
+
+fn answers(program: &str, args: &[&str]) -> bool {
+    exec::run(
+        Cmd::new(program)
+            .args(args)
+            .timeout(Duration::from_secs(20)),
+    )
+    .is_ok()
+}
+
+/// The toolchain behind these two programs, if they run, are a pair and are new enough for this workspace.
+fn toolchain(root: &Path, cargo: &Path, rustc: &Path) -> Option<Toolchain> {
+    let ask = |program: &Path, what: &[&str]| {
+        exec::run(
+            Cmd::new(program)
+                .args(what)
+                .dir(root)
+                .timeout(Duration::from_mins(1)),
+        )
+        .ok()
+        .map(|o| o.text())
+    };
+    let versions = [ask(cargo, &["--version"])?, ask(rustc, &["--version"])?];
+    if versions.iter().any(|v| minor_version(v) < Some(MIN_MINOR)) {
+        return None;
+    }
+    Some(Toolchain {
+        cargo: cargo.to_owned(),
+        rustc: rustc.to_owned(),
+        sysroot: PathBuf::from(ask(rustc, &["--print", "sysroot"])?),
+    })
+}
+
+/// The `rust-version` of the workspace is 1.95.
+const MIN_MINOR: u32 = 95;
+
+/// The 96 of `rustc 1.96.0 (…)`; nothing for another major version.
+fn minor_version(text: &str) -> Option<u32> {
+    text.split_whitespace()
+        .nth(1)?
+        .strip_prefix("1.")?
+        .split('.')
+        .next()?
+        .parse()
+        .ok()
+}
+
+fn has_target(toolchain: &Toolchain, target: Target) -> bool {
+    let dir = toolchain
+        .sysroot
+        .join("lib/rustlib")
+        .join(target.triple())
+        .join("lib");
+    std::fs::read_dir(dir).is_ok_and(|entries| {
+        entries
+            .flatten()
+            .any(|e| e.file_name().to_string_lossy().starts_with("libstd-"))
+    })
+}
+
+fn has_source(toolchain: &Toolchain) -> bool {
+    toolchain
+        .sysroot
+        .join("lib/rustlib/src/rust/library/Cargo.lock")
+        .is_file()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn some(name: &str) -> Toolchain {
+        let p = PathBuf::from(name);
+        Toolchain {
+            cargo: p.clone(),
+            rustc: p.clone(),
+            sysroot: p,
+        }
+    }
+
+    #[test]
+    fn ways_are_tried_in_the_order_of_the_design() {
+        let full = Host {
+            installed: Some(some("i")),
+            cross: true,
+            with_source: Some(some("s")),
+        };
+        let no_target = Host {
+            installed: None,
+            ..full.clone()
+        };
+        let only_source = Host {
+            cross: false,
+            ..no_target.clone()
+        };
+        for (host, want) in [
+            (&full, Way::Installed(some("i"))),
+            (&no_target, Way::Cross),
+            (&only_source, Way::BuildStd(some("s"))),
+        ] {
+            assert_eq!(choose(host, Target::Armv6).unwrap(), want);
+        }
+    }
+
+    #[test]
+    fn a_machine_with_nothing_is_told_all_three_ways() {
+        let e = choose(&Host::default(), Target::Armv6)
+            .unwrap_err()
+            .to_string();
+        for word in ["rustup target add arm-unknown", "Docker", "rust-web-src"] {
+            assert!(e.contains(word), "{e}");
+        }
+    }
+
+    #[test]
+    fn names_of_targets_are_read_both_ways() {
+        for target in Target::ALL {
+            assert_eq!(Target::parse(target.triple()), Some(target));
+        }
+        assert_eq!(Target::parse("armel"), Some(Target::Armv6));
+        assert_eq!(Target::parse("mips"), None);
+    }
+
+    #[test]
+    fn versions_are_read_and_old_compilers_seen() {
+        for (text, want) in [
+            (
+                "rustc 1.96.0 (ac68faa20 2026-05-25) (built from a source tarball)",
+                Some(96),
+            ),
+            ("cargo 1.63.1", Some(63)),
+            ("rustc 2.0.0", None),
+            ("", None),
+        ] {
+            assert_eq!(minor_version(text), want, "{text}");
+        }
+    }
+}

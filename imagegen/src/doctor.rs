@@ -1,0 +1,385 @@
+//! Owns what the project needs from the machine it runs on: the list, the check, and the installation on Debian and its
+//! relatives. Whatever is not a package of the distribution goes into the project's cache folder instead (`cross::tools`).
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::cross::{self, Target};
+use crate::exec::{self, Cmd, ExecError};
+
+/// What somebody wants to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Purpose {
+    /// Build the agent for a board.
+    Agent,
+    /// Build an image.
+    Image,
+    /// Boot a virtual board: the demo and the board tests.
+    Board,
+    /// Run every test.
+    Test,
+}
+
+/// How a need is seen to be met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sign {
+    /// A program on the PATH.
+    Program(&'static str),
+    /// A file.
+    File(&'static str),
+    /// `python3` that can make environments.
+    PythonVenv,
+    /// One of the three ways of the cross build is open.
+    CrossBuild,
+    /// Programs of other processors run: the kernel knows their interpreter.
+    Binfmt(&'static str),
+}
+
+/// One thing the project needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Need {
+    /// How its presence shows.
+    pub sign: Sign,
+    /// What to install on Debian, separated by spaces.
+    pub packages: &'static str,
+    /// What it is for, in words that also help on another distribution.
+    pub why: &'static str,
+    /// Who needs it.
+    pub purposes: &'static [Purpose],
+}
+
+use Purpose::{Agent, Board, Image, Test};
+
+/// Everything the project needs from the machine.
+pub const NEEDS: &[Need] = &[
+    need(
+        Sign::File("/etc/ssl/certs/ca-certificates.crt"),
+        "ca-certificates",
+        "certificates of HTTPS servers",
+        &[Agent, Image, Test],
+    ),
+    need(
+        Sign::PythonVenv,
+        "python3 python3-venv",
+        "Python with venv, to fetch the zig linker of the cross build",
+        &[Agent, Test],
+    ),
+    need(
+        Sign::CrossBuild,
+        "rustc-web cargo-web rust-web-src",
+        "a Rust toolchain that can build for the board (or `rustup target add …`, or cross with Docker)",
+        &[Agent, Test],
+    ),
+    need(
+        Sign::File("/usr/share/keyrings/debian-archive-keyring.gpg"),
+        "debian-archive-keyring",
+        "Debian's archive keys, to verify what is downloaded",
+        &[Image, Test],
+    ),
+    need(
+        Sign::Program("qemu-aarch64-static"),
+        "qemu-user-static",
+        "QEMU user emulation, statically linked, to configure foreign packages and to try the agent",
+        &[Image, Test],
+    ),
+    need(
+        Sign::Program("qemu-system-aarch64"),
+        "qemu-system-arm",
+        "QEMU with the machine `virt`: the virtual board",
+        &[Board, Test],
+    ),
+    need(
+        Sign::File("/usr/lib/u-boot/qemu_arm64/u-boot.bin"),
+        "u-boot-qemu",
+        "U-Boot for QEMU: the boot loader of the virtual board",
+        &[Board, Test],
+    ),
+    need(
+        Sign::Program("setpriv"),
+        "util-linux",
+        "setpriv, so that no virtual board outlives its test",
+        &[Board, Test],
+    ),
+    need(
+        Sign::Program("ssh"),
+        "openssh-client",
+        "an SSH client, to look into the board",
+        &[Test],
+    ),
+    need(
+        Sign::Program("mcopy"),
+        "mtools",
+        "mtools, to put settings on a card's FAT partition",
+        &[Test],
+    ),
+    need(
+        Sign::Program("fsck.vfat"),
+        "dosfstools",
+        "fsck.vfat, a second opinion on our FAT",
+        &[Test],
+    ),
+    need(
+        Sign::Program("fsck.erofs"),
+        "erofs-utils",
+        "fsck.erofs, a second opinion on our EROFS",
+        &[Test],
+    ),
+];
+
+const fn need(
+    sign: Sign,
+    packages: &'static str,
+    why: &'static str,
+    purposes: &'static [Purpose],
+) -> Need {
+    Need {
+        sign,
+        packages,
+        why,
+        purposes,
+    }
+}
+
+/// What this machine is, as far as installing goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Machine {
+    /// Debian, or something made of it.
+    pub debian_like: bool,
+    /// We are root.
+    pub root: bool,
+    /// `sudo` is there.
+    pub sudo: bool,
+}
+
+/// What to do about what is missing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Plan {
+    /// Nothing is missing.
+    Nothing,
+    /// Install these Debian packages, through sudo or not.
+    Apt {
+        /// Their names.
+        packages: Vec<&'static str>,
+        /// Whether we are not root ourselves.
+        sudo: bool,
+    },
+    /// We cannot: this is what the owner has to do, in words.
+    Tell(String),
+}
+
+/// Why the machine is still not ready.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DoctorError {
+    /// apt failed, also on the last try.
+    #[error(
+        "installing {packages}: {source}\nIf the package lists are out of date or a mirror is in the middle of an \
+         update, run it again later; or install them yourself with: apt-get install {packages}"
+    )]
+    Apt {
+        /// What was to be installed.
+        packages: String,
+        /// What apt said.
+        source: ExecError,
+    },
+    /// The owner has to act.
+    #[error("{0}")]
+    Owner(String),
+}
+
+/// The needs of these purposes that `met` denies.
+pub fn missing(purposes: &[Purpose], met: impl Fn(Sign) -> bool) -> Vec<&'static Need> {
+    NEEDS
+        .iter()
+        .filter(|n| n.purposes.iter().any(|p| purposes.contains(p)))
+        .filter(|n| !met(n.sign))
+        .collect()
+}
+
+/// Decides what to do about what is missing.
+pub fn plan(missing: &[&'static Need], machine: Machine) -> Plan {
+    if missing.is_empty() {
+        return Plan::Nothing;
+    }
+    let packages = packages(missing);
+    if machine.debian_like && (machine.root || machine.sudo) {
+        return Plan::Apt {
+            packages,
+            sudo: !machine.root,
+        };
+    }
+    Plan::Tell(words(missing, machine.debian_like))
+}
+
+fn packages(missing: &[&'static Need]) -> Vec<&'static str> {
+    missing.iter().flat_map(|n| n.packages.split(' ')).collect()
+}
+
+/// What is missing and how to get it, for people.
+pub fn words(missing: &[&'static Need], debian_like: bool) -> String {
+    let lines: String = missing
+        .iter()
+        .flat_map(|n| ["  - ", n.why, " (Debian: ", n.packages, ")\n"])
+        .collect();
+    let advice = if debian_like {
+        format!("As root: apt-get install {}", packages(missing).join(" "))
+    } else {
+        "It is not Debian-like, so nothing is installed by itself: \
+         install these with its own package manager."
+            .to_owned()
+    };
+    format!("this machine lacks:\n{lines}{advice}")
+}
+
+/// True for Debian and what calls itself like it (os-release(5): `ID`, `ID_LIKE`).
+pub fn is_debian_like(os_release: &str) -> bool {
+    os_release
+        .lines()
+        .filter_map(|l| l.split_once('='))
+        .any(|(key, value)| {
+            matches!(key, "ID" | "ID_LIKE")
+                && value
+                    .trim_matches(['"', '\''])
+                    .split_whitespace()
+                    .any(|word| word == "debian")
+        })
+}
+
+/// Looks at the machine.
+pub fn machine() -> Machine {
+    let os_release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
+    Machine {
+        debian_like: is_debian_like(&os_release) && exec::exists("apt-get"),
+        root: nix::unistd::geteuid().is_root(),
+        sudo: exec::exists("sudo"),
+    }
+}
+
+/// Looks whether a need is met here.
+pub fn met(root: &Path, sign: Sign) -> bool {
+    match sign {
+        Sign::Program(name) => exec::exists(name),
+        Sign::File(path) => Path::new(path).exists(),
+        Sign::Binfmt(name) => Path::new("/proc/sys/fs/binfmt_misc").join(name).exists(),
+        // Debian ships `venv` without `ensurepip` until python3-venv is installed.
+        Sign::PythonVenv => {
+            let probe = Cmd::new("python3").args(["-c", "import venv, ensurepip"]);
+            exec::run(probe.timeout(Duration::from_mins(1))).is_ok()
+        }
+        Sign::CrossBuild => {
+            let target = Target::Aarch64;
+            cross::choose(&cross::look(root, target), target).is_ok()
+        }
+    }
+}
+
+/// How often apt is asked, and how long we wait before asking again: a mirror in the middle of an update is
+/// inconsistent for a minute or two.
+const TRIES: u32 = 4;
+const PAUSE: Duration = Duration::from_secs(30);
+
+/// Installs Debian packages; refreshes the package lists when they turn out to be too old.
+pub fn install(
+    packages: &[&str],
+    sudo: bool,
+    say: &mut dyn FnMut(&str),
+) -> Result<(), DoctorError> {
+    let apt = |args: &[&str]| {
+        let cmd = if sudo {
+            Cmd::new("sudo").arg("apt-get")
+        } else {
+            Cmd::new("apt-get")
+        };
+        cmd.env("DEBIAN_FRONTEND", "noninteractive")
+            .args(["-q", "-y", "-o", "Acquire::Retries=3"])
+            .args(args)
+            .timeout(Duration::from_mins(30))
+    };
+    let mut wanted = vec!["install", "--no-install-recommends"];
+    wanted.extend(packages);
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        say(&format!("apt-get install {}", packages.join(" ")));
+        let Err(source) = exec::run(apt(&wanted).on_line(&mut *say)) else {
+            return Ok(());
+        };
+        if tries == TRIES {
+            return Err(DoctorError::Apt {
+                packages: packages.join(" "),
+                source,
+            });
+        }
+        if tries > 1 {
+            say("apt-get failed; a mirror may be in the middle of an update: trying again in 30 s");
+            std::thread::sleep(PAUSE);
+        }
+        // Its failure does not matter by itself: the next install tells.
+        if let Err(e) = exec::run(apt(&["update"]).on_line(&mut *say)) {
+            say(&e.to_string());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROOT: Machine = Machine {
+        debian_like: true,
+        root: true,
+        sudo: false,
+    };
+
+    #[test]
+    fn nothing_missing_needs_nothing() {
+        assert_eq!(plan(&missing(&[Test], |_| true), ROOT), Plan::Nothing);
+    }
+
+    #[test]
+    fn only_what_the_purpose_needs_is_installed() {
+        let plan = plan(&missing(&[Board], |_| false), ROOT);
+        let Plan::Apt {
+            packages,
+            sudo: false,
+        } = plan
+        else {
+            panic!("{plan:?}")
+        };
+        assert!(packages.contains(&"qemu-system-arm"), "{packages:?}");
+        assert!(!packages.contains(&"rustc-web"), "{packages:?}");
+    }
+
+    #[test]
+    fn who_cannot_install_is_told_what_to_install() {
+        for (debian_like, root, word) in [
+            (true, false, "apt-get install"),
+            (false, true, "own package manager"),
+        ] {
+            let machine = Machine {
+                debian_like,
+                root,
+                sudo: false,
+            };
+            let Plan::Tell(words) = plan(&missing(&[Board, Image], |_| false), machine) else {
+                panic!("nothing was told");
+            };
+            for w in [word, "u-boot-qemu", "QEMU"] {
+                assert!(words.contains(w), "{words}");
+            }
+        }
+    }
+
+    #[test]
+    fn relatives_of_debian_are_recognised() {
+        for (text, want) in [
+            ("ID=debian\n", true),
+            ("ID=ubuntu\nID_LIKE=debian\n", true),
+            ("ID=linuxmint\nID_LIKE=\"ubuntu debian\"\n", true),
+            ("ID=fedora\nVERSION=\"not debian\"\n", false),
+            ("", false),
+        ] {
+            assert_eq!(is_debian_like(text), want, "{text}");
+        }
+    }
+}
