@@ -1,0 +1,308 @@
+//! Owns a virtual board: QEMU's `virt` machine with Debian's U-Boot, one disk, a network of its own, a hardware watchdog.
+//!
+//! The board is started, watched, asked, and its plug is pulled. Dropping it pulls the plug, and so does our own end.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::exec;
+use crate::http::{self, Answer};
+
+/// What the board is made of.
+#[derive(Debug, Clone)]
+pub struct Hardware {
+    /// U-Boot for the machine.
+    pub firmware: PathBuf,
+    /// Processor model; the fastest under emulation that runs what our boards run.
+    pub cpu: String,
+    /// Number of processors.
+    pub processors: u32,
+    /// Memory in MiB.
+    pub memory: u32,
+    /// Size of the card in bytes; the image is put at its beginning.
+    pub card: u64,
+    /// What happens to written data that was not flushed when the board loses power.
+    pub cache: Cache,
+}
+
+/// How QEMU treats the card's writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cache {
+    /// As a real card would: for everything that pulls the plug.
+    WriteBack,
+    /// Flushes are ignored: faster, for boards that end in order.
+    Unsafe,
+}
+
+impl Default for Hardware {
+    fn default() -> Self {
+        Self {
+            firmware: PathBuf::from("/usr/lib/u-boot/qemu_arm64/u-boot.bin"),
+            cpu: "cortex-a57".to_owned(),
+            processors: 2,
+            memory: 1024,
+            card: 6 << 30,
+            cache: Cache::WriteBack,
+        }
+    }
+}
+
+/// A board with a card in it; powered or not.
+#[derive(Debug)]
+pub struct VirtualBoard {
+    hardware: Hardware,
+    dir: PathBuf,
+    http_port: u16,
+    ssh_port: u16,
+    qemu: Option<Child>,
+    /// Where in the console log the current power-on begins.
+    console_from: u64,
+}
+
+impl VirtualBoard {
+    /// Puts a copy of `image` on a card as large as the hardware says; `dir` is the board's own folder.
+    pub fn new(hardware: Hardware, image: &Path, dir: &Path) -> Result<Self> {
+        std::fs::create_dir_all(dir)?;
+        let card = dir.join("card.img");
+        // cp keeps the holes, and shares the blocks where the file system can.
+        let mut cp = exec::command("cp");
+        cp.args(["--sparse=always", "--reflink=auto"])
+            .arg(image)
+            .arg(&card);
+        exec::run(cp, Duration::from_mins(5))?;
+        let file = OpenOptions::new().write(true).open(&card)?;
+        let used = file.metadata()?.len();
+        ensure!(
+            used <= hardware.card,
+            "{} does not fit a card of {} bytes",
+            image.display(),
+            hardware.card
+        );
+        file.set_len(hardware.card)?;
+        File::create(dir.join("console.log"))?;
+        let [http_port, ssh_port] = free_ports()?;
+        Ok(Self {
+            hardware,
+            dir: dir.to_owned(),
+            http_port,
+            ssh_port,
+            qemu: None,
+            console_from: 0,
+        })
+    }
+
+    /// The card, to look at or change while the board is off.
+    pub fn card(&self) -> PathBuf {
+        self.dir.join("card.img")
+    }
+
+    /// Everything the board ever said on its serial console.
+    pub fn console_path(&self) -> PathBuf {
+        self.dir.join("console.log")
+    }
+
+    /// Switches the board on.
+    pub fn power_on(&mut self) -> Result<()> {
+        ensure!(self.qemu.is_none(), "the board is on already");
+        self.console_from = std::fs::metadata(self.console_path())?.len();
+        let mut c = exec::command("qemu-system-aarch64");
+        c.args(self.arguments());
+        let messages = File::create(self.dir.join("qemu.log"))?;
+        c.stdout(messages.try_clone()?).stderr(messages);
+        self.qemu = Some(c.spawn().context("starting qemu-system-aarch64")?);
+        Ok(())
+    }
+
+    fn arguments(&self) -> Vec<String> {
+        let h = &self.hardware;
+        let cache = match h.cache {
+            Cache::WriteBack => "writeback",
+            Cache::Unsafe => "unsafe",
+        };
+        let dir = self.dir.display();
+        let (http, ssh) = (self.http_port, self.ssh_port);
+        let list = [
+            "-nodefaults".to_owned(),
+            "-display none".to_owned(),
+            format!("-machine virt -accel tcg,thread=multi -cpu {}", h.cpu),
+            format!("-smp {} -m {}", h.processors, h.memory),
+            format!("-bios {}", h.firmware.display()),
+            format!(
+                "-drive if=none,id=card,format=raw,cache={cache},discard=unmap,file={dir}/card.img"
+            ),
+            "-device virtio-blk-pci,drive=card".to_owned(),
+            format!(
+                "-netdev user,id=net,hostfwd=tcp:127.0.0.1:{http}-:8080,hostfwd=tcp:127.0.0.1:{ssh}-:22"
+            ),
+            "-device virtio-net-pci,netdev=net,romfile=".to_owned(),
+            "-device virtio-rng-pci".to_owned(),
+            "-device i6300esb -action watchdog=reset".to_owned(),
+            format!(
+                "-chardev file,id=console,append=on,path={dir}/console.log -serial chardev:console"
+            ),
+            format!(
+                "-chardev socket,id=qmp,server=on,wait=off,path={dir}/qmp -mon chardev=qmp,mode=control"
+            ),
+        ];
+        list.iter()
+            .flat_map(|l| l.split(' '))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// Pulls the plug: SIGKILL, nothing is flushed or said good-bye to.
+    pub fn power_off(&mut self) -> Result<()> {
+        if let Some(mut qemu) = self.qemu.take() {
+            qemu.kill().context("stopping QEMU")?;
+            qemu.wait()?;
+        }
+        Ok(())
+    }
+
+    /// An error if the board switched itself off or QEMU failed.
+    pub fn check_running(&mut self) -> Result<()> {
+        let Some(qemu) = &mut self.qemu else {
+            bail!("the board is off")
+        };
+        if let Some(status) = qemu.try_wait()? {
+            self.qemu = None;
+            let said = std::fs::read_to_string(self.dir.join("qemu.log")).unwrap_or_default();
+            bail!("QEMU ended ({status}): {}", said.trim());
+        }
+        Ok(())
+    }
+
+    /// What the console said since the last power-on.
+    pub fn console(&self) -> Result<String> {
+        let mut file = File::open(self.console_path())?;
+        file.seek(SeekFrom::Start(self.console_from))?;
+        let mut text = Vec::new();
+        file.take(64 << 20).read_to_end(&mut text)?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+
+    /// Waits until `look` gives something. The error shows the last lines of the console.
+    pub fn wait<T>(
+        &mut self,
+        what: &str,
+        within: Duration,
+        mut look: impl FnMut(&mut Self) -> Option<T>,
+    ) -> Result<T> {
+        let begun = Instant::now();
+        loop {
+            if let Some(found) = look(self) {
+                return Ok(found);
+            }
+            let problem = self.check_running().err();
+            if problem.is_none() && begun.elapsed() < within {
+                std::thread::sleep(Duration::from_millis(250));
+                continue;
+            }
+            let console = self.console().unwrap_or_default();
+            let lines: Vec<_> = console.lines().collect();
+            let tail = lines[lines.len().saturating_sub(30)..].join("\n  ");
+            let why = problem.map_or_else(
+                || format!("not within {} s", within.as_secs()),
+                |e| e.to_string(),
+            );
+            bail!(
+                "waiting for {what}: {why}\nlast lines of {}:\n  {tail}",
+                self.console_path().display()
+            );
+        }
+    }
+
+    /// Waits for a text on the console since the last power-on.
+    pub fn wait_console(&mut self, text: &str, within: Duration) -> Result<()> {
+        self.wait(&format!("{text:?} on the console"), within, |b| {
+            b.console().ok()?.contains(text).then_some(())
+        })
+    }
+
+    /// Asks the board's own web server, port 8080.
+    pub fn get(&self, path: &str) -> Result<Answer> {
+        http::get(&self.url(path), Duration::from_secs(10))
+    }
+
+    /// The address of a page of the board, seen from this machine.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.http_port)
+    }
+
+    /// Runs a shell script on the board as the user `root` may (sudo), over SSH, and gives what it printed.
+    pub fn ssh(&self, key: &Path, user: &str, script: &str, within: Duration) -> Result<String> {
+        let mut c = exec::command("ssh");
+        c.args(["-q", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10"])
+            // The board is new each time: there is no key to know it by, and it is on our own loopback.
+            .args([
+                "-o",
+                "StrictHostKeyChecking=no",
+                "-o",
+                "UserKnownHostsFile=/dev/null",
+            ])
+            .args(["-o", "IdentitiesOnly=yes", "-i"])
+            .arg(key)
+            .args([
+                "-p",
+                &self.ssh_port.to_string(),
+                &format!("{user}@127.0.0.1"),
+                script,
+            ]);
+        exec::run(c, within)
+    }
+
+    /// Sends one command to QEMU's control socket (QEMU Machine Protocol) and gives its answer.
+    pub fn qmp(&self, command: &str) -> Result<serde_json::Value> {
+        let mut socket = UnixStream::connect(self.dir.join("qmp"))
+            .context("connecting to QEMU's control socket")?;
+        socket.set_read_timeout(Some(Duration::from_secs(10)))?;
+        let mut reader = BufReader::new(socket.try_clone()?);
+        let mut answer = || -> Result<serde_json::Value> {
+            loop {
+                let mut line = String::new();
+                ensure!(
+                    reader.read_line(&mut line)? > 0,
+                    "QEMU closed its control socket"
+                );
+                let value: serde_json::Value = serde_json::from_str(&line)?;
+                // Events come at any time and are not answers.
+                if value.get("event").is_none() {
+                    return Ok(value);
+                }
+            }
+        };
+        answer()?;
+        let mut last = serde_json::Value::Null;
+        for c in ["qmp_capabilities", command] {
+            writeln!(socket, "{}", serde_json::json!({ "execute": c }))?;
+            last = answer()?;
+        }
+        ensure!(
+            last.get("error").is_none(),
+            "QEMU refused {command}: {last}"
+        );
+        Ok(last["return"].clone())
+    }
+}
+
+impl Drop for VirtualBoard {
+    fn drop(&mut self) {
+        if let Err(e) = self.power_off() {
+            eprintln!("stopping the virtual board: {e:#}");
+        }
+    }
+}
+
+/// Two ports that nobody listens on. Both are held while they are chosen, so that they are not the same.
+fn free_ports() -> Result<[u16; 2]> {
+    let held = [(); 2].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)));
+    let [one, two] = held;
+    Ok([one?.local_addr()?.port(), two?.local_addr()?.port()])
+}

@@ -1,0 +1,36 @@
+//! Asks a board over HTTP, as curl would.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+/// Status and body of an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// Body; at most 1 MiB is read.
+    pub body: String,
+}
+
+/// Gets `url`; an answer of any status is an answer.
+pub fn get(url: &str, within: Duration) -> Result<Answer> {
+    let config = ureq::Agent::config_builder()
+        .timeout_global(Some(within))
+        .http_status_as_error(false)
+        .build();
+    let mut response = ureq::Agent::new_with_config(config)
+        .get(url)
+        .call()
+        .with_context(|| format!("asking {url}"))?;
+    let status = response.status().as_u16();
+    let body = response
+        .body_mut()
+        .with_config()
+        .limit(1 << 20)
+        .read_to_string();
+    Ok(Answer {
+        status,
+        body: body.with_context(|| format!("reading the answer of {url}"))?,
+    })
+}
