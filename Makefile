@@ -1,0 +1,53 @@
+# Thin: every target calls one program of the workspace. `make help` lists them.
+CARGO  ?= cargo
+BOARD  ?= qemu-arm64
+TARGET ?= aarch64-unknown-linux-musl
+
+imagegen := $(CARGO) run -p hypriot-imagegen --bin hypriot-imagegen --
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint agent sd-image test-integration need-rust need-agent need-image need-all
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 22
+
+demo: need-rust ## everything from nothing: build, boot a virtual board, update A -> B, roll back
+	$(CARGO) run -p hypriot-tests --bin hypriot-demo
+
+test: need-all ## every test, the same that .ci/run runs
+	$(CARGO) test --workspace
+
+lint: need-rust ## formatting and clippy, warnings are errors; cargo-deny if it is installed
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	@if command -v cargo-deny >/dev/null; then $(CARGO) deny check bans licenses sources; \
+	else echo "cargo-deny is not installed: skipped (cargo install cargo-deny --locked)"; fi
+
+agent: need-agent ## the static agent: make agent TARGET=arm-unknown-linux-musleabihf
+	$(imagegen) agent --target $(TARGET) --out out
+
+sd-image: need-image ## an image to flash and its update release: make sd-image BOARD=qemu-arm64
+	$(imagegen) image --board $(BOARD) --out out
+
+test-integration: need-rust ## the self-tests of a real board: make test-integration BOARD=192.168.1.20
+	$(if $(filter file,$(origin BOARD)),$(error say which board: make test-integration BOARD=192.168.1.20))
+	$(CARGO) run -p hypriot-fleet -- validate --hosts $(BOARD)
+
+need-agent: need-rust
+	$(imagegen) doctor --install --for agent
+
+need-image: need-rust
+	$(imagegen) doctor --install --for agent --for image
+
+need-all: need-rust
+	$(imagegen) doctor --install
+
+# The only needs that our own doctor cannot look after: it is written in Rust and links with cc.
+need-rust:
+	@command -v $(firstword $(CARGO)) >/dev/null || { \
+	  echo "Rust is missing: install rustup as https://rustup.rs says, then run make again"; exit 1; }
+	@command -v cc >/dev/null || { set -e; \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then sudo=; \
+	  elif command -v sudo >/dev/null && command -v apt-get >/dev/null; then sudo=sudo; \
+	  else echo "a C compiler is missing: install gcc and the C library's headers (Debian: gcc libc6-dev)"; exit 1; fi; \
+	  $$sudo apt-get -q update && $$sudo apt-get -q -y install --no-install-recommends gcc libc6-dev; }

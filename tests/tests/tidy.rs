@@ -1,0 +1,344 @@
+//! The rules of the house that a compiler does not check (README, "Invariants").
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use hypriot_tests::exec;
+
+const CRATES: [&str; 6] = ["keys", "updater", "agent", "imagegen", "fleet", "tests"];
+const MAX_LINES: usize = 500;
+const MAX_MAIN_LINES: usize = 40;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap()
+        .to_owned()
+}
+
+/// A text file of the project: its path from the root, and its text.
+struct Source {
+    path: String,
+    text: String,
+}
+
+/// Every file git knows of, or would know of, whose name ends in one of these.
+fn sources(endings: &[&str]) -> Vec<Source> {
+    let mut git = exec::command("git");
+    git.current_dir(root())
+        .args(["ls-files", "--cached", "--others", "--exclude-standard"]);
+    let names = exec::run(git, Duration::from_mins(1)).unwrap();
+    let found: Vec<_> = names
+        .lines()
+        .filter(|name| endings.iter().any(|e| name.ends_with(e)))
+        .filter_map(|name| {
+            // Listed and not there: deleted and not yet committed. Not text: nothing to read in it.
+            let text = std::fs::read_to_string(root().join(name)).ok()?;
+            Some(Source {
+                path: name.to_owned(),
+                text,
+            })
+        })
+        .collect();
+    assert!(
+        !found.is_empty(),
+        "git lists no files ending in {endings:?}"
+    );
+    found
+}
+
+/// Fails with every breach at once.
+fn none(rule: &str, breaches: impl IntoIterator<Item = String>) {
+    let all: Vec<_> = breaches.into_iter().collect();
+    assert!(all.is_empty(), "{rule}:\n  {}", all.join("\n  "));
+}
+
+/// Lines that contain one of these, as `path:line: text`. This file names what it forbids and is left out.
+fn lines_with(sources: &[Source], found: impl Fn(&str) -> bool) -> Vec<String> {
+    sources
+        .iter()
+        .filter(|s| s.path != "tests/tests/tidy.rs")
+        .flat_map(|s| {
+            s.text
+                .lines()
+                .enumerate()
+                .map(move |(n, line)| (s, n, line))
+        })
+        .filter(|(_, _, line)| found(line))
+        .map(|(s, n, line)| format!("{}:{}: {}", s.path, n + 1, line.trim()))
+        .collect()
+}
+
+#[test]
+fn files_are_short() {
+    let too_long = |s: &Source| {
+        let limit = if s.path.ends_with("src/main.rs") {
+            MAX_MAIN_LINES
+        } else {
+            MAX_LINES
+        };
+        let lines = s.text.lines().count();
+        (lines >= limit).then(|| format!("{}: {lines} lines, limit {limit}", s.path))
+    };
+    none(
+        "an idea in this file has no name yet",
+        sources(&[".rs"]).iter().filter_map(too_long),
+    );
+}
+
+#[test]
+fn every_module_says_what_it_owns() {
+    let silent = sources(&[".rs"])
+        .into_iter()
+        .filter(|s| !s.text.starts_with("//!"));
+    none("a file must begin with `//!`", silent.map(|s| s.path));
+}
+
+#[test]
+fn no_test_is_switched_off_and_no_lint_silenced_without_a_reason() {
+    let rust = sources(&[".rs"]);
+    let words = [
+        "#[ignore",
+        "#[should_panic",
+        "#[allow(",
+        "#![allow(",
+        "todo!(",
+        "unimplemented!(",
+    ];
+    none(
+        "use assertions on errors, and #[expect(.., reason)]",
+        lines_with(&rust, |l| words.iter().any(|w| l.contains(w))),
+    );
+    let text = |s: &Source| s.text.replace(['\n', ' '], "");
+    let unreasoned = rust
+        .iter()
+        .filter(|s| s.path != "tests/tests/tidy.rs")
+        .filter(|s| {
+            text(s).split("#[expect(").skip(1).any(|after| {
+                !after
+                    .split(")]")
+                    .next()
+                    .unwrap_or_default()
+                    .contains("reason=")
+            })
+        });
+    none(
+        "every #[expect] has a reason",
+        unreasoned.map(|s| s.path.clone()),
+    );
+}
+
+#[test]
+fn processes_are_started_in_one_place_of_each_crate() {
+    let rust = sources(&[".rs"]);
+    let elsewhere: Vec<_> = rust
+        .into_iter()
+        .filter(|s| !s.path.ends_with("src/exec.rs"))
+        .collect();
+    none(
+        "use exec",
+        lines_with(&elsewhere, |l| {
+            l.contains("Command::new(") && !l.contains("clap::")
+        }),
+    );
+}
+
+#[test]
+fn files_are_replaced_in_one_place_of_each_crate() {
+    let rust = sources(&[".rs"]);
+    let elsewhere: Vec<_> = rust
+        .into_iter()
+        .filter(|s| {
+            !s.path.ends_with("src/files.rs")
+                && !s.path.starts_with("tests/")
+                && !s.path.contains("tests")
+        })
+        .collect();
+    let breaches = lines_with(&elsewhere, |l| {
+        l.contains("fs::rename(") && !l.trim_start().starts_with("//")
+    });
+    none("use files::replace or files::rename", breaches);
+}
+
+#[test]
+fn the_core_cannot_do_io() {
+    let lib = std::fs::read_to_string(root().join("updater/src/lib.rs")).unwrap();
+    assert!(
+        lib.contains("\n#![no_std]"),
+        "updater must be no_std in every build"
+    );
+    let core: Vec<_> = sources(&[".rs"])
+        .into_iter()
+        .filter(|s| s.path.starts_with("updater/src/"))
+        .collect();
+    let breaches = lines_with(&core, |l| {
+        l.contains("extern crate std") || l.trim_start().starts_with("use std::")
+    });
+    none(
+        "updater names std",
+        breaches.into_iter().filter(|b| !b.contains("tests")),
+    );
+}
+
+/// Normal and build dependencies of each of our crates on each other.
+fn dependencies() -> BTreeMap<String, Vec<String>> {
+    let mut cargo = exec::command(env!("CARGO"));
+    cargo.current_dir(root()).args([
+        "metadata",
+        "--no-deps",
+        "--offline",
+        "--format-version",
+        "1",
+    ]);
+    let text = exec::run(cargo, Duration::from_mins(1)).unwrap();
+    let metadata: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let short = |v: &serde_json::Value| {
+        v.as_str()
+            .unwrap()
+            .trim_start_matches("hypriot-")
+            .to_owned()
+    };
+    let of = |package: &serde_json::Value| {
+        let all = package["dependencies"].as_array().unwrap();
+        all.iter()
+            .filter(|d| d["kind"] != "dev" && d["name"].as_str().unwrap().starts_with("hypriot-"))
+            .map(|d| short(&d["name"]))
+            .collect()
+    };
+    metadata["packages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|p| (short(&p["name"]), of(p)))
+        .collect()
+}
+
+#[test]
+fn crates_depend_in_one_direction() {
+    let allowed: BTreeMap<&str, &[&str]> = BTreeMap::from([
+        ("keys", &[][..]),
+        ("updater", &["keys"]),
+        ("agent", &["keys", "updater"]),
+        ("imagegen", &["keys", "updater"]),
+        ("fleet", &["keys", "updater"]),
+        ("tests", &["keys", "updater", "agent", "imagegen", "fleet"]),
+    ]);
+    let real = dependencies();
+    assert_eq!(real.keys().map(String::as_str).collect::<Vec<_>>(), {
+        let mut names = CRATES.to_vec();
+        names.sort_unstable();
+        names
+    });
+    let wrong = real
+        .iter()
+        .flat_map(|(from, to)| to.iter().map(move |to| (from, to)));
+    let wrong = wrong.filter(|(from, to)| !allowed[from.as_str()].contains(&to.as_str()));
+    none(
+        "keys <- updater <- {agent, imagegen, fleet} <- tests",
+        wrong.map(|(from, to)| format!("{from} -> {to}")),
+    );
+}
+
+#[test]
+fn every_crate_takes_the_lints_of_the_workspace() {
+    let without = CRATES.iter().filter(|c| {
+        let text = std::fs::read_to_string(root().join(c).join("Cargo.toml")).unwrap();
+        !text.contains("[lints]\nworkspace = true")
+    });
+    none(
+        "add [lints] workspace = true",
+        without.map(ToString::to_string),
+    );
+}
+
+#[test]
+fn every_forbidden_function_names_its_replacement() {
+    let text = std::fs::read_to_string(root().join("clippy.toml")).unwrap();
+    let config: toml::Table = text.parse().unwrap();
+    let methods = config["disallowed-methods"].as_array().unwrap();
+    let bare = methods.iter().filter(|m| {
+        m.get("reason")
+            .and_then(|r| r.as_str())
+            .is_none_or(str::is_empty)
+    });
+    none(
+        "clippy.toml: a reason is missing",
+        bare.map(|m| format!("{m:?}")),
+    );
+}
+
+/// Texts in which a host or path of somebody's machine could hide.
+const TEXTS: [&str; 12] = [
+    ".rs", ".toml", ".md", ".lock", ".service", ".conf", ".yaml", ".yml", ".json", "Makefile",
+    ".ci/run", ".cmd",
+];
+
+#[test]
+fn no_mirror_is_written_into_the_project() {
+    // Every URL is allowed but those of package archives: they come from options, environment or the host's own sources.
+    let own: Vec<String> = ["/etc/apt/sources.list", "/etc/apt/sources.list.d"]
+        .iter()
+        .flat_map(|p| {
+            let path = PathBuf::from(p);
+            let inside = std::fs::read_dir(&path)
+                .map(|d| d.flatten().map(|e| e.path()).collect())
+                .unwrap_or_default();
+            if path.is_file() { vec![path] } else { inside }
+        })
+        .filter_map(|file| std::fs::read_to_string(file).ok())
+        .flat_map(|text| {
+            text.split_whitespace()
+                .filter_map(host)
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    let archive = |host: &str| {
+        let first = host.split('.').next().unwrap_or_default();
+        matches!(
+            first,
+            "deb" | "ftp" | "archive" | "security" | "ports" | "mirror" | "mirrors" | "snapshot"
+        ) && !host.ends_with(".example")
+            && !host.ends_with(".invalid")
+            && !host.ends_with(".test")
+    };
+    let breaches = lines_with(&sources(&TEXTS), |line| {
+        line.split("://")
+            .skip(1)
+            .filter_map(|after| host(&format!("http://{after}")).map(str::to_owned))
+            .any(|host| archive(&host) || own.contains(&host))
+    });
+    none("a package archive is named", breaches);
+}
+
+/// The host of a URL.
+fn host(url: &str) -> Option<&str> {
+    let after = url
+        .strip_prefix("http://")
+        .or_else(|| url.strip_prefix("https://"))?;
+    let end = after
+        .find(|c: char| !(c.is_ascii_alphanumeric() || c == '.' || c == '-'))
+        .unwrap_or(after.len());
+    Some(&after[..end]).filter(|h| !h.is_empty())
+}
+
+#[test]
+fn no_path_of_this_machine_is_written_into_the_project() {
+    let here = format!("{}/", root().display());
+    none(
+        "a path of this machine",
+        lines_with(&sources(&TEXTS), |l| l.contains(&here)),
+    );
+}
+
+#[test]
+fn programs_of_the_makefile_are_programs_of_the_workspace() {
+    let text = std::fs::read_to_string(root().join("Makefile")).unwrap();
+    let long = text.lines().filter(|l| l.len() > 130).map(str::to_owned);
+    none("a recipe of the Makefile is too long to be thin", long);
+    assert!(
+        text.lines().count() < 80,
+        "the Makefile is not thin any more"
+    );
+}
