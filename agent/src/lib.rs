@@ -4,16 +4,24 @@
 //! * [`run`]: the daemon: observe, decide ([`hypriot_updater::decide`]), act
 //! * [`install`], [`bootloader`], [`disk`], [`mbr`]: the parts that touch the card
 //! * [`probe`], [`report`]: what one look at the board finds
+//! * [`serve`], [`metrics`], [`page`]: the HTTP half, which only reads the report
 //! * [`exec`], [`files`]: the only places that start processes and replace files
 
 pub mod bootloader;
+pub mod config;
+pub mod memory;
 pub mod disk;
 pub mod exec;
 #[cfg(test)]
 mod fakes;
 pub mod files;
+pub mod init;
 pub mod install;
+pub mod ioctl;
 pub mod mbr;
+pub mod metrics;
+pub mod page;
 pub mod ports;
 pub mod probe;
 pub mod report;
+pub mod serve;

@@ -20,6 +20,7 @@ use std::time::Duration;
 use hypriot_keys::time::Timestamp;
 
 use crate::report::{Check, Report, SCHEMA, Severity, Status, TestsView, UpdateView};
+pub use kernel::uptime;
 pub use root::Root;
 
 /// Checks that start processes or ask Docker for much are repeated only this often.
@@ -134,7 +135,7 @@ const SLOW: &[(&str, Probe)] = &[
 
 /// Looks at everything once. Takes milliseconds, and at worst the few seconds that the slow probes may wait.
 pub fn collect(root: &Root, context: &Context<'_>, now: Timestamp) -> Report {
-    let uptime = kernel::uptime(root).unwrap_or(0.0);
+    let uptime = uptime(root).unwrap_or(0.0);
     let boot_id = root
         .text("/proc/sys/kernel/random/boot_id")
         .map(|text| text.trim().to_owned())

@@ -32,7 +32,7 @@ pub(super) fn probe(look: &Look<'_>) -> Result<Found> {
 }
 
 /// Seconds since boot.
-pub(crate) fn uptime(root: &Root) -> Option<f64> {
+pub fn uptime(root: &Root) -> Option<f64> {
     root.text("/proc/uptime")
         .ok()?
         .split(' ')

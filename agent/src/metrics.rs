@@ -1,0 +1,541 @@
+//! A report as metrics: OpenMetrics 1.0 text, or the older Prometheus text 0.0.4, from one list of families.
+//!
+//! Own prefix, never `node_*`: a board may run the node exporter as well. Base units, `_total` for counters,
+//! no label of unbounded values.
+
+use std::fmt::Write as _;
+
+use crate::report::{Report, Status};
+
+/// Content type of OpenMetrics.
+pub const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// Content type of the older text format.
+pub const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Which of the two text formats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// [`OPENMETRICS`].
+    OpenMetrics,
+    /// [`CLASSIC`].
+    Classic,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Gauge,
+    Counter,
+    Info,
+    StateSet,
+}
+
+/// One family: name without prefix and suffix, its kind, unit and what it says.
+struct Family {
+    name: &'static str,
+    kind: Kind,
+    unit: &'static str,
+    help: &'static str,
+    samples: Vec<(Labels, f64)>,
+}
+
+type Labels = Vec<(&'static str, String)>;
+
+/// The numbers of a report: key, family, kind, unit, factor to the unit, help.
+const NUMBERS: &[(&str, &str, Kind, &str, f64, &str)] = {
+    use Kind::{Counter, Gauge};
+    &[
+        (
+            "card_wear_ratio",
+            "card_wear_ratio",
+            Gauge,
+            "ratio",
+            1.0,
+            "Share of its life that the eMMC says is used, rounded up to tenths.",
+        ),
+        (
+            "card_write_milliseconds",
+            "card_write_seconds",
+            Counter,
+            "seconds",
+            0.001,
+            "Time that writes to disks took since boot.",
+        ),
+        (
+            "card_writes",
+            "card_writes",
+            Counter,
+            "",
+            1.0,
+            "Writes to disks since boot.",
+        ),
+        (
+            "card_written_bytes",
+            "card_written_bytes",
+            Counter,
+            "bytes",
+            1.0,
+            "Bytes written to disks since boot.",
+        ),
+        (
+            "clock_synchronized",
+            "clock_synchronized",
+            Gauge,
+            "",
+            1.0,
+            "Whether a time server has set the clock in this boot.",
+        ),
+        (
+            "disk_available_bytes",
+            "disk_available_bytes",
+            Gauge,
+            "bytes",
+            1.0,
+            "Room left on the data file system.",
+        ),
+        (
+            "disk_inodes",
+            "disk_inodes",
+            Gauge,
+            "",
+            1.0,
+            "Inodes of the data file system.",
+        ),
+        (
+            "disk_inodes_free",
+            "disk_inodes_free",
+            Gauge,
+            "",
+            1.0,
+            "Inodes left on the data file system.",
+        ),
+        (
+            "disk_readonly",
+            "disk_readonly",
+            Gauge,
+            "",
+            1.0,
+            "Whether the data file system became read-only.",
+        ),
+        (
+            "disk_size_bytes",
+            "disk_size_bytes",
+            Gauge,
+            "bytes",
+            1.0,
+            "Size of the data file system.",
+        ),
+        (
+            "docker_containers",
+            "docker_containers",
+            Gauge,
+            "",
+            1.0,
+            "Containers there are.",
+        ),
+        (
+            "docker_containers_running",
+            "docker_containers_running",
+            Gauge,
+            "",
+            1.0,
+            "Containers that run.",
+        ),
+        (
+            "docker_containers_troubled",
+            "docker_containers_troubled",
+            Gauge,
+            "",
+            1.0,
+            "Containers that are unhealthy or restart again and again.",
+        ),
+        (
+            "ext4_errors",
+            "ext4_errors",
+            Gauge,
+            "",
+            1.0,
+            "Errors recorded in the superblocks of the mounted ext4 file systems.",
+        ),
+        (
+            "load1",
+            "load1",
+            Gauge,
+            "",
+            1.0,
+            "Tasks that ran or waited, averaged over a minute.",
+        ),
+        (
+            "memory_available_bytes",
+            "memory_available_bytes",
+            Gauge,
+            "bytes",
+            1.0,
+            "Memory that programs can still take.",
+        ),
+        (
+            "memory_pressure_ratio",
+            "memory_pressure_ratio",
+            Gauge,
+            "ratio",
+            1.0,
+            "Share of the last minute in which all tasks waited for memory.",
+        ),
+        (
+            "memory_total_bytes",
+            "memory_total_bytes",
+            Gauge,
+            "bytes",
+            1.0,
+            "Memory of the board.",
+        ),
+        (
+            "oom_kills",
+            "oom_kills",
+            Counter,
+            "",
+            1.0,
+            "Processes that the kernel killed for want of memory since boot.",
+        ),
+        (
+            "power_undervoltage",
+            "power_undervoltage",
+            Gauge,
+            "",
+            1.0,
+            "Whether the supply fell below its limit since the last look.",
+        ),
+        (
+            "selftests_failed",
+            "selftests_failed",
+            Gauge,
+            "",
+            1.0,
+            "Properties that did not hold in the last run of the self-tests.",
+        ),
+        (
+            "selftests_passed",
+            "selftests_passed",
+            Gauge,
+            "",
+            1.0,
+            "Properties that held in the last run of the self-tests.",
+        ),
+        (
+            "swap_free_bytes",
+            "swap_free_bytes",
+            Gauge,
+            "bytes",
+            1.0,
+            "Swap that is free.",
+        ),
+        (
+            "swap_total_bytes",
+            "swap_total_bytes",
+            Gauge,
+            "bytes",
+            1.0,
+            "Swap there is.",
+        ),
+        (
+            "temperature_celsius",
+            "temperature_celsius",
+            Gauge,
+            "celsius",
+            1.0,
+            "Hottest thermal zone.",
+        ),
+        (
+            "units_failed",
+            "units_failed",
+            Gauge,
+            "",
+            1.0,
+            "Units of systemd that failed.",
+        ),
+        (
+            "uptime_seconds",
+            "uptime_seconds",
+            Gauge,
+            "seconds",
+            1.0,
+            "Time since boot.",
+        ),
+    ]
+};
+
+/// The text of all metrics of `report`.
+pub fn render(report: &Report, format: Format) -> String {
+    let mut out = String::with_capacity(12 * 1024);
+    for family in families(report) {
+        if !family.samples.is_empty() {
+            write(&mut out, &family, format);
+        }
+    }
+    if format == Format::OpenMetrics {
+        out.push_str("# EOF\n");
+    }
+    out
+}
+
+/// What is said before the first report: that there is none. Absence must not look green.
+pub fn render_none(format: Format) -> String {
+    let up = Family {
+        name: "report_present",
+        kind: Kind::Gauge,
+        unit: "",
+        help: PRESENT,
+        samples: vec![(Vec::new(), 0.0)],
+    };
+    let mut out = String::new();
+    write(&mut out, &up, format);
+    if format == Format::OpenMetrics {
+        out.push_str("# EOF\n");
+    }
+    out
+}
+
+const PRESENT: &str = "Whether the agent's other half has left a fresh report.";
+
+fn families(report: &Report) -> Vec<Family> {
+    let family = |name, kind, unit, help, samples| Family {
+        name,
+        kind,
+        unit,
+        help,
+        samples,
+    };
+    let mut all = vec![
+        family(
+            "report_present",
+            Kind::Gauge,
+            "",
+            PRESENT,
+            vec![(Vec::new(), 1.0)],
+        ),
+        family(
+            "report_timestamp_seconds",
+            Kind::Gauge,
+            "seconds",
+            "When the board was looked at last: an old time means that the agent is stuck.",
+            vec![(Vec::new(), float(report.taken_at.0))],
+        ),
+        family(
+            "build",
+            Kind::Info,
+            "",
+            "The agent.",
+            vec![(vec![("version", env!("CARGO_PKG_VERSION").into())], 1.0)],
+        ),
+        family(
+            "system",
+            Kind::Info,
+            "",
+            "What runs on this board.",
+            vec![(system(report), 1.0)],
+        ),
+        family(
+            "health",
+            Kind::StateSet,
+            "",
+            "Status of the whole board.",
+            states("hypriot_health", &Vec::new(), report.status()),
+        ),
+    ];
+    all.extend(checks(report));
+    all.extend(updates(report));
+    for &(key, name, kind, unit, factor, help) in NUMBERS {
+        let samples = report
+            .gauges
+            .get(key)
+            .map(|value| (Vec::new(), value * factor));
+        all.push(family(
+            name,
+            kind,
+            unit,
+            help,
+            samples.into_iter().collect(),
+        ));
+    }
+    all
+}
+
+fn checks(report: &Report) -> [Family; 3] {
+    let label = |name: &String| ("check", name.clone());
+    let mut status = Vec::new();
+    let (mut success, mut ran) = (Vec::new(), Vec::new());
+    for (name, check) in &report.checks {
+        let labels = vec![label(name), ("severity", check.severity.name().into())];
+        status.extend(states("hypriot_check_status", &labels, check.status));
+        success.push((vec![label(name)], f64::from(u8::from(!check.broken))));
+        ran.push((vec![label(name)], float(check.checked_at.0)));
+    }
+    [
+        Family {
+            name: "check_status",
+            kind: Kind::StateSet,
+            unit: "",
+            help: "Status of each check.",
+            samples: status,
+        },
+        Family {
+            name: "check_success",
+            kind: Kind::Gauge,
+            unit: "",
+            help: "Whether the check could be made at all: 0 means that nothing is known.",
+            samples: success,
+        },
+        Family {
+            name: "check_last_run_timestamp_seconds",
+            kind: Kind::Gauge,
+            unit: "seconds",
+            help: "When the check was made.",
+            samples: ran,
+        },
+    ]
+}
+
+fn updates(report: &Report) -> Vec<Family> {
+    let view = &report.update;
+    if view.booted.is_none() {
+        return Vec::new();
+    }
+    let slots = [("a", &view.a), ("b", &view.b)]
+        .into_iter()
+        .filter_map(|(name, slot)| {
+            let slot = slot.as_ref()?;
+            let version = slot.version.clone().unwrap_or_default();
+            Some((
+                vec![
+                    ("slot", name.into()),
+                    ("version", version),
+                    ("state", slot.state.clone()),
+                ],
+                1.0,
+            ))
+        });
+    let attempt = view.last_attempt.as_ref();
+    vec![
+        Family {
+            name: "slot",
+            kind: Kind::Info,
+            unit: "",
+            help: "What each slot holds.",
+            samples: slots.collect(),
+        },
+        Family {
+            name: "update",
+            kind: Kind::Info,
+            unit: "",
+            help: "What the update loop is doing.",
+            samples: vec![(vec![("phase", view.phase.clone())], 1.0)],
+        },
+        Family {
+            name: "update_trial",
+            kind: Kind::Gauge,
+            unit: "",
+            help: "Whether a version is on trial.",
+            samples: vec![(Vec::new(), f64::from(u8::from(view.trial.is_some())))],
+        },
+        Family {
+            name: "update_last_attempt",
+            kind: Kind::Info,
+            unit: "",
+            help: "How the last update ended.",
+            samples: attempt
+                .map(|a| {
+                    (
+                        vec![
+                            ("version", a.version.clone()),
+                            ("outcome", a.outcome.clone()),
+                        ],
+                        1.0,
+                    )
+                })
+                .into_iter()
+                .collect(),
+        },
+        Family {
+            name: "update_last_attempt_timestamp_seconds",
+            kind: Kind::Gauge,
+            unit: "seconds",
+            help: "When the last update ended.",
+            samples: attempt
+                .map(|a| (Vec::new(), float(a.at.0)))
+                .into_iter()
+                .collect(),
+        },
+    ]
+}
+
+fn system(report: &Report) -> Labels {
+    vec![
+        ("board", report.board.clone()),
+        ("version", report.version.clone()),
+        ("slot", report.slot.clone().unwrap_or_default()),
+    ]
+}
+
+/// One sample per state, exactly one of them 1 (OpenMetrics 1.0, "StateSet"): the label bears the family's name.
+fn states(label: &'static str, labels: &Labels, now: Status) -> Vec<(Labels, f64)> {
+    let sample = |status: Status| {
+        let mut labels = labels.clone();
+        labels.push((label, status.name().into()));
+        (labels, f64::from(u8::from(status == now)))
+    };
+    Status::ALL.into_iter().map(sample).collect()
+}
+
+fn write(out: &mut String, family: &Family, format: Format) {
+    let suffix = match family.kind {
+        Kind::Counter => "_total",
+        Kind::Info => "_info",
+        Kind::Gauge | Kind::StateSet => "",
+    };
+    // OpenMetrics names the family without the suffix of its samples, the older format with it.
+    let (title, kind) = match (format, family.kind) {
+        (Format::OpenMetrics, Kind::Gauge) => ("", "gauge"),
+        (Format::OpenMetrics, Kind::Counter) => ("", "counter"),
+        (Format::OpenMetrics, Kind::Info) => ("", "info"),
+        (Format::OpenMetrics, Kind::StateSet) => ("", "stateset"),
+        (Format::Classic, Kind::Counter) => (suffix, "counter"),
+        (Format::Classic, _) => (suffix, "gauge"),
+    };
+    let name = family.name;
+    let mut line = |text: std::fmt::Arguments<'_>| {
+        out.write_fmt(text).expect("a String takes any text");
+    };
+    line(format_args!("# TYPE hypriot_{name}{title} {kind}\n"));
+    if format == Format::OpenMetrics && !family.unit.is_empty() {
+        line(format_args!("# UNIT hypriot_{name} {}\n", family.unit));
+    }
+    line(format_args!(
+        "# HELP hypriot_{name}{title} {}\n",
+        family.help
+    ));
+    for (labels, value) in &family.samples {
+        line(format_args!("hypriot_{name}{suffix}"));
+        for (index, (label, text)) in labels.iter().enumerate() {
+            let open = if index == 0 { '{' } else { ',' };
+            line(format_args!("{open}{label}=\"{}\"", escape(text)));
+        }
+        let close = if labels.is_empty() { "" } else { "}" };
+        line(format_args!("{close} {value}\n"));
+    }
+}
+
+fn escape(text: &str) -> String {
+    text.replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('\n', "\\n")
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "seconds since 1970 are exact in 53 bits"
+)]
+fn float(n: u64) -> f64 {
+    n as f64
+}
+
+#[cfg(test)]
+mod tests;
