@@ -10,6 +10,7 @@
 //! * [`payload`]: the untrusted transport of its bytes
 //! * [`health`]: test results to a verdict
 //! * [`record`]: the one small thing a board must remember
+//! * [`rollout`]: which release is next, and when it is this board's turn
 //! * [`decide`]: the whole update policy, one function
 #![no_std]
 #![forbid(unsafe_code)]
@@ -22,4 +23,5 @@ pub mod index;
 pub mod layout;
 pub mod payload;
 pub mod record;
+pub mod rollout;
 pub mod slot;

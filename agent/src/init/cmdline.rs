@@ -1,0 +1,85 @@
+//! The kernel command line, as far as the initramfs obeys it.
+
+use hypriot_updater::boot::script::{ARG_DISK, ARG_SLOT};
+use hypriot_updater::slot::Slot;
+
+/// What the boot loader told us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Arguments {
+    /// Which slot this kernel came from.
+    pub slot: Slot,
+    /// MBR signature of the disk it came from.
+    pub disk: u32,
+}
+
+/// Why the command line is of no use.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ArgumentError {
+    /// It is not there.
+    #[error("the kernel command line lacks {0}; the boot script sets it")]
+    Missing(&'static str),
+    /// It cannot be read.
+    #[error("{0}={1} on the kernel command line cannot be read")]
+    Value(&'static str, String),
+}
+
+/// Reads `/proc/cmdline`. Of a repeated argument the last one counts, as in the kernel.
+pub fn parse(line: &str) -> Result<Arguments, ArgumentError> {
+    let find = |name: &'static str| {
+        line.split_ascii_whitespace()
+            .filter_map(|word| word.split_once('='))
+            .filter(|(n, _)| *n == name)
+            .last()
+            .map(|(_, v)| v)
+            .ok_or(ArgumentError::Missing(name))
+    };
+    let slot = find(ARG_SLOT)?;
+    let slot = slot
+        .parse()
+        .ok()
+        .ok_or_else(|| ArgumentError::Value(ARG_SLOT, slot.into()))?;
+    // U-Boot's `part uuid` gives `<signature>-<partition>` for an MBR disk (disk/part_dos.c)
+    let text = find(ARG_DISK)?;
+    let digits = text.split('-').next().unwrap_or_default();
+    let disk = u32::from_str_radix(digits, 16)
+        .ok()
+        .ok_or_else(|| ArgumentError::Value(ARG_DISK, text.into()))?;
+    Ok(Arguments { slot, disk })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slot_and_disk_are_read() {
+        let line = "console=ttyAMA0 panic=5 hypriot.slot=b hypriot.disk=9a0B0c0d-03\n";
+        assert_eq!(
+            parse(line),
+            Ok(Arguments {
+                slot: Slot::B,
+                disk: 0x9a0b_0c0d
+            })
+        );
+    }
+
+    #[test]
+    fn what_is_missing_or_wrong_is_named() {
+        assert_eq!(
+            parse("quiet hypriot.disk=1"),
+            Err(ArgumentError::Missing("hypriot.slot"))
+        );
+        assert_eq!(
+            parse("hypriot.slot=a"),
+            Err(ArgumentError::Missing("hypriot.disk"))
+        );
+        assert_eq!(
+            parse("hypriot.slot=c hypriot.disk=1"),
+            Err(ArgumentError::Value("hypriot.slot", "c".into()))
+        );
+        assert_eq!(
+            parse("hypriot.slot=a hypriot.disk="),
+            Err(ArgumentError::Value("hypriot.disk", String::new()))
+        );
+    }
+}
