@@ -92,12 +92,11 @@ impl Client {
             .read("root", limits.root)
             .and_then(|bytes| workflow::load_root(&bytes).ok())
             .filter(|root| root.header.version >= baked_root.header.version);
-        let root = match stored {
-            Some(root) => root,
-            None => {
-                store.write("root", baked)?;
-                baked_root
-            }
+        let root = if let Some(root) = stored {
+            root
+        } else {
+            store.write("root", baked)?;
+            baked_root
         };
         Ok(Self::assemble(store, limits, built, root))
     }
@@ -309,10 +308,10 @@ impl Client {
         limit: u64,
         check: impl Fn(&[u8]) -> Result<T, Error>,
     ) -> Result<(Option<Vec<u8>>, T), Error> {
-        if let Some(bytes) = self.store.read(role, limit) {
-            if let Ok(value) = check(&bytes) {
-                return Ok((None, value));
-            }
+        if let Some(bytes) = self.store.read(role, limit)
+            && let Ok(value) = check(&bytes)
+        {
+            return Ok((None, value));
         }
         // 5.5.1, 5.6.1 With consistent snapshots the file's name carries its version.
         let version = self.root.consistent_snapshot.then_some(listed.version);
@@ -340,7 +339,7 @@ impl Client {
         let mut search = Search::new(name, self.limits.roles);
         let mut visited: Vec<Verified<Targets>> = Vec::new();
         loop {
-            let visit = search.next()?;
+            let visit = search.advance()?;
             let delegations = visit
                 .parent
                 .and_then(|parent| visited.get(parent))
@@ -417,10 +416,9 @@ impl Client {
         // A file of another length is not read; one that cannot be read is fetched again.
         if let Some(bytes) =
             files::read(&path, target.length.min(self.limits.target)).unwrap_or(None)
+            && check::hashes_match(name, &bytes, &target.hashes).is_ok()
         {
-            if check::hashes_match(name, &bytes, &target.hashes).is_ok() {
-                return Ok(path);
-            }
+            return Ok(path);
         }
         let bytes = self.fetch_target(source, name, target)?;
         files::make_directory(directory).map_err(|e| store::failed(directory, "creating", &e))?;

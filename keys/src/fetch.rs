@@ -22,7 +22,7 @@ pub struct Pace {
 impl Default for Pace {
     fn default() -> Self {
         Self {
-            total: Duration::from_secs(300),
+            total: Duration::from_mins(5),
             grace: Duration::from_secs(15),
             least: 256,
         }

@@ -15,11 +15,17 @@ pub const MAX_DEPTH: usize = 32;
 
 /// Reads one JSON text; `file` names it in errors.
 pub fn parse(file: &str, bytes: &[u8]) -> Result<Value, Error> {
-    let mut reader = Reader { file, bytes, at: 0 };
-    if let Err(e) = core::str::from_utf8(bytes) {
-        reader.at = e.valid_up_to();
-        return Err(reader.bad("not UTF-8"));
-    }
+    let text = core::str::from_utf8(bytes).map_err(|e| Error::Json {
+        file: file.into(),
+        at: e.valid_up_to(),
+        why: "not UTF-8",
+    })?;
+    let mut reader = Reader {
+        file,
+        text,
+        bytes,
+        at: 0,
+    };
     let value = reader.value(0)?;
     reader.space();
     if reader.at < bytes.len() {
@@ -87,6 +93,8 @@ fn string(text: &str, out: &mut Vec<u8>) {
 
 struct Reader<'a> {
     file: &'a str,
+    text: &'a str,
+    /// The same text, for looking at single bytes.
     bytes: &'a [u8],
     at: usize,
 }
@@ -215,18 +223,16 @@ impl Reader<'_> {
         if matches!(self.peek(), Some(b'.' | b'e' | b'E')) {
             return Err(self.bad("only whole numbers can be signed"));
         }
-        let text = &self.bytes[start..self.at];
+        let text = &self.text[start..self.at];
         let leading_zero = self.bytes[digits..self.at].starts_with(b"0") && self.at - digits > 1;
-        if leading_zero || text == b"-0" {
+        if leading_zero || text == "-0" {
             return Err(self.bad("a number in an unusual form"));
         }
-        let number = core::str::from_utf8(text).ok().and_then(|t| {
-            if negative {
-                t.parse::<i64>().ok().map(Number::from)
-            } else {
-                t.parse::<u64>().ok().map(Number::from)
-            }
-        });
+        let number = if negative {
+            text.parse::<i64>().ok().map(Number::from)
+        } else {
+            text.parse::<u64>().ok().map(Number::from)
+        };
         number
             .map(Value::Number)
             .ok_or_else(|| self.bad("a number of more than 64 bits, or none"))
@@ -234,24 +240,25 @@ impl Reader<'_> {
 
     fn text(&mut self) -> Result<String, Error> {
         self.at += 1;
-        let mut out = Vec::new();
+        let mut out = String::new();
+        let mut start = self.at;
         loop {
+            let end = self.at;
             match self.peek() {
                 None => return Err(self.bad("a string does not end")),
                 Some(b'"') => {
                     self.at += 1;
-                    // The input is UTF-8 as a whole and is only cut at ASCII bytes; escapes append whole characters.
-                    return String::from_utf8(out).or_else(|_| Err(self.bad("not UTF-8")));
+                    out.push_str(&self.text[start..end]);
+                    return Ok(out);
                 }
                 Some(b'\\') => {
-                    let character = self.escape()?;
-                    out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+                    // Cut at ASCII bytes only, so the slices are whole characters.
+                    out.push_str(&self.text[start..end]);
+                    out.push(self.escape()?);
+                    start = self.at;
                 }
                 Some(0..=0x1f) => return Err(self.bad("a control character in a string")),
-                Some(byte) => {
-                    out.push(byte);
-                    self.at += 1;
-                }
+                Some(_) => self.at += 1,
             }
         }
     }

@@ -82,7 +82,7 @@ struct Sealed {
     public: Key,
     kdf: Kdf,
     nonce: String,
-    sealed: String,
+    seed: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -144,7 +144,7 @@ pub fn seal(key: &SecretKey, passphrase: &str, cost: Cost) -> Result<String, Key
             salt: hex::encode(salt),
         },
         nonce: hex::encode(nonce),
-        sealed: hex::encode(sealed),
+        seed: hex::encode(sealed),
     };
     serde_json::to_string_pretty(&file)
         .map(|text| text + "\n")
@@ -163,7 +163,7 @@ pub fn unseal(text: &[u8], passphrase: &str) -> Result<SecretKey, KeyFileError> 
     let malformed = |e: hex::FromHexError| KeyFileError::Malformed(e.to_string());
     hex::decode_to_slice(&file.kdf.salt, &mut salt).map_err(malformed)?;
     hex::decode_to_slice(&file.nonce, &mut nonce).map_err(malformed)?;
-    let sealed = hex::decode(&file.sealed).map_err(malformed)?;
+    let sealed = hex::decode(&file.seed).map_err(malformed)?;
     let cipher = cipher(passphrase, &salt, file.kdf.argon2id)?;
     let aad = associated(&file.public);
     let payload = Payload {

@@ -5,7 +5,7 @@
 //! * `json`, `key`, `signed`, `schema`, `check`: one file: strict form, signatures, type, what can be wrong inside it.
 //! * `workflow`: the specification's client workflow, file after file; `search`: its walk through delegations.
 //! * `names`: safe names, file names, which names a delegation covers.
-//! * `error`: every reason to refuse; `time`: instants as values.
+//! * `hash`: SHA-256 for others; `error`: every reason to refuse; `time`: instants as values.
 //!
 //! With feature `std`: [`client::Client`] over a [`source::Source`] and a durable store, and `repo`, the writing side.
 //! With feature `keyfile`: private keys in encrypted files. With feature `http`: a source that speaks HTTP(S).
@@ -15,6 +15,7 @@ extern crate alloc;
 
 pub mod check;
 pub mod error;
+pub mod hash;
 pub mod json;
 pub mod key;
 pub mod names;

@@ -18,7 +18,7 @@ pub struct Visit {
     pub parent: Option<usize>,
 }
 
-/// The search for one name. It holds no metadata: [`Search::next`] says what to load, [`Search::visited`] takes what it says.
+/// The search for one name. It holds no metadata: [`Search::advance`] says what to load, [`Search::visited`] takes what it says.
 #[derive(Debug)]
 pub struct Search {
     name: String,
@@ -44,7 +44,7 @@ impl Search {
     }
 
     /// The next role to look into.
-    pub fn next(&mut self) -> Result<Visit, Error> {
+    pub fn advance(&mut self) -> Result<Visit, Error> {
         // 5.6.7.1 "If this role has been visited before, then skip this role (so that cycles are avoided)."
         while let Some(visit) = self.stack.pop() {
             if self.seen.contains(&visit.role) {

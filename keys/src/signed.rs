@@ -48,6 +48,17 @@ impl Signed {
     /// Reads the envelope; the signed part stays an untyped value.
     pub fn parse(file: &str, bytes: &[u8]) -> Result<Self, Error> {
         let value = json::parse(file, bytes)?;
+        // A derived reader takes a list for a struct; other tools would not, and all must read one thing.
+        let lists = |v: &Value| {
+            v.as_array()
+                .is_some_and(|l| l.iter().any(|s| !s.is_object()))
+        };
+        if !value.is_object() || value.get("signatures").is_some_and(lists) {
+            return Err(Error::Schema {
+                file: file.into(),
+                why: "an object is wanted for the file and for each signature".into(),
+            });
+        }
         let signed: Self = serde_json::from_value(value).map_err(|e| Error::Schema {
             file: file.into(),
             why: alloc::format!("{e}"),

@@ -17,39 +17,42 @@ const LAST: u64 = 253_402_300_799;
 impl Timestamp {
     /// Reads `YYYY-MM-DDTHH:MM:SSZ`; `None` for any other form or a date that does not exist.
     pub fn parse(text: &str) -> Option<Self> {
-        let b = text.as_bytes();
-        if b.len() != 20
-            || b[4] != b'-'
-            || b[7] != b'-'
-            || b[10] != b'T'
-            || b[13] != b':'
-            || b[16] != b':'
-            || b[19] != b'Z'
-        {
+        let bytes = text.as_bytes();
+        let marks = [
+            (4, b'-'),
+            (7, b'-'),
+            (10, b'T'),
+            (13, b':'),
+            (16, b':'),
+            (19, b'Z'),
+        ];
+        if bytes.len() != 20 || marks.iter().any(|&(at, mark)| bytes[at] != mark) {
             return None;
         }
         let number = |from: usize, to: usize| -> Option<u64> {
-            b[from..to].iter().try_fold(0u64, |n, c| {
+            bytes[from..to].iter().try_fold(0u64, |n, c| {
                 c.is_ascii_digit().then(|| n * 10 + u64::from(c - b'0'))
             })
         };
-        let (y, m, d) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
-        let (h, min, s) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
-        if y < 1970
-            || !(1..=12).contains(&m)
-            || d < 1
-            || d > days_of_month(y, m)
-            || h > 23
-            || min > 59
-            || s > 59
+        let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
+        let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
+        if year < 1970
+            || !(1..=12).contains(&month)
+            || day < 1
+            || day > days_of_month(year, month)
+            || hour > 23
+            || minute > 59
+            || second > 59
         {
             return None;
         }
-        let mut days = (1970..y)
+        let mut days = (1970..year)
             .map(|y| if leap(y) { 366 } else { 365 })
             .sum::<u64>();
-        days += (1..m).map(|m| days_of_month(y, m)).sum::<u64>();
-        Some(Self((days + d - 1) * DAY + h * 3600 + min * 60 + s))
+        days += (1..month).map(|m| days_of_month(year, m)).sum::<u64>();
+        Some(Self(
+            (days + day - 1) * DAY + hour * 3600 + minute * 60 + second,
+        ))
     }
 
     /// This instant `seconds` later, never past the year 9999.

@@ -1,5 +1,6 @@
 //! The writing side and the client against each other: what is published is accepted, step by step through a repository's life.
 #![cfg(feature = "std")]
+#![expect(clippy::unwrap_used, reason = "a helper of a test fails by panicking")]
 
 use std::path::PathBuf;
 

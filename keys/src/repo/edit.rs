@@ -210,14 +210,13 @@ impl Repository {
         change: impl FnOnce(&mut T) -> Result<(), RepoError>,
     ) -> Result<(), RepoError> {
         let staged = load(&self.staged_path(role))?;
-        let mut value: T = match staged {
-            Some(file) => typed(role, file.signed)?,
-            None => {
-                let file = load(&self.current_path(role))?.ok_or_else(|| no_role(role))?;
-                let mut value: T = typed(role, file.signed)?;
-                value.header_mut().version += 1;
-                value
-            }
+        let mut value: T = if let Some(file) = staged {
+            typed(role, file.signed)?
+        } else {
+            let file = load(&self.current_path(role))?.ok_or_else(|| no_role(role))?;
+            let mut value: T = typed(role, file.signed)?;
+            value.header_mut().version += 1;
+            value
         };
         change(&mut value)?;
         value.header_mut().expires = self.expiry(role);

@@ -67,7 +67,7 @@ impl HttpOptions {
     pub fn at(time: TlsTime) -> Self {
         let pace = Pace {
             // A full image over a slow line may take a day; metadata has its own, shorter bound (`client::Limits`).
-            total: Duration::from_secs(86_400),
+            total: Duration::from_hours(24),
             ..Pace::default()
         };
         Self {
@@ -76,7 +76,7 @@ impl HttpOptions {
             pace,
             attempts: 4,
             pause: Duration::from_secs(1),
-            patience: Duration::from_secs(60),
+            patience: Duration::from_mins(1),
             time,
             bearer: None,
             companions: Vec::new(),
@@ -202,13 +202,9 @@ impl HttpSource {
             }
         }
         if let (Some(token), true) = (&self.options.bearer, url.origin() == self.base.origin()) {
-            let mut value =
-                HeaderValue::try_from(std::format!("Bearer {token}")).or_else(|_| {
-                    Err(refused(
-                        url.as_str(),
-                        "the token has characters that no header can have",
-                    ))
-                })?;
+            let mut value = HeaderValue::try_from(std::format!("Bearer {token}")).map_err(|e| {
+                refused(url.as_str(), &std::format!("the token cannot be sent: {e}"))
+            })?;
             value.set_sensitive(true);
             request = request.header(AUTHORIZATION, value);
         }

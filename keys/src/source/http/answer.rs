@@ -74,10 +74,10 @@ fn part(headers: &HeaderMap, asked: &Asked<'_>) -> Verdict {
     if kind.to_ascii_lowercase().starts_with("multipart/") {
         return Verdict::Refused("several parts, though one was asked for".into());
     }
-    if let (Some(before), Some(now)) = (asked.tag, text(headers, &ETAG)) {
-        if before != now {
-            return Verdict::Changed;
-        }
+    if let (Some(before), Some(now)) = (asked.tag, text(headers, &ETAG))
+        && before != now
+    {
+        return Verdict::Changed;
     }
     match text(headers, &CONTENT_RANGE).and_then(range) {
         Some((first, last)) if first == asked.from && last >= first => Verdict::Body {
