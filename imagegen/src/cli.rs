@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 
 mod agent;
 mod doctor;
+mod packages;
 mod progress;
 
 use progress::progress;
@@ -25,8 +26,24 @@ struct Cli {
 enum Cmd {
     Agent(agent::AgentArgs),
     Doctor(doctor::DoctorArgs),
-    /// List the boards an image can be built for.
-    Boards,
+    Boards(packages::BoardsArgs),
+    /// Decide on every package and write the lock file.
+    Lock(packages::BuildArgs),
+    /// Bring every package of the lock into the cache.
+    Fetch(packages::BuildArgs),
+    /// Show what a build would download and install.
+    Plan(packages::BuildArgs),
+    /// Build the root tree alone and print where it is.
+    Root(packages::BuildArgs),
+    /// The sandbox starts itself: first process.
+    #[command(hide = true)]
+    Inside,
+    /// The sandbox starts itself: maps ids.
+    #[command(hide = true)]
+    InsideMap(packages::MapArgs),
+    /// The sandbox starts itself: process 1.
+    #[command(hide = true)]
+    InsideFirst,
 }
 
 /// Parses the arguments, runs the command, prints the error if there is one.
@@ -44,6 +61,13 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Cmd::Agent(args) => agent::run(&args),
         Cmd::Doctor(args) => doctor::run(&args),
-        Cmd::Boards => Ok(()),
+        Cmd::Boards(args) => packages::boards(&args),
+        Cmd::Lock(args) => packages::lock(&args),
+        Cmd::Fetch(args) => packages::fetch(&args),
+        Cmd::Plan(args) => packages::plan(&args),
+        Cmd::Root(args) => packages::root(&args),
+        Cmd::Inside => crate::ns::inside(),
+        Cmd::InsideMap(args) => packages::inside_map(&args),
+        Cmd::InsideFirst => crate::ns::first(),
     }
 }

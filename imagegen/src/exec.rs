@@ -230,6 +230,31 @@ pub fn run(mut cmd: Cmd<'_>) -> Result<Output, ExecError> {
     }
 }
 
+/// A program that was started and waits for the end of its input before it acts.
+#[derive(Debug)]
+pub struct Held {
+    child: Child,
+    program: String,
+}
+
+/// Starts a program that reads its input to the end before it acts; [`Held::release`] lets it go on.
+pub fn start_held(cmd: &Cmd<'_>) -> Result<Held, ExecError> {
+    let program = cmd.name();
+    let mut c = prepare(cmd);
+    c.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::inherit());
+    let child = c.spawn().map_err(|source| ExecError::Start { program: program.clone(), source })?;
+    Ok(Held { child, program })
+}
+
+impl Held {
+    /// Ends its input and waits for it.
+    pub fn release(mut self) -> Result<(), ExecError> {
+        drop(self.child.stdin.take());
+        let status = self.child.wait().map_err(|source| ExecError::Io { program: self.program.clone(), source })?;
+        if status.success() { Ok(()) } else { Err(ExecError::Failed { program: self.program.clone(), status, tail: String::new() }) }
+    }
+}
+
 /// True if a program of this name is on the PATH.
 pub fn exists(program: &str) -> bool {
     find(program).is_some()
@@ -249,7 +274,7 @@ fn command(program: &OsStr) -> Command {
     Command::new(program)
 }
 
-fn start(cmd: &Cmd<'_>) -> std::io::Result<Child> {
+fn prepare(cmd: &Cmd<'_>) -> Command {
     let mut c = command(&cmd.program);
     if cmd.clear_env {
         c.env_clear();
@@ -258,6 +283,11 @@ fn start(cmd: &Cmd<'_>) -> std::io::Result<Child> {
     if let Some(dir) = &cmd.dir {
         c.current_dir(dir);
     }
+    c
+}
+
+fn start(cmd: &Cmd<'_>) -> std::io::Result<Child> {
+    let mut c = prepare(cmd);
     c.stdin(if cmd.stdin.is_empty() { Stdio::null() } else { Stdio::piped() });
     c.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()
 }

@@ -1,0 +1,333 @@
+//! Owns what a board is: one TOML file of data per board, embedded into the program, parsed and checked here.
+
+use include_dir::{Dir, include_dir};
+use serde::Deserialize;
+
+static BOARDS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/boards");
+
+/// Everything that differs from one board to the next.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Board {
+    /// Name in file names and on the command line: `qemu-arm64`.
+    pub name: String,
+    /// One line for people.
+    pub description: String,
+    /// Debian's name of the architecture: `arm64`, `armhf`, `armel`.
+    pub arch: String,
+    /// Rust target of the static agent.
+    pub agent_target: String,
+    /// Debian suite unless the recipe names another.
+    pub suite: String,
+    /// Packages this board adds to the recipe's: kernel, firmware of its radio.
+    pub packages: Vec<String>,
+    /// Packages whose files go beside the root tree only (boot loaders, boot firmware); never installed.
+    #[serde(default)]
+    pub boot_packages: Vec<BootPackage>,
+    /// `console=` arguments of the kernel, last one is the main console.
+    pub console: Vec<String>,
+    /// Further kernel arguments.
+    #[serde(default)]
+    pub cmdline: Vec<String>,
+    /// Kernel, device trees and modules of the initramfs.
+    pub kernel: Kernel,
+    /// How it boots.
+    pub boot: Boot,
+    /// The QEMU machine that runs its images, if there is one.
+    pub qemu: Option<Qemu>,
+    /// What has been shown to work, and where.
+    pub proven: String,
+}
+
+/// A package that is only unpacked, to take files from.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct BootPackage {
+    /// Its name.
+    pub name: String,
+    /// Another suite than the board's, if that one no longer carries it.
+    pub suite: Option<String>,
+    /// Archive component.
+    #[serde(default = "main_component")]
+    pub component: String,
+}
+
+fn main_component() -> String {
+    "main".to_owned()
+}
+
+/// Kernel of a board.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Kernel {
+    /// Pattern of the kernel image in the root tree; `*` stands for the kernel release.
+    pub image: String,
+    /// U-Boot's command that starts it.
+    pub load: Load,
+    /// Patterns of the device trees in the root tree; empty when the firmware or the machine brings its own.
+    #[serde(default)]
+    pub dtbs: Vec<String>,
+    /// Name of the device tree U-Boot loads when its own `fdtfile` must not be used.
+    pub fdtfile: Option<String>,
+    /// Modules the initramfs must load before the root file system can be mounted, by name.
+    pub modules: Vec<String>,
+}
+
+/// U-Boot's boot command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Load {
+    /// arm64 `Image`.
+    Booti,
+    /// arm `zImage`.
+    Bootz,
+}
+
+impl Load {
+    /// The command as U-Boot spells it.
+    pub fn command(self) -> &'static str {
+        match self {
+            Self::Booti => "booti",
+            Self::Bootz => "bootz",
+        }
+    }
+}
+
+/// How a board boots.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Boot {
+    /// The chain.
+    pub method: Method,
+    /// The kind of device U-Boot reads the card with.
+    pub storage: Storage,
+    /// Its number there.
+    #[serde(default)]
+    pub device: u8,
+    /// Files that go to the first partition.
+    #[serde(default)]
+    pub files: Vec<BootFile>,
+    /// Text files that are written to the first partition as they stand here (`config.txt`).
+    #[serde(default)]
+    pub texts: Vec<BootText>,
+    /// Blobs that go to fixed places before the first partition.
+    #[serde(default)]
+    pub raw: Vec<RawBlob>,
+}
+
+/// Who starts whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Method {
+    /// U-Boot runs `boot.scr` from the first partition.
+    UbootScript,
+    /// Raspberry Pi firmware on the first partition starts U-Boot, which runs `boot.scr`.
+    RpiFirmware,
+    /// The device's own boot loader starts an Android boot image; no card image is made.
+    AndroidBootimg,
+}
+
+/// U-Boot's name of the storage interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Storage {
+    /// Virtio disk.
+    Virtio,
+    /// SD card or eMMC.
+    Mmc,
+    /// None that U-Boot sees.
+    None,
+}
+
+impl Storage {
+    /// The interface as U-Boot spells it.
+    pub fn command(self) -> &'static str {
+        match self {
+            Self::Virtio => "virtio",
+            Self::Mmc => "mmc",
+            Self::None => "none",
+        }
+    }
+}
+
+/// A file for the first partition.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct BootFile {
+    /// Path inside the unpacked boot packages; the last part may hold one `*`.
+    pub from: String,
+    /// Name on the partition; a name that ends in `/` keeps the file's own name below it, empty keeps it at the top.
+    #[serde(default)]
+    pub to: String,
+}
+
+/// A short text file for the first partition.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct BootText {
+    /// Name on the partition.
+    pub name: String,
+    /// What it says.
+    pub text: String,
+}
+
+/// A blob at a fixed place of the card.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct RawBlob {
+    /// Path inside the unpacked boot packages, or the file name the user gives with `--blob NAME=FILE`.
+    pub file: String,
+    /// First byte on the card.
+    pub offset: u64,
+    /// Bytes of the file that are left out at its start.
+    #[serde(default)]
+    pub skip: u64,
+    /// At most so many bytes are written; the file may be longer only if this is set together with `skip` or at offset 0.
+    pub length: Option<u64>,
+    /// Set when Debian does not carry it: where owners get it.
+    pub from_user: Option<String>,
+}
+
+/// The emulated machine.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Qemu {
+    /// Program: `qemu-system-aarch64`.
+    pub program: String,
+    /// `-machine`.
+    pub machine: String,
+    /// `-cpu`, where the machine leaves a choice.
+    pub cpu: Option<String>,
+    /// MiB of memory.
+    pub memory: u32,
+    /// Processors.
+    pub cpus: u8,
+    /// Boot loader given with `-bios`, path inside the unpacked boot packages.
+    pub bios: Option<String>,
+    /// Boot loader given with `-kernel`, path inside the unpacked boot packages.
+    pub kernel: Option<String>,
+    /// Device tree given with `-dtb`, path inside the root tree.
+    pub dtb: Option<String>,
+    /// Further arguments; `@IMAGE@` stands for the card image.
+    pub args: Vec<String>,
+}
+
+/// Why there is no such board.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BoardError {
+    /// No file of this name.
+    #[error("there is no board `{name}`{}; the boards are: {}", similar(.name, .known), .known.join(", "))]
+    Unknown {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: Vec<String>,
+    },
+    /// The file does not say what a board file must say.
+    #[error("board file {name}: {reason}")]
+    Invalid {
+        /// The file.
+        name: String,
+        /// What is wrong, with its place.
+        reason: String,
+    },
+}
+
+fn similar(name: &str, known: &[String]) -> String {
+    crate::resolve::closest(name, known.iter().map(String::as_str)).map_or_else(String::new, |s| format!(" (did you mean `{s}`?)"))
+}
+
+/// Names of all boards, sorted.
+pub fn names() -> Vec<String> {
+    let mut names: Vec<String> = BOARDS
+        .files()
+        .filter_map(|f| f.path().file_name()?.to_str()?.strip_suffix(".toml").map(str::to_owned))
+        .collect();
+    names.sort();
+    names
+}
+
+/// The board of this name.
+pub fn find(name: &str) -> Result<Board, BoardError> {
+    let Some(text) = BOARDS.get_file(format!("{name}.toml")).and_then(|f| f.contents_utf8()) else {
+        return Err(BoardError::Unknown { name: name.to_owned(), known: names() });
+    };
+    let board = parse(name, text)?;
+    if board.name == name {
+        return Ok(board);
+    }
+    Err(BoardError::Invalid { name: name.to_owned(), reason: format!("its name says `{}`", board.name) })
+}
+
+/// Reads a board file. `origin` is for messages.
+pub fn parse(origin: &str, text: &str) -> Result<Board, BoardError> {
+    let invalid = |reason: String| BoardError::Invalid { name: origin.to_owned(), reason };
+    let board: Board = toml::from_str(text).map_err(|e| invalid(e.to_string()))?;
+    check(&board).map_err(invalid)?;
+    Ok(board)
+}
+
+/// Room before the first partition that boot loaders may use (DESIGN 4).
+const RAW_END: u64 = 4 << 20;
+
+fn check(board: &Board) -> Result<(), String> {
+    if crate::deb::elf_machine(&board.arch).is_none() {
+        return Err(format!("architecture `{}` is none that we know", board.arch));
+    }
+    let name_ok = |n: &str| !n.is_empty() && n.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+-.".contains(&b));
+    if let Some(bad) = board.packages.iter().chain(board.boot_packages.iter().map(|p| &p.name)).find(|n| !name_ok(n)) {
+        return Err(format!("`{bad}` cannot be the name of a package"));
+    }
+    if let Some(bad) = board.console.iter().chain(&board.cmdline).find(|a| a.contains(char::is_whitespace)) {
+        return Err(format!("kernel argument `{bad}` contains white space"));
+    }
+    let mut raw: Vec<&RawBlob> = board.boot.raw.iter().collect();
+    raw.sort_by_key(|b| b.offset);
+    for blob in &raw {
+        if blob.offset >= RAW_END || blob.length.is_some_and(|l| blob.offset + l > RAW_END) {
+            return Err(format!("{} at {} reaches beyond {RAW_END}, where the boot state lies", blob.file, blob.offset));
+        }
+    }
+    for pair in raw.windows(2) {
+        if pair[0].length.is_some_and(|l| pair[0].offset + l > pair[1].offset) || pair[0].offset == pair[1].offset {
+            return Err(format!("{} and {} overlap", pair[0].file, pair[1].file));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_embedded_board_is_valid() {
+        assert!(names().contains(&"qemu-arm64".to_owned()));
+        for name in names() {
+            find(&name).unwrap();
+        }
+    }
+
+    #[test]
+    fn misspelt_board_names_its_neighbour() {
+        let e = find("qemu-arm46").unwrap_err().to_string();
+        assert!(e.contains("did you mean `qemu-arm64`"), "{e}");
+    }
+
+    #[test]
+    fn bad_board_files_are_refused() {
+        let good = BOARDS.get_file("qemu-arm64.toml").unwrap().contents_utf8().unwrap();
+        for (danger, from, to, says) in [
+            ("unknown key", "arch =", "colour = 1\narch =", "colour"),
+            ("unknown architecture", "arch = \"arm64\"", "arch = \"z80\"", "z80"),
+            ("option smuggled into the command line", "\"ttyAMA0", "\"ttyAMA0 init=/bin/sh", "white space"),
+            ("package name that is a path", "\"linux-image-arm64\"", "\"../x\"", "../x"),
+        ] {
+            let bad = good.replacen(from, to, 1);
+            assert_ne!(bad, good, "{danger}");
+            let e = parse("x", &bad).unwrap_err().to_string();
+            assert!(e.contains(says), "{danger}: {e}");
+        }
+    }
+}

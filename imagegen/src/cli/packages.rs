@@ -1,0 +1,207 @@
+//! The commands about packages and trees: boards, lock, fetch, plan, root; and those the program gives itself.
+
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use clap::{Args, ValueEnum};
+
+use crate::configure::Mode;
+use crate::lock::Lock;
+use crate::mirror::Asked;
+use crate::progress::Progress;
+use crate::recipe::Recipe;
+use crate::root::{self, Options};
+use crate::{board, recipe};
+
+/// List the boards an image can be built for, and what has been proven on each
+#[derive(Debug, Args)]
+pub(super) struct BoardsArgs {
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What every command that builds something must know.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  hypriot-imagegen root --board qemu-arm64\n  hypriot-imagegen lock --board qemu-arm64 --lock my.lock.toml --update")]
+pub(super) struct BuildArgs {
+    /// Board to build for (`hypriot-imagegen boards` lists them).
+    #[arg(long, short, env = "BOARD")]
+    board: Option<String>,
+    /// Recipe file; without it, the embedded default.
+    #[arg(long)]
+    recipe: Option<PathBuf>,
+    /// Lock file to use, or to write; without it, one is kept in the cache.
+    #[arg(long)]
+    lock: Option<PathBuf>,
+    /// Look for newer packages although there is a lock.
+    #[arg(long)]
+    update: bool,
+    /// Where downloads and finished stages are kept.
+    #[arg(long, env = "HYPRIOT_CACHE", default_value = ".cache")]
+    cache: PathBuf,
+    /// Base URL of the Debian archive; without it, the one this machine's apt uses.
+    #[arg(long, env = "HYPRIOT_MIRROR")]
+    mirror: Option<String>,
+    /// Base URL of the archive of security updates.
+    #[arg(long, env = "HYPRIOT_SECURITY_MIRROR")]
+    security_mirror: Option<String>,
+    /// Keys the archive must be signed with; without it, the Debian archive keyring of this machine.
+    #[arg(long)]
+    keyring: Option<PathBuf>,
+    /// How the packages' scripts are run.
+    #[arg(long, value_enum, default_value_t = Configure::Native)]
+    configure: Configure,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    /// Print nothing but the result.
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+/// The choice on the command line.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Configure {
+    /// With this machine's programs where that changes nothing: fast.
+    Native,
+    /// With everything emulated: slow, for comparison.
+    Emulated,
+}
+
+impl BuildArgs {
+    /// The recipe, the board and the options these arguments mean.
+    pub(super) fn read(&self) -> anyhow::Result<(Recipe, board::Board, Options, Progress)> {
+        let recipe = recipe::load(self.recipe.as_deref())?;
+        let name = self.board.as_ref().or(recipe.board.as_ref()).ok_or_else(|| {
+            anyhow::anyhow!("which board? name one with --board: {}", board::names().join(", "))
+        })?;
+        let board = board::find(name)?;
+        std::fs::create_dir_all(&self.cache).map_err(|e| crate::files::named(&self.cache, &e))?;
+        let opts = Options {
+            cache: self.cache.canonicalize()?,
+            mirror: Asked { main: self.mirror.clone(), security: self.security_mirror.clone() },
+            keyring: self.keyring.clone(),
+            lock: self.lock.clone(),
+            update: self.update,
+            configure: match self.configure {
+                Configure::Native => Mode::Native,
+                Configure::Emulated => Mode::Emulated,
+            },
+            helper: std::env::current_exe()?,
+            now: now(),
+        };
+        let progress = if self.quiet { Progress::Quiet } else { Progress::auto() };
+        Ok((recipe, board, opts, progress))
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the outermost place: everything below takes the time as an argument")]
+fn now() -> SystemTime {
+    SystemTime::now()
+}
+
+#[expect(clippy::print_stdout, reason = "the answer of the command")]
+fn say(line: &str) {
+    println!("{line}");
+}
+
+/// `boards`
+pub(super) fn boards(args: &BoardsArgs) -> anyhow::Result<()> {
+    let boards = board::names().iter().map(|n| board::find(n)).collect::<Result<Vec<_>, _>>()?;
+    let needs = |b: &board::Board| b.boot.raw.iter().filter(|r| r.from_user.is_some()).map(|r| r.file.clone()).collect::<Vec<_>>();
+    if args.json {
+        let rows: Vec<_> = boards
+            .iter()
+            .map(|b| serde_json::json!({"name": b.name, "description": b.description, "arch": b.arch, "suite": b.suite, "proven": b.proven, "needs": needs(b)}))
+            .collect();
+        say(&serde_json::to_string_pretty(&rows)?);
+        return Ok(());
+    }
+    for b in &boards {
+        say(&format!("{:<18} {:<6} {:<38} proven: {}", b.name, b.arch, b.description, b.proven));
+        for blob in needs(b) {
+            say(&format!("{:<25} needs from you: {blob}", ""));
+        }
+    }
+    Ok(())
+}
+
+/// `lock`
+pub(super) fn lock(args: &BuildArgs) -> anyhow::Result<()> {
+    let (recipe, board, opts, progress) = args.read()?;
+    let lock = root::lock(&recipe, &board, &opts, progress)?;
+    summary(args, &lock, &root::lock_path(&recipe, &board, &opts))
+}
+
+/// `fetch`
+pub(super) fn fetch(args: &BuildArgs) -> anyhow::Result<()> {
+    let (recipe, board, opts, progress) = args.read()?;
+    let lock = root::fetch(&recipe, &board, &opts, progress)?;
+    summary(args, &lock, &root::lock_path(&recipe, &board, &opts))
+}
+
+fn summary(args: &BuildArgs, lock: &Lock, path: &std::path::Path) -> anyhow::Result<()> {
+    let bytes: u64 = lock.all().map(|p| p.size).sum();
+    if args.json {
+        let row = serde_json::json!({"lock": path, "packages": lock.packages.len(), "tools": lock.tools.len(), "bytes": bytes});
+        say(&serde_json::to_string_pretty(&row)?);
+    } else {
+        say(&format!("{}: {} packages, {} tools, {} MB", path.display(), lock.packages.len(), lock.tools.len(), bytes / 1_000_000));
+    }
+    Ok(())
+}
+
+/// `plan`
+pub(super) fn plan(args: &BuildArgs) -> anyhow::Result<()> {
+    let (recipe, board, opts, progress) = args.read()?;
+    let lock = root::lock(&recipe, &board, &opts, progress)?;
+    let store = crate::store::Store::open(&opts.cache)?;
+    let missing: Vec<_> = lock.all().filter(|p| store.get(&p.sha256, p.size).is_none()).collect();
+    let download: u64 = missing.iter().map(|p| p.size).sum();
+    let installed: u64 = lock.packages.iter().map(|p| p.installed_kib).sum();
+    if args.json {
+        let row = serde_json::json!({
+            "board": board.name, "suite": lock.suite, "arch": lock.arch, "packages": lock.packages.len(),
+            "download-files": missing.len(), "download-bytes": download, "installed-bytes": installed * 1024,
+        });
+        say(&serde_json::to_string_pretty(&row)?);
+        return Ok(());
+    }
+    say(&format!("{}: {} {}, {} packages", board.name, lock.suite, lock.arch, lock.packages.len()));
+    say(&format!("to download: {} files, {} MB", missing.len(), download / 1_000_000));
+    say(&format!("installed:   {} MB as the packages say", installed * 1024 / 1_000_000));
+    let mut largest: Vec<_> = lock.packages.iter().collect();
+    largest.sort_by_key(|p| std::cmp::Reverse(p.installed_kib));
+    for p in largest.iter().take(10) {
+        say(&format!("  {:>6} MB  {} {}", p.installed_kib * 1024 / 1_000_000, p.name, p.version));
+    }
+    Ok(())
+}
+
+/// `root`
+pub(super) fn root(args: &BuildArgs) -> anyhow::Result<()> {
+    let (recipe, board, opts, progress) = args.read()?;
+    let tree = root::build(&recipe, &board, &opts, progress)?;
+    if args.json {
+        let row = serde_json::json!({
+            "dir": tree.dir, "boot-dir": tree.boot_dir, "key": tree.key, "kernel": tree.kernel_version, "packages": tree.packages.len(),
+        });
+        say(&serde_json::to_string_pretty(&row)?);
+    } else {
+        say(&tree.dir.display().to_string());
+    }
+    Ok(())
+}
+
+/// `inside-map PID`
+#[derive(Debug, Args)]
+pub(super) struct MapArgs {
+    /// The process whose ids are mapped.
+    pid: u32,
+}
+
+/// Maps the ids of a sandbox.
+pub(super) fn inside_map(args: &MapArgs) -> anyhow::Result<()> {
+    crate::ns::map_ids(args.pid)
+}

@@ -1,0 +1,84 @@
+//! Owns how progress is shown: bars on a terminal, plain lines elsewhere, nothing when quiet.
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// Where progress goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// A bar for each stage.
+    Bars,
+    /// One line when a stage ends.
+    Lines,
+    /// Nothing.
+    Quiet,
+}
+
+impl Progress {
+    /// Bars if standard error is a terminal, else lines.
+    pub fn auto() -> Self {
+        if std::io::stderr().is_terminal() { Self::Bars } else { Self::Lines }
+    }
+
+    /// Begins a stage of `total` steps.
+    pub fn steps(self, name: &str, total: u64) -> Stage {
+        self.stage(name, total, "{prefix:>12} [{bar:28}] {pos}/{len} {wide_msg}")
+    }
+
+    /// Begins a stage of `total` bytes.
+    pub fn bytes(self, name: &str, total: u64) -> Stage {
+        self.stage(name, total, "{prefix:>12} [{bar:28}] {bytes}/{total_bytes} {bytes_per_sec} {wide_msg}")
+    }
+
+    /// Says something that stays on the screen.
+    pub fn note(self, text: &str) {
+        if self != Self::Quiet {
+            eprintln!("{text}");
+        }
+    }
+
+    fn stage(self, name: &str, total: u64, template: &str) -> Stage {
+        let target = if self == Self::Bars { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let bar = ProgressBar::with_draw_target(Some(total), target);
+        bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_bad| ProgressStyle::default_bar()).progress_chars("=> "));
+        bar.set_prefix(name.to_owned());
+        bar.enable_steady_tick(Duration::from_millis(200));
+        Stage { bar, name: name.to_owned(), begun: Instant::now(), progress: self }
+    }
+}
+
+/// A stage under way. May be shared by threads.
+#[derive(Debug)]
+pub struct Stage {
+    bar: ProgressBar,
+    name: String,
+    begun: Instant,
+    progress: Progress,
+}
+
+impl Stage {
+    /// Goes on by `n`.
+    pub fn add(&self, n: u64) {
+        self.bar.inc(n);
+    }
+
+    /// Shows what is being done now.
+    pub fn now(&self, what: &str) {
+        self.bar.set_message(what.to_owned());
+    }
+
+    /// Ends the stage with a summary.
+    pub fn done(self, summary: &str) {
+        self.bar.finish_and_clear();
+        let seconds = self.begun.elapsed().as_secs_f64();
+        self.progress.note(&format!("{:>12}  {summary} ({seconds:.1} s)", self.name));
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
