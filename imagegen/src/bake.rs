@@ -1,0 +1,164 @@
+//! Makes the contents of a card out of a configured root tree: the root file system, the boot partition of a slot, the
+//! first partition, and the blobs before it. Pure: from values to values.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, ensure};
+use hypriot_keys::time::Timestamp;
+use hypriot_updater::boot::script::{INITRAMFS, KERNEL, KernelCommand, ScriptBoard, script};
+use include_dir::{Dir, include_dir};
+
+use crate::board::{Board, Load};
+use crate::initramfs;
+use crate::tree::{Content, Tree};
+
+mod config;
+mod kernel;
+mod root;
+pub mod scr;
+#[cfg(test)]
+pub(crate) mod tests;
+
+/// Where the agent lies in the root tree.
+pub const AGENT: &str = "usr/bin/hypriot-agent";
+/// The root of trust in the root tree.
+pub const TRUST_ROOT: &str = "usr/share/hypriot/root.json";
+/// The image's settings of the agent.
+pub const SETTINGS: &str = "usr/lib/hypriot/agent.toml";
+
+/// Files of every image, laid out as they are installed.
+static SKEL: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/skel");
+/// Files of every first partition.
+static P1: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/p1");
+
+/// Everything an image is made of.
+#[derive(Debug)]
+pub struct Input<'a> {
+    /// The board.
+    pub board: &'a Board,
+    /// Version of the image.
+    pub version: &'a semver::Version,
+    /// The configured root tree.
+    pub root: Tree,
+    /// The unpacked boot packages.
+    pub boot_files: &'a Tree,
+    /// Release of the kernel in `root`.
+    pub kernel_release: &'a str,
+    /// The static agent for the board.
+    pub agent: Content,
+    /// Trees laid over the root, in this order: units, self-tests, more.
+    pub overlays: Vec<Tree>,
+    /// `root.json` of the update repository; without it the board cannot be updated.
+    pub trust_root: Option<&'a [u8]>,
+    /// Where the board asks for updates.
+    pub update_url: Option<&'a str>,
+    /// How often it asks.
+    pub poll_seconds: Option<u64>,
+    /// The owner's `user-data` instead of ours.
+    pub user_data: Option<&'a [u8]>,
+    /// Blobs that the user brings, by the name in the board file.
+    pub blobs: &'a BTreeMap<String, Content>,
+}
+
+/// A blob before the first partition.
+#[derive(Debug, Clone)]
+pub struct Raw {
+    /// What it is, for messages.
+    pub name: String,
+    /// First byte on the card.
+    pub offset: u64,
+    /// What is written there.
+    pub bytes: std::sync::Arc<[u8]>,
+}
+
+/// The contents of a card.
+#[derive(Debug)]
+pub struct Baked {
+    /// Root file system.
+    pub root: Tree,
+    /// Boot partition of a slot.
+    pub boot: Tree,
+    /// First partition.
+    pub config: Tree,
+    /// Blobs before it.
+    pub raw: Vec<Raw>,
+}
+
+/// Makes the contents of a card.
+pub fn bake(mut input: Input<'_>) -> Result<Baked> {
+    let boot = boot(&input)?;
+    let raw = config::raw(&input)?;
+    let mut root = std::mem::replace(&mut input.root, Tree::new(0));
+    root::bake(&mut root, &input)?;
+    let config = config::bake(&root, &input)?;
+    Ok(Baked { root, boot, config, raw })
+}
+
+/// The boot partition of a slot: kernel, initramfs, device trees, and which release it is.
+fn boot(input: &Input<'_>) -> Result<Tree> {
+    let board = input.board;
+    let mut boot = Tree::new(input.root.epoch());
+    let image = kernel::image(&input.root, &board.kernel.image, input.kernel_release)?;
+    boot.insert_bytes(KERNEL, 0o644, kernel::for_uboot(&image).context("the kernel image")?)?;
+    let initrd = initramfs::build(&input.root, input.kernel_release, &board.kernel.modules, &input.agent)?;
+    boot.insert_bytes(INITRAMFS, 0o644, initrd)?;
+    for (name, content) in kernel::device_trees(&input.root, &board.kernel.dtbs, input.kernel_release)? {
+        boot.insert_file(&format!("dtbs/{name}"), 0o644, content)?;
+    }
+    boot.insert_bytes("version", 0o644, format!("{} {}\n", board.name, input.version))?;
+    Ok(boot)
+}
+
+/// The text of the board's boot script.
+fn script_text(board: &Board) -> String {
+    let arguments: Vec<&str> = board.console.iter().map(String::as_str).collect();
+    let arguments: Vec<String> = arguments
+        .iter()
+        .map(|c| format!("console={c}"))
+        .chain(board.cmdline.iter().cloned())
+        .collect();
+    let device_tree = match &board.kernel.fdtfile {
+        Some(name) => Some(format!("dtbs/{name}")),
+        // U-Boot knows which of the trees is its board's.
+        None if !board.kernel.dtbs.is_empty() => Some("dtbs/${fdtfile}".to_owned()),
+        None => None,
+    };
+    script(&ScriptBoard {
+        arguments: &arguments.join(" "),
+        kernel: match board.kernel.load {
+            Load::Booti => KernelCommand::Booti,
+            Load::Bootz => KernelCommand::Bootz,
+        },
+        device_tree: device_tree.as_deref(),
+    })
+}
+
+/// A folder that was compiled in, as a tree.
+fn embedded(dir: &Dir<'_>, epoch: u64) -> Result<Tree> {
+    let mut tree = Tree::new(epoch);
+    let mut todo = vec![dir];
+    while let Some(dir) = todo.pop() {
+        for file in dir.files() {
+            let path = file.path().to_str().context("names of embedded files are ASCII")?;
+            tree.insert_bytes(path, 0o644, file.contents())?;
+        }
+        todo.extend(dir.dirs());
+    }
+    Ok(tree)
+}
+
+/// The settings the image gives to its agent.
+fn settings(input: &Input<'_>, epoch: u64) -> Result<String> {
+    let text = |key: &str, value: &str| format!("{key} = {}\n", toml::Value::String(value.to_owned()));
+    let mut out = text("board", &input.board.name) + &text("version", &input.version.to_string());
+    out += &text("built", &Timestamp(epoch).to_string());
+    out += "\n[update]\n";
+    if let Some(url) = input.update_url {
+        ensure!(!url.contains(char::is_control), "the update URL {url:?} has control characters");
+        out += &text("url", url);
+    }
+    if let Some(seconds) = input.poll_seconds {
+        out += &format!("poll_seconds = {seconds}\n");
+    }
+    Ok(out)
+}
