@@ -80,7 +80,7 @@ pub(super) fn resolve(root: &Tree, release: &str, wanted: &[String]) -> Result<V
         index.add(&fold(name), &mut order, 0).with_context(|| format!("kernel module {name} (board file, kernel.modules)"))?;
     }
     for name in companions(wanted) {
-        if index.modules.contains_key(name) {
+        if index.modules.contains_key(*name) {
             index.add(name, &mut order, 0)?;
         }
     }
