@@ -237,20 +237,24 @@ pub struct Held {
     program: String,
 }
 
-/// Starts a program that reads its input to the end before it acts; [`Held::release`] lets it go on.
+/// Starts a program that reads its input to the end before it acts; [`Held::release`] lets it go on. It prints where we print.
+/// No thread is used: after `unshare` of process ids the kernel gives none.
 pub fn start_held(cmd: &Cmd<'_>) -> Result<Held, ExecError> {
     let program = cmd.name();
     let mut c = prepare(cmd);
-    c.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::inherit());
+    c.stdin(Stdio::piped()).stdout(Stdio::inherit()).stderr(Stdio::inherit());
     let child = c.spawn().map_err(|source| ExecError::Start { program: program.clone(), source })?;
     Ok(Held { child, program })
 }
 
 impl Held {
-    /// Ends its input and waits for it.
-    pub fn release(mut self) -> Result<(), ExecError> {
-        drop(self.child.stdin.take());
-        let status = self.child.wait().map_err(|source| ExecError::Io { program: self.program.clone(), source })?;
+    /// Gives it the rest of its input and waits for it, as long as it takes.
+    pub fn release(mut self, input: &[u8]) -> Result<(), ExecError> {
+        let io = |source| ExecError::Io { program: self.program.clone(), source };
+        if let Some(mut pipe) = self.child.stdin.take() {
+            pipe.write_all(input).map_err(io)?;
+        }
+        let status = self.child.wait().map_err(io)?;
         if status.success() { Ok(()) } else { Err(ExecError::Failed { program: self.program.clone(), status, tail: String::new() }) }
     }
 }

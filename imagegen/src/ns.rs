@@ -79,17 +79,11 @@ pub fn inside() -> anyhow::Result<()> {
             | CloneFlags::CLONE_NEWNET,
     )
     .map_err(|e| anyhow::anyhow!("this kernel gives no namespaces ({e}): user namespaces must be allowed (sysctl user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns)"))?;
-    mapper.release()?;
+    mapper.release(&[])?;
     die_with_parent()?;
     let json = serde_json::to_vec(&plan)?;
-    let limit = Duration::from_secs(plan.steps.iter().map(|s| s.seconds).sum::<u64>() + 60);
-    let ran = exec::run(Cmd::new(&me).arg("inside-first").stdin(json).timeout(limit).on_line(|l| print_line(l)));
-    match ran {
-        Ok(_) => Ok(()),
-        // It has said on our standard output what is wrong.
-        Err(ExecError::Failed { .. }) => anyhow::bail!("the sandbox failed"),
-        Err(e) => Err(e.into()),
-    }
+    // It prints on our standard output what is wrong.
+    exec::start_held(&Cmd::new(&me).arg("inside-first"))?.release(&json).map_err(|e| anyhow::anyhow!("the sandbox failed: {e}"))
 }
 
 /// The helper that stays outside and maps the ids of `pid`, once its input ends.
