@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 
 mod agent;
 mod doctor;
+mod image;
 mod packages;
 mod progress;
 
@@ -35,6 +36,8 @@ enum Cmd {
     Plan(packages::BuildArgs),
     /// Build the root tree alone and print where it is.
     Root(packages::BuildArgs),
+    Image(image::ImageArgs),
+    Publish(image::PublishArgs),
     /// The sandbox starts itself: first process.
     #[command(hide = true)]
     Inside,
@@ -66,6 +69,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Cmd::Fetch(args) => packages::fetch(&args),
         Cmd::Plan(args) => packages::plan(&args),
         Cmd::Root(args) => packages::root(&args),
+        Cmd::Image(args) => image::image(&args),
+        Cmd::Publish(args) => image::publish(&args),
         Cmd::Inside => crate::ns::inside(),
         Cmd::InsideMap(args) => packages::inside_map(&args),
         Cmd::InsideFirst => crate::ns::first(),

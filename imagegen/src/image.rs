@@ -2,12 +2,14 @@
 //!
 //! A card is a plan like its file systems: it can be read at any place without being written anywhere first.
 
-use std::path::Path;
-
+use std::fs::File;
+use std::io;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 
 use anyhow::{Result, bail, ensure};
 use hypriot_updater::boot::BootState;
+use hypriot_updater::index::Target;
 use hypriot_updater::layout::{self, BLANK, BLANK_MARK, BOOT_STATE, BOOT_STATE_SIZE, RAW_END};
 use hypriot_updater::slot::Slot;
 
@@ -79,6 +81,16 @@ impl Part<'_> {
         match &self.what {
             What::Bytes(b) => b.len() as u64,
             What::Volume(v) => v.size(),
+        }
+    }
+
+    fn write(&self, file: &File, threads: usize) -> Result<()> {
+        match &self.what {
+            What::Bytes(b) => Ok(file.write_all_at(b, self.at)?),
+            What::Volume(v) => {
+                let write = |_, at, bytes: &[u8]| Ok(write_sparse(file, self.at + at, bytes)?);
+                pass::each(*v, SEGMENT, threads, write).map(|_: Vec<()>| ())
+            }
         }
     }
 }
@@ -166,17 +178,52 @@ impl<'a> Card<'a> {
 
     /// Writes the card as a sparse file: whole and durable under its name, or not at all.
     pub fn write(&self, to: &Path, threads: usize) -> Result<()> {
-        files::replace_with(to, |file| {
-            file.set_len(self.size())?;
-            let write = |_, at, bytes: &[u8]| Ok(write_sparse(file, at, bytes)?);
-            pass::each(self, SEGMENT, threads, write).map(|_: Vec<()>| ()).map_err(std::io::Error::other)
-        })?;
-        Ok(())
+        self.write_with(to, threads, |file| {
+            for part in self.parts.iter().filter(|p| is_of_slot(p)) {
+                part.write(file, threads)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Like [`Card::write`], but whoever makes the release writes the partitions of the slot with [`put`] while it has
+    /// their bytes in its hands.
+    pub fn write_with<T>(&self, to: &Path, threads: usize, slot: impl FnOnce(&File) -> Result<T>) -> Result<T> {
+        let mut failed = None;
+        let written = files::replace_with(to, |file| {
+            let fill = || {
+                file.set_len(self.size())?;
+                for part in self.parts.iter().filter(|p| !is_of_slot(p)) {
+                    part.write(file, threads)?;
+                }
+                slot(file)
+            };
+            fill().map_err(|e| {
+                let kind = e.downcast_ref::<io::Error>().map_or(io::ErrorKind::Other, io::Error::kind);
+                failed = Some(e);
+                kind.into()
+            })
+        });
+        match (written, failed) {
+            (Ok(value), _) => Ok(value),
+            // The whole chain of causes says more than what passed through an I/O error.
+            (Err(e), Some(cause)) => Err(cause.context(e)),
+            (Err(e), None) => Err(e.into()),
+        }
     }
 }
 
+/// Writes a piece of one of slot A's images to its place on a card.
+pub fn put(card: &File, target: Target, at: u64, bytes: &[u8]) -> Result<()> {
+    Ok(write_sparse(card, target.partition(Slot::A).start + at, bytes)?)
+}
+
+fn is_of_slot(part: &Part<'_>) -> bool {
+    [layout::boot(Slot::A).name, layout::root(Slot::A).name].contains(&part.name.as_str())
+}
+
 /// Writes what is not zero; the rest of a new file is a hole.
-fn write_sparse(file: &std::fs::File, at: u64, bytes: &[u8]) -> std::io::Result<()> {
+fn write_sparse(file: &File, at: u64, bytes: &[u8]) -> io::Result<()> {
     let mut from = 0;
     while from < bytes.len() {
         let hole = |n: usize| pass::is_zero(&bytes[n..(n + HOLE).min(bytes.len())]);

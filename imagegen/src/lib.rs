@@ -27,6 +27,11 @@ pub mod cpio;
 pub mod fs;
 pub mod initramfs;
 pub mod mbr;
+pub mod publish;
+pub mod release;
+pub mod make;
+pub mod image;
+pub mod bake;
 pub mod tree;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -14,7 +14,7 @@ use hypriot_updater::index::{FORMAT, Image, Index, MAX_INDEX, PayloadFile, SEGME
 use hypriot_updater::payload::{self, Operation};
 
 use crate::files;
-use crate::fs::{Volume, Blocks, pass};
+use crate::fs::{Blocks, pass};
 use crate::image::Volumes;
 
 #[cfg(test)]
@@ -49,7 +49,7 @@ pub struct Release {
     pub index_name: String,
     /// The bytes to sign.
     pub index_bytes: Vec<u8>,
-    /// Name of the encoder's mark beside the payload.
+    /// The payload's file.
     pub payload: PathBuf,
     /// Segments that came from an earlier release.
     pub reused: usize,
@@ -70,16 +70,19 @@ struct Packed {
     reused: bool,
 }
 
-/// Writes index and payload of a release into `out`.
-pub fn make(volumes: &Volumes, spec: &Spec<'_>, out: &Path) -> Result<Release> {
+/// Writes index and payload of a release into `out`. Every piece of the images is shown to `also` once, in any order.
+pub fn make(volumes: &Volumes, spec: &Spec<'_>, out: &Path, also: impl Fn(Target, u64, &[u8]) -> Result<()> + Sync) -> Result<Release> {
     let stem = stem(spec.board, spec.version);
     let encoder = encoder(spec.level);
     let earlier = Earlier::find(out, spec.board, &encoder);
     let mut images = Vec::new();
     let mut packed = Vec::new();
     for (target, volume) in [(Target::Boot, &volumes.boot), (Target::Root, &volumes.root)] {
-        let segments = pass::each(volume, SEGMENT, spec.threads, |_, _, bytes| pack(bytes, spec.level, &earlier))
-            .with_context(|| format!("the {target:?} image"))?;
+        let segments = pass::each(volume, SEGMENT, spec.threads, |_, at, bytes| {
+            also(target, at, bytes)?;
+            pack(bytes, spec.level, &earlier)
+        });
+        let segments = segments.with_context(|| format!("the {target:?} image"))?;
         images.push(Image { target, size: volume.size(), segments: segments.iter().map(|s| s.hash).collect() });
         packed.extend(segments);
     }
@@ -223,12 +226,4 @@ pub fn verify(dir: &Path, index_bytes: &[u8]) -> Result<u64> {
         total += len as u64;
     }
     Ok(total)
-}
-
-/// The boot and root images of a volume set as one would see them in a slot; for tests and tools.
-pub fn image(volumes: &Volumes, target: Target) -> &Volume {
-    match target {
-        Target::Boot => &volumes.boot,
-        Target::Root => &volumes.root,
-    }
 }

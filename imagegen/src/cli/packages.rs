@@ -70,6 +70,11 @@ enum Configure {
 }
 
 impl BuildArgs {
+    /// Whether the answer shall be JSON.
+    pub(super) fn json(&self) -> bool {
+        self.json
+    }
+
     /// The recipe, the board and the options these arguments mean.
     pub(super) fn read(&self) -> anyhow::Result<(Recipe, board::Board, Options, Progress)> {
         let recipe = recipe::load(self.recipe.as_deref())?;

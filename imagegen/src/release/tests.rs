@@ -10,7 +10,7 @@ fn make_in(dir: &Path, version: &str, agent: &str, threads: usize) -> Release {
     let baked = bake_with(&board(PLAIN), version, |i| i.agent = Content::Bytes(agent.into())).unwrap();
     let version = version.parse().unwrap();
     let spec = Spec { board: "x", version: &version, created: 1_700_000_000, level: LEVEL, threads };
-    make(&volumes(&baked, "x", &version.to_string()).unwrap(), &spec, dir).unwrap()
+    make(&volumes(&baked, "x", &version.to_string()).unwrap(), &spec, dir, |_, _, _| Ok(())).unwrap()
 }
 
 #[test]

@@ -1,0 +1,187 @@
+//! `hypriot-imagegen image` and `publish`: card images, releases, and their signed repository.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use hypriot_keys::keyfile;
+use hypriot_keys::repo::Repository;
+use hypriot_keys::time::Timestamp;
+
+use super::packages::BuildArgs;
+use super::progress;
+use crate::cross::{self, Target};
+use crate::make::{self, Request};
+use crate::project::Project;
+use crate::{publish, release, root};
+
+/// Build a card image and the update release that belongs to it
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    hypriot-imagegen image --board qemu-arm64\n  \
+    hypriot-imagegen image --board qemu-arm64 --version 1.1.0 --trust-root repo/root.json --update-url http://10.0.2.2:8000/ --out out\n  \
+    hypriot-imagegen image --board odroid-xu4 --blob bl1.bin.hardkernel=~/bl1.bin.hardkernel")]
+pub(super) struct ImageArgs {
+    #[command(flatten)]
+    build: BuildArgs,
+    /// Version of the image (1.2.3); without it, the recipe's.
+    #[arg(long)]
+    version: Option<semver::Version>,
+    /// The agent's program for the board; without it, it is built.
+    #[arg(long)]
+    agent: Option<PathBuf>,
+    /// A folder to lay over the root, laid out as it is installed; may be given again. The project's `systemd` is always.
+    #[arg(long)]
+    overlay: Vec<PathBuf>,
+    /// `root.json` of the repository that boards take updates from; without it, the image cannot be updated.
+    #[arg(long)]
+    trust_root: Option<PathBuf>,
+    /// URL of that repository.
+    #[arg(long)]
+    update_url: Option<String>,
+    /// Seconds between two questions for an update.
+    #[arg(long)]
+    poll_seconds: Option<u64>,
+    /// cloud-init user-data for the first partition; without it, one that lets nobody in until it is edited.
+    #[arg(long)]
+    user_data: Option<PathBuf>,
+    /// A boot loader file that Debian must not distribute, by its name in the board file; may be given again.
+    #[arg(long, value_name = "NAME=FILE")]
+    blob: Vec<String>,
+    /// Make the release only, no card image.
+    #[arg(long)]
+    release_only: bool,
+    /// zstd level of the payload's segments.
+    #[arg(long, default_value_t = release::LEVEL, value_parser = clap::value_parser!(i32).range(1..=19))]
+    level: i32,
+    /// The folder that receives the files.
+    #[arg(long, default_value = "out")]
+    out: PathBuf,
+}
+
+/// Add a release to a signed repository and publish that as flat files
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  \
+    hypriot-imagegen publish --repo keys/repo --key keys/release.key --to site out/hypriotos-qemu-arm64-1.1.0.json\n\n\
+    The folder given with --to can be served by any web server, or become the assets of a GitHub release.")]
+pub(super) struct PublishArgs {
+    /// Index of a release, its payload beside it; may be given again for several boards.
+    #[arg(required = true)]
+    index: Vec<PathBuf>,
+    /// Working folder of the repository (`hypriot-keys init` makes one).
+    #[arg(long)]
+    repo: PathBuf,
+    /// A private key file; may be given again.
+    #[arg(long, required = true)]
+    key: Vec<PathBuf>,
+    /// A file with the passphrase of the keys; without it, it is asked for.
+    #[arg(long)]
+    passphrase_file: Option<PathBuf>,
+    /// The folder that receives the files to serve.
+    #[arg(long)]
+    to: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[expect(clippy::print_stdout, reason = "the answer of the command")]
+fn say(line: &str) {
+    println!("{line}");
+}
+
+fn row(value: &serde_json::Value) -> Result<()> {
+    say(&serde_json::to_string_pretty(value)?);
+    Ok(())
+}
+
+/// `image`
+pub(super) fn image(args: &ImageArgs) -> Result<()> {
+    let (recipe, board, opts, shown) = args.build.read()?;
+    let version = match &args.version {
+        Some(version) => version.clone(),
+        None => recipe.version.parse().with_context(|| format!("the recipe's version `{}` is none of the form 1.2.3", recipe.version))?,
+    };
+    let blobs = args.blob.iter().map(|b| {
+        let (name, path) = b.split_once('=').with_context(|| format!("--blob {b}: it must be NAME=FILE"))?;
+        Ok((name.to_owned(), PathBuf::from(path)))
+    });
+    let blobs = blobs.collect::<Result<BTreeMap<_, _>>>()?;
+    let project = Project::find();
+    let mut overlays = args.overlay.clone();
+    if let Ok(project) = &project {
+        overlays.insert(0, project.root.join("systemd"));
+    }
+    let agent = match &args.agent {
+        Some(path) => path.clone(),
+        None => build_agent(&project?, &board.agent_target, &args.out)?,
+    };
+    let tree = root::build(&recipe, &board, &opts, shown)?;
+    if args.trust_root.is_none() {
+        shown.note("note: without --trust-root the boards of this image cannot be updated");
+    }
+    let made = make::make(
+        &Request {
+            board: &board,
+            version,
+            tree: &tree,
+            agent,
+            overlays,
+            trust_root: args.trust_root.clone(),
+            update_url: args.update_url.clone(),
+            poll_seconds: args.poll_seconds,
+            user_data: args.user_data.clone(),
+            blobs,
+            out: args.out.clone(),
+            image: !args.release_only,
+            level: args.level,
+        },
+        shown,
+    )?;
+    let release = &made.release;
+    let index = args.out.join(&release.index_name);
+    if args.build.json() {
+        return row(&serde_json::json!({
+            "image": made.image, "index": index, "payload": release.payload, "payload-bytes": release.index.payload.size,
+            "root-bytes": made.root_bytes, "boot-bytes": made.boot_bytes, "segments": release.segments, "reused": release.reused,
+            "version": release.index.version.to_string(), "board": board.name, "seconds": made.took.as_secs_f64(),
+        }));
+    }
+    if let Some(image) = &made.image {
+        say(&format!("{}: flash it to a card", image.display()));
+    }
+    say(&format!("{}: sign and publish it with hypriot-imagegen publish", index.display()));
+    Ok(())
+}
+
+fn build_agent(project: &Project, target: &str, out: &Path) -> Result<PathBuf> {
+    let target = Target::parse(target).with_context(|| format!("the board file's agent-target `{target}` is unknown"))?;
+    let request = cross::Request { root: project.root.clone(), cache: project.cache.clone(), target, out: out.to_owned() };
+    Ok(cross::build(&request, &mut progress())?.path)
+}
+
+/// `publish`
+pub(super) fn publish(args: &PublishArgs) -> Result<()> {
+    let mut keys = Vec::new();
+    for path in &args.key {
+        let passphrase = keyfile::passphrase(args.passphrase_file.as_deref(), &format!("Passphrase of {}: ", path.display()))?;
+        keys.push(keyfile::load(path, &passphrase)?);
+    }
+    ensure!(!keys.is_empty(), "at least one key is needed");
+    let mut repo = Repository::open(&args.repo, now()?)?;
+    let signers: Vec<_> = keys.iter().collect();
+    let done = publish::publish(&mut repo, &args.index, &signers, &args.to)?;
+    if args.json {
+        return row(&serde_json::json!({ "to": args.to, "files": done.files, "versions": done.versions, "checked": done.targets_checked }));
+    }
+    say(&format!("{}: {} files, checked with the client that boards use", args.to.display(), done.files.len()));
+    Ok(())
+}
+
+#[expect(clippy::disallowed_methods, reason = "the outermost place: everything below takes the time as an argument")]
+fn now() -> Result<Timestamp> {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).context("this machine's clock is before 1970")?;
+    Ok(Timestamp(since.as_secs()))
+}

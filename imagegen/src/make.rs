@@ -1,0 +1,168 @@
+//! From a root tree and options to the finished files in the output folder: card image, release, and what goes with them.
+//! The only place that reads the inputs from disk.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::bake::{self, Input};
+use crate::board::Board;
+use crate::fs::{Blocks, pass};
+use crate::image::{self, Card};
+use crate::progress::Progress;
+use crate::release::{self, Release};
+use crate::root::RootTree;
+use crate::tree::{Content, Kind, Tree};
+
+/// A `root.json`, a `user-data`: nothing small is bigger.
+const SMALL_MAX: u64 = 1 << 20;
+
+/// What to make.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// The board.
+    pub board: &'a Board,
+    /// Version of the image.
+    pub version: semver::Version,
+    /// The configured tree and its boot files.
+    pub tree: &'a RootTree,
+    /// The static agent.
+    pub agent: PathBuf,
+    /// Folders laid over the root, laid out as they are installed.
+    pub overlays: Vec<PathBuf>,
+    /// `root.json` of the update repository.
+    pub trust_root: Option<PathBuf>,
+    /// Where boards ask for updates.
+    pub update_url: Option<String>,
+    /// How often.
+    pub poll_seconds: Option<u64>,
+    /// `user-data` for the first partition.
+    pub user_data: Option<PathBuf>,
+    /// Blobs of the user, by the name in the board file.
+    pub blobs: BTreeMap<String, PathBuf>,
+    /// Where the files go.
+    pub out: PathBuf,
+    /// Whether a card image is wanted, not only the release.
+    pub image: bool,
+    /// Compression level of the payload.
+    pub level: i32,
+}
+
+/// What was made.
+#[derive(Debug)]
+pub struct Made {
+    /// The card image.
+    pub image: Option<PathBuf>,
+    /// The release.
+    pub release: Release,
+    /// Bytes of the root file system.
+    pub root_bytes: u64,
+    /// Bytes of the boot file system.
+    pub boot_bytes: u64,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// Makes everything.
+pub fn make(request: &Request<'_>, progress: Progress) -> Result<Made> {
+    let begun = Instant::now();
+    std::fs::create_dir_all(&request.out).with_context(|| format!("cannot make the folder {}", request.out.display()))?;
+    let (board, version) = (request.board, &request.version);
+    let epoch = u64::try_from(request.tree.source_date).context("the packages are from before 1970")?;
+
+    let stage = progress.steps("bake", 1);
+    let boot_files = Tree::scan(&request.tree.boot_dir, epoch)?;
+    let overlays = request.overlays.iter().map(|dir| plain(dir, epoch)).collect::<Result<Vec<_>>>()?;
+    let trust_root = request.trust_root.as_deref().map(small).transpose()?;
+    let user_data = request.user_data.as_deref().map(small).transpose()?;
+    let blobs = request.blobs.iter().map(|(name, path)| Ok((name.clone(), file(path)?))).collect::<Result<BTreeMap<_, _>>>()?;
+    for name in blobs.keys() {
+        let known = board.boot.raw.iter().map(|r| r.file.as_str()).collect::<Vec<_>>();
+        ensure!(known.contains(&name.as_str()), "board {} has no blob `{name}`; it has: {}", board.name, known.join(", "));
+    }
+    let baked = bake::bake(Input {
+        board,
+        version,
+        root: Tree::scan(&request.tree.dir, epoch)?,
+        boot_files: &boot_files,
+        kernel_release: &request.tree.kernel_version,
+        agent: file(&request.agent)?,
+        overlays,
+        trust_root: trust_root.as_deref(),
+        update_url: request.update_url.as_deref(),
+        poll_seconds: request.poll_seconds,
+        user_data: user_data.as_deref(),
+        blobs: &blobs,
+    })?;
+    let volumes = image::volumes(&baked, &board.name, &version.to_string())?;
+    stage.done(&format!("{} entries, root {} MiB, boot {} MiB", baked.root.len(), volumes.root.size() >> 20, volumes.boot.size() >> 20));
+
+    let stage = progress.bytes("image", volumes.root.size() + volumes.boot.size());
+    let threads = pass::cores();
+    let spec = release::Spec { board: &board.name, version, created: epoch, level: request.level, threads };
+    let stem = release::stem(&board.name, version);
+    let (image, release) = if request.image {
+        let to = request.out.join(format!("{stem}.img"));
+        let card = Card::plan(&volumes, &baked.raw, signature(&board.name, version))?;
+        let release = card.write_with(&to, threads, |file| {
+            release::make(&volumes, &spec, &request.out, |target, at, bytes| {
+                stage.add(bytes.len() as u64);
+                image::put(file, target, at, bytes)
+            })
+        })?;
+        (Some(to), release)
+    } else {
+        let release = release::make(&volumes, &spec, &request.out, |_, _, bytes| {
+            stage.add(bytes.len() as u64);
+            Ok(())
+        })?;
+        (None, release)
+    };
+    stage.done(&format!(
+        "{stem}: payload {} MiB, {} of {} segments from earlier releases",
+        release.index.payload.size >> 20,
+        release.reused,
+        release.segments
+    ));
+    Ok(Made { image, release, root_bytes: volumes.root.size(), boot_bytes: volumes.boot.size(), took: begun.elapsed() })
+}
+
+/// The disk signature of the image. The board draws its own at its first start; this one is never 0, which Linux takes for
+/// "none".
+fn signature(board: &str, version: &semver::Version) -> u32 {
+    let hash = blake3::hash(format!("disk {board} {version}").as_bytes());
+    u32::from_le_bytes(hash.as_bytes()[..4].try_into().expect("four of 32 bytes")).max(1)
+}
+
+/// A folder of the project or the user as a tree: owned by root, whoever checked it out under whatever umask.
+fn plain(dir: &Path, epoch: u64) -> Result<Tree> {
+    let found = Tree::scan(dir, epoch)?;
+    let mut out = Tree::new(epoch);
+    for (path, entry) in found.below(b"") {
+        let mut entry = entry.clone();
+        (entry.uid, entry.gid, entry.link, entry.mtime) = (0, 0, None, epoch);
+        entry.xattrs.clear();
+        // git keeps one bit: whether a file can be executed.
+        entry.mode = match entry.kind {
+            Kind::File(_) if entry.mode & 0o100 == 0 => 0o644,
+            Kind::Symlink(_) => 0o777,
+            _ => 0o755,
+        };
+        out.insert_entry(path.to_vec(), entry)?;
+    }
+    Ok(out)
+}
+
+fn file(path: &Path) -> Result<Content> {
+    let meta = std::fs::metadata(path).with_context(|| format!("cannot look at {}", path.display()))?;
+    ensure!(meta.is_file(), "{} is not a file", path.display());
+    Ok(Content::Host { path: path.into(), len: meta.len() })
+}
+
+fn small(path: &Path) -> Result<Vec<u8>> {
+    let content = file(path)?;
+    ensure!(content.len() <= SMALL_MAX, "{} has {} bytes; at most {SMALL_MAX} are allowed", path.display(), content.len());
+    Ok(content.read()?.to_vec())
+}
