@@ -80,7 +80,8 @@ const DEFAULT_DEADLINE: u64 = 900;
 fn merge(fragments: &[(PathBuf, String)]) -> anyhow::Result<Settings> {
     let (mut image, mut update) = (Fragment::default(), UpdateFragment::default());
     for (n, (path, text)) in fragments.iter().enumerate() {
-        let fragment: Fragment = toml::from_str(text).with_context(|| format!("{}", path.display()))?;
+        let fragment: Fragment =
+            toml::from_str(text).with_context(|| format!("{}", path.display()))?;
         let f = fragment.update;
         update = UpdateFragment {
             url: f.url.or(update.url),
@@ -90,12 +91,22 @@ fn merge(fragments: &[(PathBuf, String)]) -> anyhow::Result<Settings> {
             trial_deadline_seconds: f.trial_deadline_seconds.or(update.trial_deadline_seconds),
         };
         if n == 0 {
-            image = Fragment { update: UpdateFragment::default(), ..fragment };
-        } else if fragment.board.is_some() || fragment.version.is_some() || fragment.built.is_some() {
-            bail!("{}: board, version and built are facts of the image and cannot be set", path.display());
+            image = Fragment {
+                update: UpdateFragment::default(),
+                ..fragment
+            };
+        } else if fragment.board.is_some() || fragment.version.is_some() || fragment.built.is_some()
+        {
+            bail!(
+                "{}: board, version and built are facts of the image and cannot be set",
+                path.display()
+            );
         }
     }
-    let name = fragments.first().map(|(p, _)| p.display().to_string()).unwrap_or_default();
+    let name = fragments
+        .first()
+        .map(|(p, _)| p.display().to_string())
+        .unwrap_or_default();
     let poll = update.poll_seconds.unwrap_or(DEFAULT_POLL);
     if poll < MIN_POLL {
         bail!("update.poll_seconds = {poll}: at least {MIN_POLL}");
@@ -106,8 +117,12 @@ fn merge(fragments: &[(PathBuf, String)]) -> anyhow::Result<Settings> {
     }
     let url = update.url.filter(|u| !u.is_empty());
     Ok(Settings {
-        board: image.board.with_context(|| format!("{name}: `board` is missing"))?,
-        version: image.version.with_context(|| format!("{name}: `version` is missing"))?,
+        board: image
+            .board
+            .with_context(|| format!("{name}: `board` is missing"))?,
+        version: image
+            .version
+            .with_context(|| format!("{name}: `version` is missing"))?,
         built: image.built.unwrap_or_default(),
         url,
         poll,
@@ -124,17 +139,23 @@ fn merge(fragments: &[(PathBuf, String)]) -> anyhow::Result<Settings> {
 /// A fragment of the owner that cannot be read is an error, not a default: a typo must not turn an update policy off.
 pub fn load(image: &Path, owner: &Path) -> anyhow::Result<Settings> {
     let read = |path: PathBuf| -> anyhow::Result<(PathBuf, String)> {
-        let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        let text =
+            fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
         Ok((path, text))
     };
     let mut names: Vec<PathBuf> = match fs::read_dir(owner) {
-        Ok(entries) => entries.map(|e| e.map(|e| e.path())).collect::<io::Result<_>>()?,
+        Ok(entries) => entries
+            .map(|e| e.map(|e| e.path()))
+            .collect::<io::Result<_>>()?,
         Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
         Err(e) => return Err(e).with_context(|| format!("reading {}", owner.display())),
     };
     names.retain(|p| p.extension().is_some_and(|e| e == "toml"));
     names.sort();
-    let fragments = std::iter::once(image.to_path_buf()).chain(names).map(read).collect::<anyhow::Result<Vec<_>>>()?;
+    let fragments = std::iter::once(image.to_path_buf())
+        .chain(names)
+        .map(read)
+        .collect::<anyhow::Result<Vec<_>>>()?;
     merge(&fragments)
 }
 
@@ -143,7 +164,11 @@ mod tests {
     use super::*;
 
     fn merged(texts: &[&str]) -> anyhow::Result<Settings> {
-        let fragments: Vec<_> = texts.iter().enumerate().map(|(n, t)| (PathBuf::from(format!("{n}.toml")), (*t).to_owned())).collect();
+        let fragments: Vec<_> = texts
+            .iter()
+            .enumerate()
+            .map(|(n, t)| (PathBuf::from(format!("{n}.toml")), (*t).to_owned()))
+            .collect();
         merge(&fragments)
     }
 
@@ -151,8 +176,16 @@ mod tests {
 
     #[test]
     fn the_owner_overrides_the_image_and_the_last_file_wins() {
-        let settings = merged(&[IMAGE, "[update]\npoll_seconds = 60\ninstall = 'manual'", "[update]\nurl = ''\npoll_seconds = 61"]).unwrap();
-        assert_eq!((settings.board.as_str(), settings.poll, settings.url), ("x", 61, None));
+        let settings = merged(&[
+            IMAGE,
+            "[update]\npoll_seconds = 60\ninstall = 'manual'",
+            "[update]\nurl = ''\npoll_seconds = 61",
+        ])
+        .unwrap();
+        assert_eq!(
+            (settings.board.as_str(), settings.poll, settings.url),
+            ("x", 61, None)
+        );
         assert_eq!(settings.policy.install, Automatic::No);
         assert_eq!(settings.policy.reboot, Automatic::Yes);
     }
@@ -162,8 +195,16 @@ mod tests {
         for (danger, texts, expected) in [
             ("typo", vec![IMAGE, "[update]\npol_seconds = 60"], "1.toml"),
             ("other board", vec![IMAGE, "board = 'y'"], "1.toml: board"),
-            ("busy loop", vec![IMAGE, "[update]\npoll_seconds = 1"], "at least 5"),
-            ("no time to boot", vec![IMAGE, "[update]\ntrial_deadline_seconds = 1"], "at least 60"),
+            (
+                "busy loop",
+                vec![IMAGE, "[update]\npoll_seconds = 1"],
+                "at least 5",
+            ),
+            (
+                "no time to boot",
+                vec![IMAGE, "[update]\ntrial_deadline_seconds = 1"],
+                "at least 60",
+            ),
             ("no board", vec!["version = '1.0.0'"], "0.toml: `board`"),
             ("no version", vec!["board = 'x'\nversion = '1'"], "0.toml"),
         ] {

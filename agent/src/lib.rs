@@ -7,9 +7,11 @@
 //! * [`serve`], [`metrics`], [`page`]: the HTTP half, which only reads the report
 //! * [`exec`], [`files`]: the only places that start processes and replace files
 
+pub mod act;
+pub mod board;
 pub mod bootloader;
+pub mod cli;
 pub mod config;
-pub mod memory;
 pub mod disk;
 pub mod exec;
 #[cfg(test)]
@@ -18,10 +20,15 @@ pub mod files;
 pub mod init;
 pub mod install;
 pub mod ioctl;
+pub mod judge;
 pub mod mbr;
+pub mod memory;
 pub mod metrics;
+pub mod offer;
 pub mod page;
 pub mod ports;
 pub mod probe;
 pub mod report;
+pub mod run;
 pub mod serve;
+pub mod status;

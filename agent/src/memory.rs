@@ -39,7 +39,9 @@ impl Memory {
     /// The directory at `directory`, made if it is not there.
     pub fn open(directory: &Path) -> anyhow::Result<Self> {
         fs::create_dir_all(directory).with_context(|| format!("making {}", directory.display()))?;
-        Ok(Self { directory: directory.into() })
+        Ok(Self {
+            directory: directory.into(),
+        })
     }
 
     /// Where the TUF client keeps its trusted metadata.
@@ -50,11 +52,16 @@ impl Memory {
     /// The record. One that cannot be read is kept aside for the owner and forgotten: the board must go on.
     pub fn record(&self) -> anyhow::Result<Record> {
         let path = self.directory.join("record.json");
-        let Some(bytes) = read(&path)? else { return Ok(Record::default()) };
+        let Some(bytes) = read(&path)? else {
+            return Ok(Record::default());
+        };
         match Record::parse(&bytes) {
             Ok(record) => Ok(record),
             Err(why) => {
-                tracing::warn!("{}: {why}; kept as record.json.damaged, starting anew", path.display());
+                tracing::warn!(
+                    "{}: {why}; kept as record.json.damaged, starting anew",
+                    path.display()
+                );
                 files::replace(&self.directory.join("record.json.damaged"), &bytes, 0o600)?;
                 self.save(&Record::default())?;
                 Ok(Record::default())
@@ -64,19 +71,29 @@ impl Memory {
 
     /// Replaces the record. Durable on return.
     pub fn save(&self, record: &Record) -> anyhow::Result<()> {
-        Ok(files::replace(&self.directory.join("record.json"), &record.encode(), 0o600)?)
+        Ok(files::replace(
+            &self.directory.join("record.json"),
+            &record.encode(),
+            0o600,
+        )?)
     }
 
     /// The report that a failed trial left, if any.
     pub fn failure(&self) -> anyhow::Result<Option<FailureReport>> {
-        let Some(bytes) = read(&self.directory.join("failure.json"))? else { return Ok(None) };
+        let Some(bytes) = read(&self.directory.join("failure.json"))? else {
+            return Ok(None);
+        };
         // a report torn by a power cut says nothing, and its absence is handled
         Ok(serde_json::from_slice(&bytes).ok())
     }
 
     /// Leaves a report for the other slot. Durable on return.
     pub fn leave_failure(&self, report: &FailureReport) -> anyhow::Result<()> {
-        Ok(files::replace(&self.directory.join("failure.json"), &serde_json::to_vec_pretty(report)?, 0o600)?)
+        Ok(files::replace(
+            &self.directory.join("failure.json"),
+            &serde_json::to_vec_pretty(report)?,
+            0o600,
+        )?)
     }
 }
 

@@ -4,10 +4,13 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use hypriot_keys::client::Client;
-use hypriot_keys::source::http::HttpSource;
+use hypriot_keys::source::http::{HttpOptions, HttpSource, TlsTime};
 use hypriot_keys::source::{FileSource, Source};
 use hypriot_keys::time::Timestamp;
+use hypriot_updater::decide::Offer;
 use hypriot_updater::index::Index;
+use hypriot_updater::record::Record;
+use hypriot_updater::rollout::{Candidate, Next, Rollout, Turn, choose};
 use hypriot_updater::slot::{Digest, Release};
 
 use crate::config::Settings;
@@ -15,68 +18,133 @@ use crate::config::Settings;
 /// The first root of trust, from the image.
 pub const ROOT: &str = "/usr/share/hypriot/root.json";
 
-/// A repository that was asked.
+/// A repository that was asked, and answered with metadata that was verified.
 pub struct Repository {
     client: Client,
     source: Box<dyn Source>,
+    /// Releases for this board, with the names of their targets.
+    candidates: Vec<(Candidate, String)>,
+}
+
+/// How a rollout is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hurry {
+    /// Wait for this board's turn.
+    No,
+    /// The owner stands before the board and wants it now; withdrawn releases and minimum versions still hold.
+    Yes,
 }
 
 impl std::fmt::Debug for Repository {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Repository").field("client", &self.client).finish_non_exhaustive()
+        f.debug_struct("Repository")
+            .field("client", &self.client)
+            .finish_non_exhaustive()
     }
-}
-
-/// The newest release for a board.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Newest {
-    /// Which.
-    pub release: Release,
-    /// Name of its target.
-    pub target: String,
 }
 
 impl Repository {
-    /// Opens the trust store at `store`, asks the repository at `url` (or in that directory), and verifies what it says.
-    pub fn ask(url: &str, store: &Path, settings: &Settings, now: Timestamp) -> anyhow::Result<Self> {
-        let baked = std::fs::read(ROOT).with_context(|| format!("reading the image's root of trust {ROOT}"))?;
+    /// Opens the trust store at `store`, asks the repository at `url` (a URL or a directory), and verifies what it says.
+    pub fn ask(
+        url: &str,
+        store: &Path,
+        settings: &Settings,
+        clock: Timestamp,
+    ) -> anyhow::Result<Self> {
+        let baked = std::fs::read(ROOT)
+            .with_context(|| format!("reading the image's root of trust {ROOT}"))?;
         let mut client = Client::open(store, &baked, settings.built)?;
         let source: Box<dyn Source> = if url.starts_with("http://") || url.starts_with("https://") {
-            Box::new(HttpSource::new(url, hypriot_keys::source::http::Limits::default())?)
-        } else {
+            let time = TlsTime {
+                clock,
+                floor: client.floor(),
+            };
+            Box::new(HttpSource::new(url, HttpOptions::at(time))?)
+        } else if Path::new(url).is_dir() {
             Box::new(FileSource::new(url))
+        } else {
+            bail!("{url} is neither an http(s) URL nor a directory");
         };
-        client.refresh(&*source, now).with_context(|| format!("asking {url}"))?;
-        Ok(Self { client, source })
+        client
+            .refresh(&*source, clock)
+            .with_context(|| format!("asking {url}"))?;
+        let candidates = candidates(&client, &settings.board)?;
+        Ok(Self {
+            client,
+            source,
+            candidates,
+        })
     }
 
-    /// The newest release for `board` that the repository's targets name.
-    pub fn newest(&self, board: &str) -> anyhow::Result<Option<Newest>> {
-        let mut newest: Option<Newest> = None;
-        for (name, target) in self.client.targets() {
-            let text = |key: &str| target.custom.get(key).and_then(serde_json::Value::as_str);
-            if text("board") != Some(board) {
-                continue;
+    /// What this means for a board that runs `running`.
+    pub fn offer(
+        &self,
+        board_id: &[u8],
+        running: &semver::Version,
+        record: &Record,
+        hurry: Hurry,
+        now: Timestamp,
+    ) -> Offer {
+        if self.candidates.is_empty() {
+            return Offer::Nothing;
+        }
+        let refused = |c: &Candidate| record.refusal(&c.release.digest).is_some();
+        let fresh: Vec<Candidate> = self
+            .candidates
+            .iter()
+            .map(|(c, _)| c.clone())
+            .filter(|c| !refused(c))
+            .collect();
+        match choose(&fresh, board_id, running, now) {
+            Next::Candidate { index, turn, why } => {
+                let hold = match turn {
+                    Turn::Now => None,
+                    Turn::At(_) | Turn::NotYet | Turn::Paused(_) if hurry == Hurry::Yes => None,
+                    Turn::At(_)
+                    | Turn::NotYet
+                    | Turn::Paused(_)
+                    | Turn::Deadend(_)
+                    | Turn::Below(_) => Some(why),
+                };
+                Offer::Release {
+                    release: fresh[index].release.clone(),
+                    hold,
+                }
             }
-            let Some(version) = text("version").and_then(|v| v.parse().ok()) else {
-                bail!("target {name} is for this board but its version cannot be read; tell the maintainer");
-            };
-            let Some(digest) = target.hashes.get("sha256").and_then(|h| Digest::parse(h)) else {
-                bail!("target {name} has no SHA-256; tell the maintainer");
-            };
-            if newest.as_ref().is_none_or(|n| n.release.version < version) {
-                newest = Some(Newest { release: Release { version, digest }, target: name.to_owned() });
+            Next::Stuck(why) => Offer::Stuck(why),
+            // a refused newer release is shown as such, so that nobody thinks there is none
+            Next::UpToDate => {
+                let newest = self
+                    .candidates
+                    .iter()
+                    .map(|(c, _)| &c.release)
+                    .filter(|r| r.version > *running)
+                    .max_by(|a, b| a.version.cmp(&b.version));
+                newest.map_or(Offer::UpToDate, |release| Offer::Release {
+                    release: release.clone(),
+                    hold: None,
+                })
             }
         }
-        Ok(newest)
     }
 
     /// The verified index of a release, checked to be what its target said it is.
-    pub fn index(&self, newest: &Newest, board: &str) -> anyhow::Result<Index> {
-        let bytes = self.client.download(&*self.source, &newest.target)?;
+    pub fn index(&self, release: &Release, board: &str) -> anyhow::Result<Index> {
+        let (_, target) = self
+            .candidates
+            .iter()
+            .find(|(c, _)| c.release == *release)
+            .with_context(|| {
+                format!("the repository no longer names release {}", release.version)
+            })?;
+        let bytes = self.client.download(&*self.source, target)?;
         let index = Index::parse(&bytes)?;
-        if index.board != board || index.version != newest.release.version {
-            bail!("target {} holds {} for {}, which is not what its metadata says; tell the maintainer", newest.target, index.version, index.board);
+        if index.board != board || index.version != release.version {
+            bail!(
+                "target {target} holds {} for {}, which is not what its metadata says; tell the maintainer",
+                index.version,
+                index.board
+            );
         }
         Ok(index)
     }
@@ -86,8 +154,36 @@ impl Repository {
         &*self.source
     }
 
-    /// Nothing that this repository signed is older: time cannot be earlier.
+    /// The newest time that anybody trusted has signed: it is not earlier than this.
     pub fn floor(&self) -> Timestamp {
         self.client.floor()
     }
+}
+
+/// The releases for `board`. A target for this board that cannot be read is an error: skipping it would hide an update.
+fn candidates(client: &Client, board: &str) -> anyhow::Result<Vec<(Candidate, String)>> {
+    let mut found = Vec::new();
+    for (name, target) in client.targets() {
+        let text = |key: &str| target.custom.get(key).and_then(serde_json::Value::as_str);
+        if text("board") != Some(board) {
+            continue;
+        }
+        let version = text("version").unwrap_or_default();
+        let version = version.parse().with_context(|| {
+            format!("target {name} has the version {version:?}; tell the maintainer")
+        })?;
+        let digest = target.hashes.get("sha256").and_then(|h| Digest::parse(h));
+        let digest =
+            digest.with_context(|| format!("target {name} has no SHA-256; tell the maintainer"))?;
+        let rollout = Rollout::parse(&target.custom)
+            .with_context(|| format!("target {name}; tell the maintainer"))?;
+        found.push((
+            Candidate {
+                release: Release { version, digest },
+                rollout,
+            },
+            name.to_owned(),
+        ));
+    }
+    Ok(found)
 }

@@ -52,6 +52,10 @@ pub enum Offer {
     Unreachable(String),
     /// No update source is set, or nothing for this board is there.
     Nothing,
+    /// Nothing newer than what runs is there.
+    UpToDate,
+    /// What is there leads nowhere from here; in the maintainer's words.
+    Stuck(String),
     /// The newest verified release for this board.
     Release {
         /// Which.
@@ -263,6 +267,8 @@ fn idle(seen: &Seen, policy: &Policy) -> Step {
         Offer::Due => return Step::Ask,
         Offer::Unreachable(why) => return Step::Wait(Why::Unreachable(why.clone())),
         Offer::Nothing => return Step::Wait(Why::NoOffer),
+        Offer::UpToDate => return Step::Wait(Why::UpToDate),
+        Offer::Stuck(why) => return Step::Wait(Why::Hold(why.clone())),
         Offer::Release { release, hold } => (release, hold),
     };
     if release.version <= seen.running {

@@ -115,6 +115,16 @@ fn every_situation_has_its_step() {
             Step::Wait(Why::NoOffer),
         ),
         (
+            "asked, nothing newer",
+            calm_but(|s| s.offer = Offer::UpToDate),
+            Step::Wait(Why::UpToDate),
+        ),
+        (
+            "withdrawn release runs",
+            calm_but(|s| s.offer = Offer::Stuck("flash".into())),
+            Step::Wait(Why::Hold("flash".into())),
+        ),
+        (
             "held by rollout",
             calm_but(|s| {
                 s.offer = Offer::Release {

@@ -142,23 +142,31 @@ impl Record {
         if attempt.outcome == Outcome::Confirmed {
             self.refused
                 .retain(|r| r.release.digest != attempt.release.digest);
-        } else if self.refusal(&attempt.release.digest).is_none() {
+        } else {
             let Attempt {
                 release,
                 reasons,
                 at,
                 ..
             } = attempt.clone();
-            self.refused.push(Refused {
-                release,
-                reasons,
-                at,
-            });
-            let surplus = self.refused.len().saturating_sub(MAX_REFUSED);
-            self.refused.drain(..surplus);
+            self.refuse(release, reasons, at);
         }
         self.pending = None;
         self.last = Some(attempt);
+    }
+
+    /// Keeps a release from being installed again by itself; the first reason stays.
+    pub fn refuse(&mut self, release: Release, reasons: Vec<String>, at: Timestamp) {
+        if self.refusal(&release.digest).is_some() {
+            return;
+        }
+        self.refused.push(Refused {
+            release,
+            reasons,
+            at,
+        });
+        let surplus = self.refused.len().saturating_sub(MAX_REFUSED);
+        self.refused.drain(..surplus);
     }
 
     /// The owner allows a refused release again.

@@ -28,6 +28,7 @@ use nix::sys::reboot::{RebootMode, reboot};
 
 use crate::disk::Card;
 use crate::exec::Cmd;
+use crate::files;
 
 /// Where the slot's root is mounted before it becomes `/`.
 const ROOT: &str = "/root";
@@ -68,6 +69,13 @@ fn prepare() -> anyhow::Result<()> {
         )
     })
     .with_context(|| format!("no disk carries the signature {:08x}", arguments.disk))?;
+    // the signature changes at the first boot, so the agent is told the device itself
+    std::fs::create_dir_all("/run/hypriot")?;
+    files::replace(
+        Path::new(crate::board::CARD),
+        card.device.to_string_lossy().as_bytes(),
+        0o644,
+    )?;
     let blank = first_boot::is_blank(&card)?;
     if blank {
         // before anything of this disk is mounted, because the kernel must read the table again

@@ -1,0 +1,470 @@
+//! The command line: parses and prints, decides nothing.
+//!
+//! Exit codes: 0 done, 1 failed, 2 wrong usage, 3 nothing to do.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::bail;
+use clap::{Parser, Subcommand};
+use hypriot_updater::decide::{Automatic, Offer, Policy, Seen, Step, decide};
+use hypriot_updater::slot::Digest;
+
+use crate::act::{self, Hands, Tell};
+use crate::board::{Board, Lock, Session};
+use crate::offer::Hurry;
+use crate::ports::{Bootloader, TrialChange};
+use crate::{config, init, memory, report, run, serve, status};
+
+const NOTHING: u8 = 3;
+const EXAMPLES: &str = "\
+Examples:
+  hypriot-agent status                       both slots, the last update and why it ended so
+  hypriot-agent check                        ask the update source; exit code 3 when nothing is new
+  hypriot-agent install                      install what is offered, now
+  hypriot-agent install https://host/repo/   from another repository (signed by the same keys)
+  hypriot-agent install /media/stick         from a directory
+  hypriot-agent rollback                     go back to the other slot
+  hypriot-agent selftest --format tap        run the self-tests
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 nothing to do";
+
+#[derive(Debug, Parser)]
+#[command(name = "hypriot-agent", version, about = "Health, self-tests and A/B updates of a HypriotOS board", after_help = EXAMPLES)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show slots, trial and the last update
+    Status {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Ask the update source what it offers
+    Check {
+        /// Repository (URL or directory) instead of the configured one
+        source: Option<String>,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Install the newest release into the idle slot, and restart to try it
+    Install {
+        /// Repository (URL or directory) instead of the configured one
+        source: Option<String>,
+        /// Do not restart; the next restart tries the slot
+        #[arg(long)]
+        no_reboot: bool,
+    },
+    /// Make the slot on trial the default, without waiting for the self-tests
+    Commit,
+    /// End a trial as failed, or go back to what lies in the other slot; restarts the board
+    Rollback,
+    /// Allow a release again that failed here
+    Forgive {
+        /// Its digest, or the first digits of it, as `status` shows it
+        digest: String,
+    },
+    /// Answer /health over HTTP (the unprivileged half; started by systemd)
+    Serve {
+        /// Where to listen
+        #[arg(long, default_value = "[::]:8080")]
+        listen: SocketAddr,
+        /// The report that the other half writes
+        #[arg(long, default_value = report::PATH)]
+        report: PathBuf,
+        /// Further names by which the board may be asked for
+        #[arg(long = "host")]
+        hosts: Vec<String>,
+        /// Also say what only the owner should read: names of units and containers
+        #[arg(long)]
+        detail: bool,
+    },
+    /// Look, decide and act, for ever (the privileged half; started by systemd)
+    Run,
+    /// During an orderly shutdown: let a trial be tried again (started by systemd)
+    #[command(hide = true)]
+    Rearm,
+    /// End a trial that nobody judged in time (started by a timer of systemd)
+    #[command(hide = true)]
+    Expire,
+    /// Run a program in another root (used by the initramfs)
+    #[command(hide = true)]
+    InRoot {
+        /// The new root
+        root: PathBuf,
+        /// Program and arguments
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        program: Vec<String>,
+    },
+}
+
+/// Parses, runs, prints.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if !matches!(arguments.command, Command::Serve { .. }) {
+        start_log();
+    }
+    match command(arguments.command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("hypriot-agent: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Lines on stderr, with the level as a prefix that the journal understands when it listens (sd-daemon(3)).
+fn start_log() {
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .without_time()
+        .with_target(false)
+        .with_ansi(false)
+        .init();
+}
+
+fn open() -> anyhow::Result<Board> {
+    Board::open(
+        config::load(Path::new(config::IMAGE), Path::new(config::OWNER))?,
+        Path::new(memory::DIRECTORY),
+    )
+}
+
+fn command(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Status { json } => show_status(json),
+        Command::Check { source, json } => check(source, json),
+        Command::Install { source, no_reboot } => install(source, no_reboot),
+        Command::Commit => commit(),
+        Command::Rollback => roll_back(),
+        Command::Forgive { digest } => forgive(&digest),
+        Command::Serve {
+            listen,
+            report,
+            hosts,
+            detail,
+        } => {
+            let depth = if detail {
+                serve::Depth::Detailed
+            } else {
+                serve::Depth::Open
+            };
+            serve::run(&serve::Options {
+                listen,
+                report,
+                hosts,
+                depth,
+            })
+            .map(|()| ExitCode::SUCCESS)
+        }
+        Command::Run => run::run(open()?).map(|()| ExitCode::SUCCESS),
+        Command::Rearm => rearm(),
+        Command::Expire => expire(),
+        Command::InRoot { root, program } => match program.split_first() {
+            Some((name, rest)) => Err(init::become_in_root(&root, name, rest)),
+            None => bail!("no program"),
+        },
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "this is what the command is for")]
+fn print(text: &str) {
+    print!("{text}");
+}
+
+/// Waits for the daemon or another command to finish its step.
+fn locked() -> anyhow::Result<Lock> {
+    for _ in 0..30 {
+        if let Some(lock) = Lock::try_take(Path::new(run::LOCK))? {
+            return Ok(lock);
+        }
+        thread::sleep(Duration::from_secs(1));
+    }
+    bail!(
+        "an update is going on; `hypriot-agent status` and `systemctl status hypriot-agent` show how far it is"
+    )
+}
+
+fn show_status(json: bool) -> anyhow::Result<ExitCode> {
+    let board = open()?;
+    let seen = board.see(&Session::default())?;
+    let status = status::status(
+        &board.settings.board,
+        &seen,
+        &board.settings.policy,
+        board.memory.failure()?,
+    );
+    print(&if json {
+        format!("{}\n", serde_json::to_string_pretty(&status)?)
+    } else {
+        status::human(&status)
+    });
+    Ok(ExitCode::SUCCESS)
+}
+
+fn check(source: Option<String>, json: bool) -> anyhow::Result<ExitCode> {
+    let (_lock, mut board, mut session) = (locked()?, open()?, Session::default());
+    let seen = board.see(&session)?;
+    let url = source.or_else(|| board.settings.url.clone());
+    let mut hands = Hands {
+        repository: None,
+        url,
+        hurry: Hurry::No,
+        clock: &run::clock,
+        tell: &mut |_| (),
+    };
+    act::act(&Step::Ask, &seen, &mut board, &mut session, &mut hands)?;
+    let (word, text, code) = match &session.offer {
+        Offer::Release { release, hold } => match hold {
+            None if seen.record.refusal(&release.digest).is_some() => (
+                "refused",
+                format!(
+                    "{} is offered, but it failed here before (`status` says why)",
+                    release.version
+                ),
+                NOTHING,
+            ),
+            None => (
+                "available",
+                format!(
+                    "{} is offered; `hypriot-agent install` installs it",
+                    release.version
+                ),
+                0,
+            ),
+            Some(why) => ("held", why.clone(), NOTHING),
+        },
+        Offer::UpToDate | Offer::Due => (
+            "up-to-date",
+            format!("{} is the newest", seen.running),
+            NOTHING,
+        ),
+        Offer::Nothing => (
+            "nothing",
+            "no update source is set, or it has nothing for this board".into(),
+            NOTHING,
+        ),
+        Offer::Stuck(why) => ("stuck", why.clone(), NOTHING),
+        Offer::Unreachable(why) => bail!("{why}"),
+    };
+    let version = if let Offer::Release { release, .. } = &session.offer {
+        Some(release.version.to_string())
+    } else {
+        None
+    };
+    print(&if json {
+        format!(
+            "{}\n",
+            serde_json::json!({ "result": word, "offered": version, "running": seen.running, "why": text })
+        )
+    } else {
+        format!("{text}\n")
+    });
+    Ok(ExitCode::from(code))
+}
+
+fn install(source: Option<String>, no_reboot: bool) -> anyhow::Result<ExitCode> {
+    let (_lock, mut board, mut session) = (locked()?, open()?, Session::default());
+    let url = source.or_else(|| board.settings.url.clone());
+    let mut shown = String::new();
+    let mut tell = |told: Tell<'_>| show(told, &mut shown);
+    let mut hands = Hands {
+        repository: None,
+        url,
+        hurry: Hurry::Yes,
+        clock: &run::clock,
+        tell: &mut tell,
+    };
+    let reboot = if no_reboot {
+        Automatic::No
+    } else {
+        Automatic::Yes
+    };
+    let policy = Policy {
+        install: Automatic::Yes,
+        reboot,
+        ..board.settings.policy
+    };
+    // each step brings the update nearer to an end; the bound is for a board that cannot make up its mind
+    for _ in 0..20 {
+        let seen = board.see(&session)?;
+        match decide(&seen, &policy) {
+            Step::Wait(why) => return waited(&seen, &why.to_string()),
+            step => act::act(&step, &seen, &mut board, &mut session, &mut hands)?,
+        }
+    }
+    bail!("the update does not come to an end; `hypriot-agent status` shows how things stand")
+}
+
+fn waited(seen: &Seen, why: &str) -> anyhow::Result<ExitCode> {
+    if let Offer::Unreachable(_) = seen.offer {
+        bail!("{why}");
+    }
+    print(&format!("{why}\n"));
+    let armed = seen.boot.trial.is_some();
+    Ok(if armed {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(NOTHING)
+    })
+}
+
+/// One line for each new stage and each tenth of it.
+fn show(told: Tell<'_>, shown: &mut String) {
+    let line = match told {
+        Tell::Installing(release, p) => format!(
+            "{}: {} {} %",
+            release.version,
+            run::stage_name(p.stage),
+            p.done * 10 / p.total.max(1) * 10
+        ),
+        Tell::Installed(release, s) => format!(
+            "{}: {} of {} segments written, {} bytes fetched",
+            release.version, s.written, s.total, s.fetched
+        ),
+        Tell::Rebooting => "restarting the board".into(),
+    };
+    if *shown != line {
+        print(&format!("{line}\n"));
+        *shown = line;
+    }
+}
+
+fn commit() -> anyhow::Result<ExitCode> {
+    let (_lock, mut board, mut session) = (locked()?, open()?, Session::default());
+    let seen = board.see(&session)?;
+    if seen
+        .boot
+        .trial
+        .as_ref()
+        .is_none_or(|t| t.slot != seen.booted)
+    {
+        print("no trial is going on in this slot\n");
+        return Ok(ExitCode::from(NOTHING));
+    }
+    let mut hands = Hands {
+        repository: None,
+        url: None,
+        hurry: Hurry::No,
+        clock: &run::clock,
+        tell: &mut |_| (),
+    };
+    act::act(
+        &Step::Commit(seen.booted),
+        &seen,
+        &mut board,
+        &mut session,
+        &mut hands,
+    )?;
+    print(&format!("slot {} is the default now\n", seen.booted));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn roll_back() -> anyhow::Result<ExitCode> {
+    let (_lock, mut board, mut session) = (locked()?, open()?, Session::default());
+    let seen = board.see(&session)?;
+    let mut hands = Hands {
+        repository: None,
+        url: None,
+        hurry: Hurry::No,
+        clock: &run::clock,
+        tell: &mut |_| (),
+    };
+    if seen
+        .boot
+        .trial
+        .as_ref()
+        .is_some_and(|t| t.slot == seen.booted)
+    {
+        act::act(
+            &Step::Fail(vec!["the owner ended the trial".into()]),
+            &seen,
+            &mut board,
+            &mut session,
+            &mut hands,
+        )?;
+    } else {
+        let now = run::clock().max(board.settings.built);
+        let release = act::roll_back(&seen, &mut board, now)?;
+        print(&format!("going back to {}\n", release.version));
+        let seen = board.see(&session)?;
+        act::act(
+            &Step::RebootToTry,
+            &seen,
+            &mut board,
+            &mut session,
+            &mut hands,
+        )?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn forgive(text: &str) -> anyhow::Result<ExitCode> {
+    let (_lock, board) = (locked()?, open()?);
+    let mut record = board.memory.record()?;
+    let matching: Vec<Digest> = record
+        .refused
+        .iter()
+        .map(|r| r.release.digest)
+        .filter(|d| text.len() >= 6 && d.to_string().starts_with(text))
+        .collect();
+    match matching.as_slice() {
+        [digest] => {
+            record.forgive(digest);
+            board.memory.save(&record)?;
+            print("it may be installed again\n");
+            Ok(ExitCode::SUCCESS)
+        }
+        [] => {
+            print("no refused release has a digest that starts so (at least 6 digits)\n");
+            Ok(ExitCode::from(NOTHING))
+        }
+        _ => bail!("several refused releases start so; give more digits"),
+    }
+}
+
+fn rearm() -> anyhow::Result<ExitCode> {
+    let mut board = open()?;
+    let state = board.boot.state()?;
+    if state.trial.is_some_and(|t| t.slot == board.booted) {
+        board.boot.change(TrialChange::Rearm)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn expire() -> anyhow::Result<ExitCode> {
+    let (mut board, mut session) = (open()?, Session::default());
+    let seen = board.see(&session)?;
+    if seen
+        .boot
+        .trial
+        .as_ref()
+        .is_none_or(|t| t.slot != seen.booted)
+    {
+        return Ok(ExitCode::from(NOTHING));
+    }
+    let reason = format!("not judged {} s after boot", seen.uptime);
+    let mut hands = Hands {
+        repository: None,
+        url: None,
+        hurry: Hurry::No,
+        clock: &run::clock,
+        tell: &mut |_| (),
+    };
+    act::act(
+        &Step::Fail(vec![reason]),
+        &seen,
+        &mut board,
+        &mut session,
+        &mut hands,
+    )?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,126 @@
+//! `hypriot-agent status`: both slots, the trial, the last attempt and its reason, for people and for programs.
+
+use std::fmt::Write;
+
+use hypriot_updater::decide::{Policy, Seen, Step, Why, decide};
+use hypriot_updater::record::{Attempt, Refused};
+use hypriot_updater::slot::{Release, Slot};
+use serde::Serialize;
+
+use crate::board;
+use crate::memory::FailureReport;
+use crate::report::UpdateView;
+
+/// The status as JSON; the shape is stable, fields are only added.
+#[derive(Debug, Clone, Serialize)]
+pub struct Status {
+    /// Board name.
+    pub board: String,
+    /// Version that runs.
+    pub version: String,
+    /// Slots and trial.
+    #[serde(flatten)]
+    pub update: UpdateView,
+    /// What happens next, in words.
+    pub next: String,
+    /// The last update that ended.
+    pub last: Option<Attempt>,
+    /// Releases that are not installed again by themselves.
+    pub refused: Vec<Refused>,
+    /// What the slot of the last failed trial left behind.
+    pub failure: Option<FailureReport>,
+}
+
+/// Computes the status; nothing of it is stored anywhere.
+pub fn status(board: &str, seen: &Seen, policy: &Policy, failure: Option<FailureReport>) -> Status {
+    Status {
+        board: board.into(),
+        version: seen.running.to_string(),
+        update: board::view(seen),
+        next: words(&decide(seen, policy)),
+        last: seen.record.last.clone(),
+        refused: seen.record.refused.clone(),
+        failure,
+    }
+}
+
+fn words(step: &Step) -> String {
+    match step {
+        Step::Wait(Why::OwnerReboots(slot)) => {
+            format!("slot {slot} is ready; restart the board to try it")
+        }
+        Step::Wait(why) => why.to_string(),
+        Step::Ask => "asks the update source".into(),
+        Step::SelfTest => "runs its self-tests".into(),
+        Step::Install { into, release } => format!("installs {} in slot {into}", release.version),
+        Step::Arm { slot, release } => format!("arms slot {slot} with {}", release.version),
+        Step::Retry(slot) => format!("tries slot {slot} once more"),
+        Step::RebootToTry => "restarts into the slot on trial".into(),
+        Step::Commit(slot) => format!("commits slot {slot}"),
+        Step::Fail(_) | Step::RebootBack => "goes back to the other slot".into(),
+        Step::Settle(..) => "records how the trial ended".into(),
+        Step::Adopt(slot) => format!("keeps slot {slot}, because the default one does not load"),
+    }
+}
+
+/// The status for people: the verdict first.
+pub fn human(status: &Status) -> String {
+    let mut text = String::new();
+    let u = &status.update;
+    let slot = u.booted.as_deref().unwrap_or("?");
+    let mut line = |label: &str, value: &str| {
+        // writing to a string cannot fail
+        drop(writeln!(text, "{label:>8}  {value}"));
+    };
+    line(
+        &status.board,
+        &format!("{} in slot {slot}, {}", status.version, u.phase),
+    );
+    for (name, view) in [(Slot::A, &u.a), (Slot::B, &u.b)] {
+        if let Some(view) = view {
+            let mark = if u.booted.as_deref() == Some(name.name()) {
+                " (runs)"
+            } else {
+                ""
+            };
+            let default = if u.default.as_deref() == Some(name.name()) {
+                ", default"
+            } else {
+                ""
+            };
+            line(
+                &format!("slot {name}"),
+                &format!(
+                    "{} {}{default}{mark}",
+                    view.version.as_deref().unwrap_or("-"),
+                    view.state
+                ),
+            );
+        }
+    }
+    if let Some(last) = &status.last {
+        line(
+            "last",
+            &format!(
+                "{} in slot {}: {:?} at {}",
+                last.release.version, last.slot, last.outcome, last.at
+            ),
+        );
+        for reason in &last.reasons {
+            line("", reason);
+        }
+    }
+    for Refused {
+        release: Release { version, digest },
+        reasons,
+        ..
+    } in &status.refused
+    {
+        line(
+            "refused",
+            &format!("{version} ({}): {}", digest.short(), reasons.join("; ")),
+        );
+    }
+    line("next", &status.next);
+    text
+}
