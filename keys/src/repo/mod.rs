@@ -13,6 +13,7 @@
 mod edit;
 mod error;
 mod publish;
+mod status;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -33,6 +34,7 @@ use crate::time::Timestamp;
 pub use edit::{NewDelegation, Rotation, sign_file};
 pub use error::RepoError;
 pub use publish::Published;
+pub use status::RoleStatus;
 
 /// Longest file of our own that is read back.
 const MAX_FILE: u64 = 64 << 20;
