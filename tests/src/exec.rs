@@ -155,6 +155,7 @@ mod tests {
 
     #[test]
     fn a_child_does_not_outlive_the_thread_that_started_it() {
+        use std::os::unix::process::ExitStatusExt as _;
         let thread = std::thread::spawn(|| {
             let mut child = sh("echo ready; exec sleep 60")
                 .stdout(Stdio::piped())
@@ -167,15 +168,9 @@ mod tests {
                 .unwrap()
                 .read_exact(&mut [0; 6])
                 .unwrap();
-            child.id()
+            child
         });
-        let pid = thread.join().unwrap();
-        let state = || std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        let deadline = Instant::now() + Duration::from_secs(10);
-        // Gone, or dead and not yet collected.
-        while !(state().is_empty() || state().contains(") Z")) {
-            assert!(Instant::now() < deadline, "still alive: {}", state());
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let status = thread.join().unwrap().wait().unwrap();
+        assert_eq!(status.signal(), Some(9));
     }
 }

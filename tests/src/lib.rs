@@ -1,11 +1,21 @@
 //! Virtual boards, power cuts, attacks, fidelity and tidiness of the workspace.
 //!
-//! * `exec`: processes that never outlive us.
-//! * `board`: a virtual board that is switched on, asked, and unplugged.
-//! * `serve`: a file server for releases, which can be told to misbehave.
-//! * `http`: asks a board, as curl would.
+//! * `exec`: processes that never outlive us
+//! * `board`: a virtual board that is switched on, asked, and unplugged; `access` lets the tests in
+//! * `serve`: a file server for releases, which can be told to misbehave
+//! * `http`, `health`: ask a board, as curl would
+//! * `factory`: makes agent, keys, image and releases with the programs a maintainer uses
+//! * `steps`: the language of scenarios; `stage` plays them, `narrate` tells what happens
+//! * `demo`: `make demo`
 
+pub mod access;
 pub mod board;
+pub mod demo;
 pub mod exec;
+pub mod factory;
+pub mod health;
 pub mod http;
+pub mod narrate;
 pub mod serve;
+pub mod stage;
+pub mod steps;

@@ -43,6 +43,8 @@ pub struct Request {
     pub from: u64,
     /// The status given.
     pub status: u16,
+    /// The last byte of the file was sent.
+    pub complete: bool,
 }
 
 #[derive(Debug, Default)]
@@ -204,11 +206,16 @@ fn answer(stream: &TcpStream, root: &Path, shared: &Mutex<Shared>, asked: &Asked
         _ if asked.ranged => 206,
         _ => 200,
     };
-    lock(shared).requests.push(Request {
-        name: asked.name.clone(),
-        from: asked.from,
-        status,
-    });
+    let number = {
+        let mut shared = lock(shared);
+        shared.requests.push(Request {
+            name: asked.name.clone(),
+            from: asked.from,
+            status,
+            complete: false,
+        });
+        shared.requests.len() - 1
+    };
     let (Some((mut file, _)), 200 | 206) = (file, status) else {
         return respond(stream, status, "", 0);
     };
@@ -224,7 +231,9 @@ fn answer(stream: &TcpStream, root: &Path, shared: &Mutex<Shared>, asked: &Asked
         return Ok(());
     }
     file.seek(SeekFrom::Start(asked.from))?;
-    body(stream, &mut file, asked.from, len, fault)
+    body(stream, &mut file, asked.from, len, fault)?;
+    lock(shared).requests[number].complete = end == size;
+    Ok(())
 }
 
 fn body(

@@ -1,4 +1,8 @@
 //! The rules of the house that a compiler does not check (README, "Invariants").
+#![expect(
+    clippy::unwrap_used,
+    reason = "a project that cannot be read has failed the test"
+)]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -299,9 +303,10 @@ fn no_mirror_is_written_into_the_project() {
         matches!(
             first,
             "deb" | "ftp" | "archive" | "security" | "ports" | "mirror" | "mirrors" | "snapshot"
-        ) && !host.ends_with(".example")
-            && !host.ends_with(".invalid")
-            && !host.ends_with(".test")
+        ) && !matches!(
+            host.rsplit('.').next(),
+            Some("example" | "invalid" | "test")
+        )
     };
     let breaches = lines_with(&sources(&TEXTS), |line| {
         line.split("://")

@@ -1,0 +1,312 @@
+//! Owns what the demo and the board tests are made of: the agent, keys, an image, releases and the folder they are
+//! published in. Everything is made by the programs a maintainer uses, and kept in the project's cache.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+use crate::exec;
+
+/// The board everything is made for.
+pub const BOARD: &str = "qemu-arm64";
+/// The port the update server listens on; the image is told, so it is always the same.
+pub const PORT: u16 = 8099;
+/// QEMU's user network shows this machine to the board under this address (QEMU, "Network emulation").
+const HOST_SEEN_FROM_BOARD: &str = "10.0.2.2";
+/// What the board's agent is built for.
+pub const TARGET: &str = "aarch64-unknown-linux-musl";
+/// The name of the agent's payload files ends like this.
+const PAYLOAD: &str = ".payload";
+
+/// A release of the scenarios.
+#[derive(Debug, Clone, Copy)]
+struct Edition {
+    /// What scenarios call it.
+    name: &'static str,
+    /// Its version.
+    version: &'static str,
+    /// Its own files: path in the image, and text.
+    files: &'static [(&'static str, &'static str)],
+}
+
+/// The edition a card is flashed with.
+const FIRST: &str = "v1";
+/// All of them.
+const EDITIONS: [Edition; 4] = [
+    Edition {
+        name: FIRST,
+        version: "1.0.0",
+        files: &[],
+    },
+    Edition {
+        name: "v2",
+        version: "1.1.0",
+        files: &[(
+            "etc/motd",
+            "This is release 1.1.0 of the demo: the message of the day is new.\n",
+        )],
+    },
+    Edition {
+        name: "v3",
+        version: "1.2.0",
+        files: &[("usr/share/hypriot/selftest.d/50-demo.yaml", BROKEN)],
+    },
+    Edition {
+        name: "v4",
+        version: "1.3.0",
+        files: &[("etc/motd", "This is release 1.3.0 of the demo.\n")],
+    },
+];
+
+/// A self-test that cannot pass.
+const BROKEN: &str = "\
+# This release is broken on purpose: it requires a file that it does not have.
+file:
+  /usr/share/hypriot/missing-on-purpose:
+    exists: true
+    severity: required
+";
+
+/// The place where things are made.
+#[derive(Debug)]
+pub struct Factory {
+    root: PathBuf,
+    /// What can be made again.
+    pub dir: PathBuf,
+}
+
+impl Factory {
+    /// The factory of this workspace.
+    pub fn new() -> Result<Self> {
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let root = here
+            .parent()
+            .context("the tests crate lies in the workspace")?
+            .to_owned();
+        let cache =
+            std::env::var_os("HYPRIOT_CACHE").map_or_else(|| root.join(".cache"), PathBuf::from);
+        let dir = cache.join("demo");
+        std::fs::create_dir_all(&dir).with_context(|| format!("creating {}", dir.display()))?;
+        Ok(Self { root, dir })
+    }
+
+    /// The version of a release; a name nobody knows is its own version.
+    pub fn version(&self, name: &str) -> String {
+        EDITIONS
+            .iter()
+            .find(|e| e.name == name)
+            .map_or(name, |e| e.version)
+            .to_owned()
+    }
+
+    /// Whether the server's file of this name is a release's payload.
+    pub fn is_payload(name: &str) -> bool {
+        name.ends_with(PAYLOAD)
+    }
+
+    /// The folder the server serves.
+    pub fn repository(&self) -> PathBuf {
+        self.dir.join("repository")
+    }
+
+    /// The image that is flashed.
+    pub fn image(&self) -> PathBuf {
+        self.made().join(format!("{}.img", self.stem(FIRST)))
+    }
+
+    /// Builds the host tools and has them install what this machine lacks.
+    pub fn tools(&self) -> Result<()> {
+        self.programs()?;
+        let purposes = ["--for", "agent", "--for", "image", "--for", "board"];
+        self.imagegen(&[&["doctor", "--install"][..], &purposes].concat())
+            .map(drop)
+    }
+
+    /// Builds the host tools. `cargo test` builds no programs of other crates.
+    pub fn programs(&self) -> Result<()> {
+        let mut cargo = exec::command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo.current_dir(&self.root).args([
+            "build",
+            "--bins",
+            "-p",
+            "hypriot-imagegen",
+            "-p",
+            "hypriot-keys",
+        ]);
+        exec::run_shown(cargo, Duration::from_mins(40)).map(drop)
+    }
+
+    /// Builds the agent for a target and gives its path.
+    pub fn agent(&self, target: &str) -> Result<PathBuf> {
+        self.imagegen(&["agent", "--target", target, "--out", &text(&self.dir)])?;
+        Ok(self.dir.join(format!("hypriot-agent-{target}")))
+    }
+
+    /// Makes the key that releases are signed with, and the repository's first root. Once: both are baked into images.
+    pub fn keys(&self) -> Result<()> {
+        if self.trust_root().is_file() {
+            return Ok(());
+        }
+        // The folder gets its name when it is complete.
+        let part = tempfile::Builder::new()
+            .prefix("keys-")
+            .tempdir_in(&self.dir)?;
+        let path = |name: &str| text(&part.path().join(name));
+        self.hypriot_keys(&["generate", &path("demo.key")])?;
+        self.hypriot_keys(&["init", &path("repo"), "--key", &path("demo.pub")])?;
+        self.hypriot_keys(&[
+            "publish",
+            &path("repo"),
+            &path("site"),
+            "--key",
+            &path("demo.key"),
+        ])?;
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a cache: lost by a power cut, it is made again"
+        )]
+        std::fs::rename(part.keep(), self.keys_dir()).context("naming the folder of keys")
+    }
+
+    /// Makes the release called `name`; the one a card is flashed with also as an image.
+    pub fn release(&self, name: &str) -> Result<()> {
+        let edition = EDITIONS
+            .iter()
+            .find(|e| e.name == name)
+            .with_context(|| format!("no release {name:?}"))?;
+        let overlay = self.dir.join("overlays").join(edition.name);
+        std::fs::create_dir_all(&overlay)?;
+        for (path, content) in edition.files {
+            write(&overlay.join(path), content)?;
+        }
+        let url = format!("http://{HOST_SEEN_FROM_BOARD}:{PORT}/");
+        let (agent, root) = (
+            self.dir.join(format!("hypriot-agent-{TARGET}")),
+            self.trust_root(),
+        );
+        let (agent, root, overlay, out) = (
+            text(&agent),
+            text(&root),
+            text(&overlay),
+            text(&self.made()),
+        );
+        let mut args = vec![
+            "image",
+            "--board",
+            BOARD,
+            "--version",
+            edition.version,
+            "--agent",
+            &agent,
+        ];
+        args.extend([
+            "--overlay",
+            &overlay,
+            "--trust-root",
+            &root,
+            "--update-url",
+            &url,
+        ]);
+        args.extend(["--poll-seconds", "10", "--level", "1", "--out", &out]);
+        if name != FIRST {
+            args.push("--release-only");
+        }
+        self.imagegen(&args).map(drop)
+    }
+
+    /// Empties the folder the server serves: a board that starts anew must find no release of an earlier run.
+    pub fn clear_repository(&self) -> Result<()> {
+        for dir in [self.repository(), self.dir.join("repo")] {
+            if dir.exists() {
+                std::fs::remove_dir_all(&dir)
+                    .with_context(|| format!("emptying {}", dir.display()))?;
+            }
+        }
+        let mut cp = exec::command("cp");
+        cp.arg("-r")
+            .arg(self.keys_dir().join("repo"))
+            .arg(self.dir.join("repo"));
+        exec::run(cp, Duration::from_mins(1))?;
+        let (repo, site, key) = (
+            text(&self.dir.join("repo")),
+            text(&self.repository()),
+            self.key(),
+        );
+        self.hypriot_keys(&["publish", &repo, &site, "--key", &key])
+            .map(drop)
+    }
+
+    /// Signs the release and puts its files where the server finds them.
+    pub fn publish(&self, name: &str) -> Result<()> {
+        let index = text(&self.made().join(format!("{}.json", self.stem(name))));
+        let (repo, site, key) = (
+            text(&self.dir.join("repo")),
+            text(&self.repository()),
+            self.key(),
+        );
+        self.imagegen(&[
+            "publish", "--repo", &repo, "--key", &key, "--to", &site, &index,
+        ])
+        .map(drop)
+    }
+
+    /// Images and releases: one folder, so that a release takes over the segments of earlier ones.
+    fn made(&self) -> PathBuf {
+        self.dir.join("made")
+    }
+
+    fn stem(&self, name: &str) -> String {
+        format!("hypriotos-{BOARD}-{}", self.version(name))
+    }
+
+    fn keys_dir(&self) -> PathBuf {
+        self.dir.join("keys")
+    }
+
+    fn key(&self) -> String {
+        text(&self.keys_dir().join("demo.key"))
+    }
+
+    fn trust_root(&self) -> PathBuf {
+        self.keys_dir().join("site/1.root.json")
+    }
+
+    fn imagegen(&self, args: &[&str]) -> Result<String> {
+        self.program("hypriot-imagegen", args)
+    }
+
+    fn hypriot_keys(&self, args: &[&str]) -> Result<String> {
+        self.program("hypriot-keys", args)
+    }
+
+    fn program(&self, name: &str, args: &[&str]) -> Result<String> {
+        let mut c = exec::command(exec::workspace_program(name)?);
+        // Keys that sign nothing but what this machine shows itself: their passphrase is no secret.
+        c.current_dir(&self.root)
+            .args(args)
+            .env("HYPRIOT_KEYS_PASSPHRASE", "demo of HypriotOS");
+        Ok(exec::run_shown(c, Duration::from_hours(1))?
+            .trim()
+            .to_owned())
+    }
+}
+
+fn text(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// Writes a scratch file; left alone if it is as it should be, so that nothing is built anew because of its date.
+fn write(path: &Path, text: &str) -> Result<()> {
+    if std::fs::read_to_string(path).is_ok_and(|old| old == text) {
+        return Ok(());
+    }
+    if let Some(dir) = path.parent() {
+        std::fs::create_dir_all(dir)?;
+    }
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "made again by every run; nobody reads it after a power cut"
+    )]
+    std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))
+}

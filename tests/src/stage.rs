@@ -1,0 +1,209 @@
+//! Plays a scenario: a board, the server it updates from, and the hand that pulls the plug.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::board::VirtualBoard;
+use crate::factory::Factory;
+use crate::health::Health;
+use crate::narrate::Narrator;
+use crate::serve::Server;
+use crate::steps::{Action, Cuts, Expect, Moment, Scenario, Script};
+
+/// What the boot script prints when it starts a slot on trial (`updater::boot::script`).
+const TRIED: &str = "trial trying, starting slot";
+
+/// Everything a scenario plays with.
+#[derive(Debug)]
+pub struct Stage<'a> {
+    /// What was built.
+    pub factory: &'a Factory,
+    /// The board.
+    pub board: VirtualBoard,
+    /// Where it looks for updates.
+    pub server: Server,
+    /// The key that opens it, if a scenario runs scripts on it.
+    pub ssh_key: Option<PathBuf>,
+    /// State of the random numbers; printed, so that a failure can be played again.
+    pub seed: u64,
+    /// How many requests the server had answered when the board was last switched on.
+    pub answered: usize,
+}
+
+impl Stage<'_> {
+    /// Plays all steps; the first that fails ends it.
+    pub fn play(&mut self, scenario: &Scenario, narrator: &mut Narrator) -> Result<()> {
+        for step in &scenario.step {
+            narrator
+                .step(&step.say, |n| self.act(&step.action, n))
+                .with_context(|| step.say.clone())?;
+        }
+        Ok(())
+    }
+
+    fn act(&mut self, action: &Action, narrator: &Narrator) -> Result<()> {
+        match action {
+            Action::PowerOn => self.power_on(),
+            Action::PowerOff => self.board.power_off(),
+            Action::Wait(expect) => self.wait(expect, narrator).map(drop),
+            Action::ShowHealth => self.show_health(narrator),
+            Action::Publish(release) => self.factory.publish(release),
+            Action::PowerCuts(cuts) => self.power_cuts(cuts, narrator),
+            Action::Run(script) => self.run(script),
+            Action::Console(text) => {
+                ensure!(
+                    self.board.console()?.contains(text),
+                    "the console never said {text:?}"
+                );
+                Ok(())
+            }
+        }
+    }
+
+    /// What the board says about itself now.
+    pub fn health(&self) -> Result<Health> {
+        Health::parse(&self.board.get("/health")?.body)
+    }
+
+    fn wait(&mut self, expect: &Expect, narrator: &Narrator) -> Result<Health> {
+        let (began, factory) = (Instant::now(), self.factory);
+        let mut misfit = "the board has not answered".to_owned();
+        let found = self.board.wait("the board", expect.within(), |board| {
+            let said = board.get("/health").and_then(|a| Health::parse(&a.body));
+            let now = match &said {
+                Ok(health) => health.words(),
+                Err(_) => last_line(&board.console().unwrap_or_default()),
+            };
+            narrator.now(&format!("{:>3} s  {now}", began.elapsed().as_secs()));
+            let health = said.ok()?;
+            match expect.misfit(&health, |name| factory.version(name)) {
+                None => Some(health),
+                Some(words) => {
+                    misfit = words;
+                    None
+                }
+            }
+        });
+        found.with_context(|| misfit)
+    }
+
+    fn show_health(&self, narrator: &Narrator) -> Result<()> {
+        let answer = self.board.get("/health?verbose")?;
+        narrator.say(&format!(
+            "      $ curl {}",
+            self.board.url("/health?verbose")
+        ));
+        for line in answer.body.lines() {
+            narrator.say(&format!("      {line}"));
+        }
+        narrator.say(&format!("      (HTTP {})", answer.status));
+        Ok(())
+    }
+
+    fn run(&self, script: &Script) -> Result<()> {
+        let key = self
+            .ssh_key
+            .as_deref()
+            .context("this stage has no SSH key")?;
+        let wrapped = format!("sudo sh -euc '{}'", script.script.replace('\'', r"'\''"));
+        let output = self.board.ssh(
+            key,
+            crate::access::USER,
+            &wrapped,
+            Duration::from_secs(script.within),
+        )?;
+        ensure!(
+            output.contains(&script.expect),
+            "the output lacks {:?}:\n{output}",
+            script.expect
+        );
+        Ok(())
+    }
+
+    fn power_cuts(&mut self, cuts: &Cuts, narrator: &Narrator) -> Result<()> {
+        for n in 1..=cuts.times {
+            let moment = self.random(cuts.spread);
+            narrator.say(&format!(
+                "      cut {n}: {} ms after the begin of {:?}",
+                moment.as_millis(),
+                cuts.during
+            ));
+            self.await_moment(cuts, narrator)?;
+            std::thread::sleep(moment);
+            self.board.power_off()?;
+            self.power_on()?;
+            let any = Expect {
+                within: cuts.within,
+                ..Expect::default()
+            };
+            let health = self
+                .wait(&any, narrator)
+                .with_context(|| format!("after cut {n}"))?;
+            ensure!(
+                !health.slot.is_empty(),
+                "after cut {n}: the board does not know its slot"
+            );
+            ensure!(
+                health.status != "fail",
+                "after cut {n}: {}: {}",
+                health.words(),
+                health.output
+            );
+            narrator.say(&format!("      up again: {}", health.words()));
+        }
+        Ok(())
+    }
+
+    /// Waits until the board is in the middle of it.
+    fn await_moment(&mut self, cuts: &Cuts, narrator: &Narrator) -> Result<()> {
+        let (began, answered, server) = (Instant::now(), self.answered, &self.server);
+        let during = cuts.during;
+        self.board.wait(
+            &format!("{during:?}"),
+            Duration::from_secs(cuts.within),
+            |board| {
+                narrator.now(&format!(
+                    "{:>3} s  waiting for {during:?}",
+                    began.elapsed().as_secs()
+                ));
+                let requests = server.requests();
+                let mut payloads = requests[answered..]
+                    .iter()
+                    .filter(|r| Factory::is_payload(&r.name));
+                let tried = || board.console().is_ok_and(|c| c.contains(TRIED));
+                let reached = match during {
+                    Moment::Write => payloads.next().is_some(),
+                    // After an earlier cut the slot may be complete already: then nothing is fetched.
+                    Moment::Arm => payloads.any(|r| r.complete) || tried(),
+                    Moment::Trial => tried(),
+                };
+                reached.then_some(())
+            },
+        )
+    }
+
+    fn power_on(&mut self) -> Result<()> {
+        self.answered = self.server.requests().len();
+        self.board.power_on()
+    }
+
+    /// A random time up to `most` milliseconds (xorshift: good enough to hit different moments, the same every time
+    /// for one seed).
+    fn random(&mut self, most: u64) -> Duration {
+        self.seed ^= self.seed << 13;
+        self.seed ^= self.seed >> 7;
+        self.seed ^= self.seed << 17;
+        Duration::from_millis(self.seed % most.max(1))
+    }
+}
+
+fn last_line(console: &str) -> String {
+    let line = console
+        .lines()
+        .rev()
+        .find(|l| !l.trim().is_empty())
+        .unwrap_or("no word from the board yet");
+    line.to_owned()
+}
