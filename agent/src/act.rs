@@ -14,10 +14,10 @@ use hypriot_updater::slot::{Digest, Release, Slot};
 use crate::board::{self, Board, JUDGED, Session};
 use crate::exec::Cmd;
 use crate::install::{self, Progress};
-use crate::judge;
 use crate::memory::FailureReport;
 use crate::offer::{Hurry, Repository};
 use crate::ports::{Bootloader, Disk, TrialChange};
+use crate::selftest;
 
 /// Off trial nobody waits for the self-tests, so they may take this long.
 const PATIENCE: Duration = Duration::from_mins(5);
@@ -170,7 +170,7 @@ fn self_test(seen: &Seen, board: &Board) -> anyhow::Result<Vec<TestResult>> {
             .trial_deadline
             .saturating_sub(seen.uptime),
     );
-    judge::run(
+    selftest::judge(
         &board.settings.board,
         if on_trial { left } else { PATIENCE },
     )

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use clap::{Parser, Subcommand};
+use hypriot_keys::time::Timestamp;
 use hypriot_updater::decide::{Automatic, Offer, Policy, Seen, Step, decide};
 use hypriot_updater::slot::Digest;
 
@@ -17,7 +18,7 @@ use crate::act::{self, Hands, Tell};
 use crate::board::{Board, Lock, Session};
 use crate::offer::Hurry;
 use crate::ports::{Bootloader, TrialChange};
-use crate::{config, init, memory, report, run, serve, status};
+use crate::{config, init, memory, report, run, selftest, serve, status};
 
 const NOTHING: u8 = 3;
 const EXAMPLES: &str = "\
@@ -71,6 +72,21 @@ enum Command {
     Forgive {
         /// Its digest, or the first digits of it, as `status` shows it
         digest: String,
+    },
+    /// Run the self-tests; exit code 0 they hold, 1 they do not, 78 there are none or a file is wrong
+    Selftest {
+        /// Directory or file with tests instead of the board's own (repeatable)
+        #[arg(long = "dir")]
+        dirs: Vec<PathBuf>,
+        /// Look at the tree of an image instead of the running system
+        #[arg(long, default_value = "/")]
+        root: PathBuf,
+        /// human, json, tap or junit
+        #[arg(long, default_value = "human", value_parser = format)]
+        format: selftest::Format,
+        /// Seconds that all tests together may take
+        #[arg(long, default_value_t = 300)]
+        timeout: u64,
     },
     /// Answer /health over HTTP (the unprivileged half; started by systemd)
     Serve {
@@ -131,6 +147,44 @@ fn start_log() {
         .init();
 }
 
+fn format(text: &str) -> Result<selftest::Format, String> {
+    match text {
+        "human" => Ok(selftest::Format::Human),
+        "json" => Ok(selftest::Format::Json),
+        "tap" => Ok(selftest::Format::Tap),
+        "junit" => Ok(selftest::Format::Junit),
+        _ => Err("human, json, tap or junit".into()),
+    }
+}
+
+fn self_test(
+    dirs: Vec<PathBuf>,
+    root: PathBuf,
+    format: selftest::Format,
+    timeout: u64,
+) -> anyhow::Result<ExitCode> {
+    // a tree that is no HypriotOS image has no settings, and owners' tests run there too
+    let image = root.join(config::IMAGE.trim_start_matches('/'));
+    let (board, built) = if image.exists() {
+        let settings = config::load(&image, Path::new(config::OWNER))?;
+        (settings.board, settings.built)
+    } else {
+        (String::new(), Timestamp::default())
+    };
+    let budget = Duration::from_secs(timeout);
+    let options = selftest::Options {
+        dirs,
+        root,
+        board,
+        built,
+        format,
+        budget,
+    };
+    let (text, code) = selftest::cli(&options, run::clock());
+    print(&text);
+    Ok(ExitCode::from(code))
+}
+
 fn open() -> anyhow::Result<Board> {
     Board::open(
         config::load(Path::new(config::IMAGE), Path::new(config::OWNER))?,
@@ -146,6 +200,12 @@ fn command(command: Command) -> anyhow::Result<ExitCode> {
         Command::Commit => commit(),
         Command::Rollback => roll_back(),
         Command::Forgive { digest } => forgive(&digest),
+        Command::Selftest {
+            dirs,
+            root,
+            format,
+            timeout,
+        } => self_test(dirs, root, format, timeout),
         Command::Serve {
             listen,
             report,

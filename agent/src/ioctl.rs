@@ -5,11 +5,6 @@ use std::io;
 use std::os::fd::AsRawFd;
 
 mod raw {
-    #![expect(
-        missing_docs,
-        unsafe_code,
-        reason = "the macro writes an unsafe function without docs"
-    )]
     // BLKRRPART: include/uapi/linux/fs.h, _IO(0x12, 95)
     nix::ioctl_none!(blkrrpart, 0x12, 95);
 }

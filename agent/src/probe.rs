@@ -4,10 +4,10 @@
 //! decides from values. A probe that breaks becomes a `warn` with the reason; it never takes the others along.
 
 mod card;
-mod clock;
-mod disk;
+pub(crate) mod clock;
+pub(crate) mod disk;
 pub mod docker;
-mod heat;
+pub(crate) mod heat;
 mod kernel;
 mod memory;
 mod root;

@@ -13,10 +13,10 @@ use hypriot_updater::decide::{Offer, Seen, Step, Tests, decide};
 use crate::act::{self, Hands, Tell};
 use crate::board::{self, Board, Lock, Session};
 use crate::install::Stage;
-use crate::judge;
 use crate::offer::Hurry;
 use crate::probe::{self, Root};
 use crate::report::{self, Report, TestsView, UpdateView};
+use crate::selftest;
 
 /// Held by whoever decides and acts.
 pub const LOCK: &str = "/run/hypriot/lock";
@@ -78,7 +78,7 @@ pub fn run(mut board: Board) -> anyhow::Result<()> {
         repository = hands.repository;
         if let (Step::SelfTest, Some(results)) = (&step, &session.tests) {
             let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
-            shared.selftests = Some(judge::view(results, clock()));
+            shared.selftests = Some(selftest::summarise(results, clock()));
         }
         if step == Step::Ask {
             asked = board::uptime()?;

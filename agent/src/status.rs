@@ -1,7 +1,5 @@
 //! `hypriot-agent status`: both slots, the trial, the last attempt and its reason, for people and for programs.
 
-use std::fmt::Write;
-
 use hypriot_updater::decide::{Policy, Seen, Step, Why, decide};
 use hypriot_updater::record::{Attempt, Refused};
 use hypriot_updater::slot::{Release, Slot};
@@ -69,8 +67,7 @@ pub fn human(status: &Status) -> String {
     let u = &status.update;
     let slot = u.booted.as_deref().unwrap_or("?");
     let mut line = |label: &str, value: &str| {
-        // writing to a string cannot fail
-        drop(writeln!(text, "{label:>8}  {value}"));
+        text += &format!("{label:>8}  {value}\n");
     };
     line(
         &status.board,

@@ -44,9 +44,8 @@ pub fn main() -> ! {
     say(3, &format!("{error:#}"));
     say(3, "restarting in 10 s");
     sleep(Duration::from_secs(10));
-    if let Err(e) = reboot(RebootMode::RB_AUTOBOOT) {
-        say(0, &format!("the kernel does not restart: {e}"));
-    }
+    let Err(e) = reboot(RebootMode::RB_AUTOBOOT);
+    say(0, &format!("the kernel does not restart: {e}"));
     // panic=5 on the command line restarts a board whose process 1 ends
     std::process::exit(1)
 }

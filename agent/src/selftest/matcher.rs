@@ -51,14 +51,20 @@ pub(super) enum Order {
 /// Reads an expectation.
 pub(super) fn parse(node: &Node, shape: Shape) -> Result<Matcher, Problem> {
     match &node.data {
-        Data::Scalar { .. } if node.is_null() => Err(Problem::new(node.line, "nothing is expected here: an empty value asserts nothing")),
+        Data::Scalar { .. } if node.is_null() => Err(Problem::new(
+            node.line,
+            "nothing is expected here: an empty value asserts nothing",
+        )),
         Data::Scalar { .. } => Ok(Matcher::Is(node.value())),
         Data::List(_) if shape == Shape::Text => patterns(node),
         Data::List(_) => Ok(Matcher::Elements(some(node)?)),
         Data::Map(map) => match map.as_slice() {
             [(key, value)] => named(&key.text, value, key.line),
             [] => Err(Problem::new(node.line, "an empty map asserts nothing")),
-            _ => Err(Problem::new(node.line, "only one matcher at a level; join several with `and`")),
+            _ => Err(Problem::new(
+                node.line,
+                "only one matcher at a level; join several with `and`",
+            )),
         },
     }
 }
@@ -71,11 +77,19 @@ pub(super) fn is_empty_list(node: &Node) -> bool {
 fn named(name: &str, node: &Node, line: usize) -> Result<Matcher, Problem> {
     let word = || {
         let text = node.text()?;
-        if text.is_empty() { Err(Problem::new(line, format!("{name} with nothing asserts nothing"))) } else { Ok(text.to_owned()) }
+        if text.is_empty() {
+            Err(Problem::new(
+                line,
+                format!("{name} with nothing asserts nothing"),
+            ))
+        } else {
+            Ok(text.to_owned())
+        }
     };
     let number = || {
         let text = node.text()?;
-        text.parse::<f64>().map_err(|e| Problem::new(line, format!("{name} needs a number, not {text:?}: {e}")))
+        text.parse::<f64>()
+            .map_err(|e| Problem::new(line, format!("{name} needs a number, not {text:?}: {e}")))
     };
     let one = || Ok(Box::new(parse(node, Shape::Value)?));
     Ok(match name {
@@ -103,16 +117,26 @@ fn named(name: &str, node: &Node, line: usize) -> Result<Matcher, Problem> {
             if paths.is_empty() {
                 return Err(Problem::new(line, "gjson without a path asserts nothing"));
             }
-            let one = |(key, value): &(super::yaml::Key, Node)| Ok((key.text.clone(), parse(value, Shape::Value)?));
+            let one = |(key, value): &(super::yaml::Key, Node)| {
+                Ok((key.text.clone(), parse(value, Shape::Value)?))
+            };
             Matcher::Json(paths.iter().map(one).collect::<Result<_, Problem>>()?)
         }
-        "xml" => return Err(Problem::new(line, "xml is not supported: use match-regexp, or a command with xmllint")),
+        "xml" => {
+            return Err(Problem::new(
+                line,
+                "xml is not supported: use match-regexp, or a command with xmllint",
+            ));
+        }
         other => return Err(Problem::new(line, format!("there is no matcher {other:?}"))),
     })
 }
 
 fn all(node: &Node) -> Result<Vec<Matcher>, Problem> {
-    node.items()?.iter().map(|item| parse(item, Shape::Value)).collect()
+    node.items()?
+        .iter()
+        .map(|item| parse(item, Shape::Value))
+        .collect()
 }
 
 fn some(node: &Node) -> Result<Vec<Matcher>, Problem> {
@@ -129,7 +153,9 @@ fn patterns(node: &Node) -> Result<Matcher, Problem> {
         return Err(Problem::new(node.line, "an empty list asserts nothing"));
     }
     let one = |item: &Node| Pattern::parse(item.text()?, item.line);
-    Ok(Matcher::Patterns(items.iter().map(one).collect::<Result<_, _>>()?))
+    Ok(Matcher::Patterns(
+        items.iter().map(one).collect::<Result<_, _>>()?,
+    ))
 }
 
 /// Ranges as goss writes them: parts joined by blanks or commas must all hold, `||` separates alternatives.
@@ -151,7 +177,8 @@ fn constraint(text: &str, line: usize) -> Result<Vec<semver::VersionReq>, Proble
         if joined.is_empty() {
             joined.push("*".into());
         }
-        semver::VersionReq::parse(&joined.join(", ")).map_err(|e| Problem::new(line, format!("{part:?} is no range of versions: {e}")))
+        semver::VersionReq::parse(&joined.join(", "))
+            .map_err(|e| Problem::new(line, format!("{part:?} is no range of versions: {e}")))
     };
     text.split("||").map(range).collect()
 }
@@ -162,13 +189,17 @@ impl Matcher {
         if self.holds(found)? {
             return Ok(());
         }
-        Err(format!("expected {}, found {}", self.words(found), short(found)))
+        Err(format!(
+            "expected {}, found {}",
+            self.words(found),
+            short(found)
+        ))
     }
 
     fn holds(&self, found: &Value) -> Result<bool, String> {
         Ok(match self {
             Self::Is(Value::String(word)) => text(found) == *word,
-            Self::Is(Value::Number(number)) => float(found)? == number.as_f64().unwrap_or(f64::NAN),
+            Self::Is(Value::Number(number)) => number.as_f64() == Some(float(found)?),
             Self::Is(value) | Self::Equal(value) => same(value, found),
             Self::Prefix(word) => text(found).starts_with(word),
             Self::Suffix(word) => text(found).ends_with(word),
@@ -177,7 +208,10 @@ impl Matcher {
             Self::Length(length) => len(found)? == *length,
             Self::Patterns(patterns) => missing(patterns, &text(found)).is_empty(),
             Self::Key(key) => match found {
-                Value::Object(map) => any(key, &map.keys().map(|k| k.as_str().into()).collect::<Vec<_>>()),
+                Value::Object(map) => any(
+                    key,
+                    &map.keys().map(|k| k.as_str().into()).collect::<Vec<_>>(),
+                ),
                 other => return Err(format!("expected a map, found {}", short(other))),
             },
             Self::Element(one) => any(one, &elements(found)?),
@@ -204,16 +238,26 @@ impl Matcher {
                 }
             }
             Self::Semver(ranges, raw) => {
-                let versions = if found.is_array() { elements(found)? } else { vec![found.clone()] };
-                !versions.is_empty() && versions.iter().all(|version| allows(ranges, raw, &text(version)))
+                let versions = if found.is_array() {
+                    elements(found)?
+                } else {
+                    vec![found.clone()]
+                };
+                !versions.is_empty()
+                    && versions
+                        .iter()
+                        .all(|version| allows(ranges, raw, &text(version)))
             }
             Self::Json(paths) => {
                 let parsed: Value = match found {
-                    Value::String(raw) => serde_json::from_str(raw).map_err(|e| format!("expected JSON, found {}: {e}", short(found)))?,
+                    Value::String(raw) => serde_json::from_str(raw)
+                        .map_err(|e| format!("expected JSON, found {}: {e}", short(found)))?,
                     other => other.clone(),
                 };
                 for (path, matcher) in paths {
-                    let at = at(&parsed, path).ok_or_else(|| format!("expected JSON with {path}, found {}", short(found)))?;
+                    let at = at(&parsed, path).ok_or_else(|| {
+                        format!("expected JSON with {path}, found {}", short(found))
+                    })?;
                     matcher.check(&at).map_err(|why| format!("{path}: {why}"))?;
                 }
                 true
@@ -223,7 +267,12 @@ impl Matcher {
 
     /// What is expected, in words.
     fn words(&self, found: &Value) -> String {
-        let list = |all: &[Self]| all.iter().map(|one| one.words(found)).collect::<Vec<_>>().join(", ");
+        let list = |all: &[Self]| {
+            all.iter()
+                .map(|one| one.words(found))
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
         match self {
             Self::Is(value) => short(value),
             Self::Equal(value) => format!("exactly {}", short(value)),
@@ -232,7 +281,9 @@ impl Matcher {
             Self::Substring(word) => format!("something with {word:?} in it"),
             Self::Regex(regex) => format!("something like /{regex}/"),
             Self::Length(length) => format!("{length} of them"),
-            Self::Patterns(patterns) => format!("lines like {}", missing(patterns, &text(found)).join(", ")),
+            Self::Patterns(patterns) => {
+                format!("lines like {}", missing(patterns, &text(found)).join(", "))
+            }
             Self::Key(key) => format!("a key {}", key.words(found)),
             Self::Element(one) => format!("among the values {}", one.words(found)),
             Self::Elements(all) => format!("among the values {}", list(all)),
@@ -247,7 +298,14 @@ impl Matcher {
                 Order::AtMost => format!("{limit} or less"),
             },
             Self::Semver(_, raw) => format!("a version {raw}"),
-            Self::Json(paths) => format!("JSON with {}", paths.iter().map(|(path, _)| path.as_str()).collect::<Vec<_>>().join(", ")),
+            Self::Json(paths) => format!(
+                "JSON with {}",
+                paths
+                    .iter()
+                    .map(|(path, _)| path.as_str())
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            ),
         }
     }
 }
@@ -256,7 +314,10 @@ impl Matcher {
 pub(super) fn short(value: &Value) -> String {
     let mut text = value.to_string();
     if text.len() > 300 {
-        let end = (0..=300).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        let end = (0..=300)
+            .rev()
+            .find(|at| text.is_char_boundary(*at))
+            .unwrap_or(0);
         text.truncate(end);
         text.push('…');
     }
@@ -264,12 +325,20 @@ pub(super) fn short(value: &Value) -> String {
 }
 
 fn any(matcher: &Matcher, values: &[Value]) -> bool {
-    values.iter().any(|value| matches!(matcher.holds(value), Ok(true)))
+    values
+        .iter()
+        .any(|value| matches!(matcher.holds(value), Ok(true)))
 }
 
-/// Whether the values can be paired with the matchers one to one. Greedy is not enough: [any, "a"] against ["a", "b"].
+/// Whether the values can be paired with the matchers one to one. Greedy is not enough: a matcher for anything
+/// may take the value that another one needs.
 fn consists(matchers: &[Matcher], values: &[Value]) -> bool {
-    fn pair(matcher: usize, fits: &[Vec<usize>], tried: &mut [bool], taken: &mut [Option<usize>]) -> bool {
+    fn pair(
+        matcher: usize,
+        fits: &[Vec<usize>],
+        tried: &mut [bool],
+        taken: &mut [Option<usize>],
+    ) -> bool {
         for &value in &fits[matcher] {
             if std::mem::replace(&mut tried[value], true) {
                 continue;
@@ -284,14 +353,23 @@ fn consists(matchers: &[Matcher], values: &[Value]) -> bool {
     if matchers.len() != values.len() {
         return false;
     }
-    let fit = |m: &Matcher| (0..values.len()).filter(|v| matches!(m.holds(&values[*v]), Ok(true))).collect();
+    let fit = |m: &Matcher| {
+        (0..values.len())
+            .filter(|v| matches!(m.holds(&values[*v]), Ok(true)))
+            .collect()
+    };
     let fits: Vec<Vec<usize>> = matchers.iter().map(fit).collect();
     let mut taken = vec![None; values.len()];
-    (0..matchers.len()).all(|matcher| pair(matcher, &fits, &mut vec![false; values.len()], &mut taken))
+    (0..matchers.len())
+        .all(|matcher| pair(matcher, &fits, &mut vec![false; values.len()], &mut taken))
 }
 
 fn missing(patterns: &[Pattern], text: &str) -> Vec<String> {
-    patterns.iter().filter(|pattern| !pattern.holds(text)).map(|pattern| format!("{:?}", pattern.raw())).collect()
+    patterns
+        .iter()
+        .filter(|pattern| !pattern.holds(text))
+        .map(|pattern| format!("{:?}", pattern.raw()))
+        .collect()
 }
 
 fn text(value: &Value) -> String {
@@ -325,7 +403,10 @@ fn len(value: &Value) -> Result<u64, String> {
         Value::Array(list) => Ok(list.len() as u64),
         Value::Object(map) => Ok(map.len() as u64),
         Value::String(text) => Ok(text.len() as u64),
-        other => Err(format!("expected something with a length, found {}", short(other))),
+        other => Err(format!(
+            "expected something with a length, found {}",
+            short(other)
+        )),
     }
 }
 
@@ -333,7 +414,9 @@ fn len(value: &Value) -> Result<u64, String> {
 fn same(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Number(a), Value::Number(b)) => a.as_f64() == b.as_f64(),
-        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
+        (Value::Array(a), Value::Array(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
+        }
         _ => a == b,
     }
 }
@@ -378,7 +461,9 @@ fn at(value: &Value, path: &str) -> Option<Value> {
     for (depth, name) in names.iter().enumerate() {
         here = match here {
             Value::Object(map) => map.get(name)?,
-            Value::Array(list) if name == "#" && depth + 1 == names.len() => return Some(list.len().into()),
+            Value::Array(list) if name == "#" && depth + 1 == names.len() => {
+                return Some(list.len().into());
+            }
             Value::Array(list) if name == "#" => {
                 let rest = names[depth + 1..].join(".");
                 return Some(list.iter().filter_map(|item| at(item, &rest)).collect());

@@ -24,7 +24,10 @@ pub(super) struct Node {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Data {
     /// A word; `plain` when it is not in quotes, so that it may mean a number.
-    Scalar { text: String, plain: bool },
+    Scalar {
+        text: String,
+        plain: bool,
+    },
     List(Vec<Node>),
     Map(Vec<(Key, Node)>),
 }
@@ -45,7 +48,10 @@ pub(super) struct Problem {
 
 impl Problem {
     pub(super) fn new(line: usize, what: impl Into<String>) -> Self {
-        Self { line, what: what.into() }
+        Self {
+            line,
+            what: what.into(),
+        }
     }
 }
 
@@ -54,8 +60,15 @@ pub(super) fn parse(text: &str) -> Result<Node, Problem> {
     if text.len() as u64 > LIMIT {
         return Err(Problem::new(1, format!("larger than {LIMIT} bytes")));
     }
-    let mut builder = Builder { events: Parser::new_from_str(text), anchors: HashMap::new(), left: NODES };
-    let mut root = Node { line: 1, data: Data::Map(Vec::new()) };
+    let mut builder = Builder {
+        events: Parser::new_from_str(text),
+        anchors: HashMap::new(),
+        left: NODES,
+    };
+    let mut root = Node {
+        line: 1,
+        data: Data::Map(Vec::new()),
+    };
     let mut documents = 0;
     loop {
         let (event, line) = builder.next()?;
@@ -65,7 +78,10 @@ pub(super) fn parse(text: &str) -> Result<Node, Problem> {
             Event::DocumentStart(..) => {
                 documents += 1;
                 if documents > 1 {
-                    return Err(Problem::new(line, "a second document in one file; make it a file of its own"));
+                    return Err(Problem::new(
+                        line,
+                        "a second document in one file; make it a file of its own",
+                    ));
                 }
                 let (event, line) = builder.next()?;
                 let node = builder.node(event, line, DEPTH)?;
@@ -86,28 +102,32 @@ struct Builder<'a> {
 
 impl<'a> Builder<'a> {
     fn next(&mut self) -> Result<(Event<'a>, usize), Problem> {
-        loop {
-            match self.events.next_event() {
-                Some(Ok((Event::Nothing, _))) => {}
-                Some(Ok((event, span))) => return Ok((event, span.start.line())),
-                Some(Err(error)) => return Err(Problem::new(error.marker().line(), error.to_string())),
-                None => return Err(Problem::new(1, "the file ends in the middle")),
-            }
+        match self.events.next_event() {
+            Some(Ok((event, span))) => Ok((event, span.start.line())),
+            Some(Err(error)) => Err(Problem::new(error.marker().line(), error.to_string())),
+            None => Err(Problem::new(1, "the file ends in the middle")),
         }
     }
 
     fn node(&mut self, event: Event<'a>, line: usize, depth: usize) -> Result<Node, Problem> {
-        let depth = depth.checked_sub(1).ok_or_else(|| Problem::new(line, format!("deeper than {DEPTH} levels")))?;
+        let depth = depth
+            .checked_sub(1)
+            .ok_or_else(|| Problem::new(line, format!("deeper than {DEPTH} levels")))?;
         self.spend(1, line)?;
         let (data, anchor) = match event {
-            Event::Scalar(text, style, anchor, _) => {
-                (Data::Scalar { text: text.into_owned(), plain: style == ScalarStyle::Plain }, anchor)
-            }
+            Event::Scalar(text, style, anchor, _) => (
+                Data::Scalar {
+                    text: text.into_owned(),
+                    plain: style == ScalarStyle::Plain,
+                },
+                anchor,
+            ),
             Event::SequenceStart(_, anchor, _) => (Data::List(self.list(depth)?), anchor),
             Event::MappingStart(_, anchor, _) => (Data::Map(self.map(depth)?), anchor),
             Event::Alias(anchor) => {
                 let node = self.anchors.get(&anchor).cloned();
-                let node = node.ok_or_else(|| Problem::new(line, "an alias within what it stands for"))?;
+                let node =
+                    node.ok_or_else(|| Problem::new(line, "an alias within what it stands for"))?;
                 self.spend(node.size(), line)?;
                 return Ok(node);
             }
@@ -150,7 +170,9 @@ impl<'a> Builder<'a> {
                 continue;
             }
             if let Some(first) = lines.insert(text.clone(), line) {
-                let what = format!("{text:?} is here twice (line {first} too): only one of them would count");
+                let what = format!(
+                    "{text:?} is here twice (line {first} too): only one of them would count"
+                );
                 return Err(Problem::new(line, what));
             }
             map.push((Key { line, text }, value));
@@ -159,7 +181,10 @@ impl<'a> Builder<'a> {
         for value in merged {
             let maps = match value.data {
                 Data::List(maps) => maps,
-                data => vec![Node { line: value.line, data }],
+                data => vec![Node {
+                    line: value.line,
+                    data,
+                }],
             };
             for node in maps {
                 let Data::Map(entries) = node.data else {
@@ -178,7 +203,12 @@ impl<'a> Builder<'a> {
 
     fn spend(&mut self, nodes: usize, line: usize) -> Result<(), Problem> {
         let left = self.left.checked_sub(nodes);
-        self.left = left.ok_or_else(|| Problem::new(line, format!("more than {NODES} values; aliases count as often as they are used")))?;
+        self.left = left.ok_or_else(|| {
+            Problem::new(
+                line,
+                format!("more than {NODES} values; aliases count as often as they are used"),
+            )
+        })?;
         Ok(())
     }
 }
@@ -225,7 +255,10 @@ impl Node {
     /// One word, or a list of words.
     pub(super) fn texts(&self) -> Result<Vec<String>, Problem> {
         match &self.data {
-            Data::List(list) => list.iter().map(|node| Ok(node.text()?.to_owned())).collect(),
+            Data::List(list) => list
+                .iter()
+                .map(|node| Ok(node.text()?.to_owned()))
+                .collect(),
             _ => Ok(vec![self.text()?.to_owned()]),
         }
     }
@@ -235,14 +268,22 @@ impl Node {
         match self.text()? {
             "true" | "yes" | "on" => Ok(true),
             "false" | "no" | "off" => Ok(false),
-            other => Err(Problem::new(self.line, format!("expected true or false, not {other:?}"))),
+            other => Err(Problem::new(
+                self.line,
+                format!("expected true or false, not {other:?}"),
+            )),
         }
     }
 
     /// A whole number.
     pub(super) fn number(&self) -> Result<u64, Problem> {
         let text = self.text()?;
-        text.parse().map_err(|e| Problem::new(self.line, format!("expected a whole number, not {text:?}: {e}")))
+        text.parse().map_err(|e| {
+            Problem::new(
+                self.line,
+                format!("expected a whole number, not {text:?}: {e}"),
+            )
+        })
     }
 
     /// The value without its lines.
@@ -252,9 +293,11 @@ impl Node {
             Data::Scalar { text, plain: true } => resolve(text),
             Data::Scalar { text, plain: false } => text.as_str().into(),
             Data::List(list) => list.iter().map(Self::value).collect(),
-            Data::Map(map) => {
-                Value::Object(map.iter().map(|(key, node)| (key.text.clone(), node.value())).collect::<Map<_, _>>())
-            }
+            Data::Map(map) => Value::Object(
+                map.iter()
+                    .map(|(key, node)| (key.text.clone(), node.value()))
+                    .collect::<Map<_, _>>(),
+            ),
         }
     }
 }
@@ -276,8 +319,11 @@ fn resolve(text: &str) -> Value {
     if let Ok(number) = text.parse::<i64>() {
         return number.into();
     }
-    let numeric = digits.starts_with(|c: char| c.is_ascii_digit() || c == '.') && digits.contains(|c: char| c.is_ascii_digit());
-    let float = numeric.then(|| text.parse().ok().and_then(Number::from_f64)).flatten();
+    let numeric = digits.starts_with(|c: char| c.is_ascii_digit() || c == '.')
+        && digits.contains(|c: char| c.is_ascii_digit());
+    let float = numeric
+        .then(|| text.parse().ok().and_then(Number::from_f64))
+        .flatten();
     float.map_or_else(|| text.into(), Value::Number)
 }
 
@@ -288,7 +334,10 @@ mod tests {
 
     #[test]
     fn values_are_what_they_look_like() {
-        let node = parse("a: 1\nb: [x, '2', 0644, 0x1f, 1.5, 1.0.1, true, ~, -3, '']\nc: {d: |\n    text\n  }\n").expect("yaml");
+        let node = parse(
+            "a: 1\nb: [x, '2', 0644, 0x1f, 1.5, 1.0.1, true, ~, -3, '']\nc: {d: |\n    text\n  }\n",
+        )
+        .expect("yaml");
         let expected = json!({"a": 1, "b": ["x", "2", "0644", 31, 1.5, "1.0.1", true, null, -3, ""], "c": {"d": "text\n"}});
         assert_eq!(node.value(), expected);
         for empty in ["", "---\n", "# nothing\n", "~"] {
@@ -306,10 +355,13 @@ mod tests {
 
     #[test]
     fn every_danger_is_an_error_with_its_line() {
-        let bomb: String = (1..9).fold("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".into(), |text, n| {
-            let refs = vec![format!("*a{}", n - 1); 10].join(", ");
-            format!("{text}a{n}: &a{n} [{refs}]\n")
-        });
+        let bomb: String = (1..9).fold(
+            "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".into(),
+            |text, n| {
+                let refs = vec![format!("*a{}", n - 1); 10].join(", ");
+                format!("{text}a{n}: &a{n} [{refs}]\n")
+            },
+        );
         let deep = format!("{}x{}", "[".repeat(100), "]".repeat(100));
         let long = format!("a: {}\n", "x".repeat(2_000_000));
         let table = [
@@ -328,8 +380,18 @@ mod tests {
         ];
         for (text, line, what) in table {
             let problem = parse(text).expect_err(&text[..text.len().min(40)]);
-            assert!(problem.what.contains(what), "{}: {}", &text[..text.len().min(40)], problem.what);
-            assert!(line == 0 || problem.line == line, "{}: line {}", &text[..text.len().min(40)], problem.line);
+            assert!(
+                problem.what.contains(what),
+                "{}: {}",
+                &text[..text.len().min(40)],
+                problem.what
+            );
+            assert!(
+                line == 0 || problem.line == line,
+                "{}: line {}",
+                &text[..text.len().min(40)],
+                problem.line
+            );
         }
     }
 }

@@ -1,0 +1,66 @@
+//! What only a board has: a clock that may be wrong, slots, heat and undervoltage.
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+
+use crate::probe::{Root, clock, heat};
+use crate::selftest::run::{Setting, Values};
+
+pub(super) fn clock(setting: &Setting) -> Values {
+    let unknown = || anyhow::anyhow!("nothing tells: no time client that we know");
+    let synchronized = clock::synchronised(&setting.root);
+    let year = setting
+        .now
+        .to_string()
+        .get(..4)
+        .and_then(|year| year.parse::<u32>().ok());
+    Values::from([
+        (
+            "synchronized",
+            synchronized.map(Value::from).ok_or_else(unknown),
+        ),
+        ("after-build", Ok((setting.now >= setting.built).into())),
+        ("year", year.map(Value::from).ok_or_else(unknown)),
+    ])
+}
+
+pub(super) fn slot(setting: &Setting) -> Result<Values> {
+    let view = setting
+        .update
+        .as_ref()
+        .context("no report of the agent tells about slots (/run/hypriot/report.json)")?;
+    let word = |word: &Option<String>| {
+        word.clone()
+            .map(Value::from)
+            .context("this system has no slots")
+    };
+    let trying = view
+        .trial
+        .as_ref()
+        .is_some_and(|trial| trial.state == "trying");
+    Ok(Values::from([
+        ("booted", word(&view.booted)),
+        ("default", word(&view.default)),
+        ("on-trial", Ok(trying.into())),
+        (
+            "settled",
+            Ok((view.booted.is_some() && view.booted == view.default && !trying).into()),
+        ),
+    ]))
+}
+
+pub(super) fn throttling(root: &Root) -> Values {
+    let unknown = |what: &str| anyhow::anyhow!("this board has no {what}");
+    let temperature = heat::temperature(root).map(Value::from);
+    let undervoltage = heat::undervoltage(root).map(Value::from);
+    Values::from([
+        (
+            "temperature",
+            temperature.ok_or_else(|| unknown("thermometer that we know")),
+        ),
+        (
+            "undervoltage",
+            undervoltage.ok_or_else(|| unknown("detector of undervoltage that we know")),
+        ),
+    ])
+}

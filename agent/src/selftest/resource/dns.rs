@@ -1,0 +1,372 @@
+//! Names: by the system's resolver, or by one question to one server (RFC 1035).
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::probe::Root;
+use crate::selftest::run::Values;
+use crate::selftest::suite::Test;
+
+/// Types that can be asked for, with their numbers.
+const TYPES: &[(&str, u16)] = &[
+    ("A", 1),
+    ("NS", 2),
+    ("CNAME", 5),
+    ("PTR", 12),
+    ("MX", 15),
+    ("TXT", 16),
+    ("AAAA", 28),
+    ("SRV", 33),
+    ("SSHFP", 44),
+    ("CAA", 257),
+];
+
+pub(super) fn look(test: &Test, left: Duration) -> Values {
+    let timeout = test.timeout(500).min(left);
+    let (kind, name) = match test.name.split_once(':') {
+        Some((kind, name)) if TYPES.iter().any(|(known, _)| *known == kind) => (Some(kind), name),
+        _ => (None, test.name.as_str()),
+    };
+    let found = match (kind, test.word("server")) {
+        (None, None) => system(name, timeout),
+        (kind, server) => server_of(server).and_then(|server| ask(kind, name, server, timeout)),
+    };
+    let mut addresses = found.unwrap_or_default();
+    addresses.sort();
+    addresses.dedup();
+    let resolvable = !addresses.is_empty();
+    let addresses = addresses.into_iter().collect();
+    Values::from([
+        ("resolvable", Ok(resolvable.into())),
+        ("resolveable", Ok(resolvable.into())),
+        ("addrs", Ok(addresses)),
+    ])
+}
+
+/// The system's resolver cannot be told how long it may take: it is left alone when it takes longer.
+fn system(name: &str, timeout: Duration) -> Result<Vec<String>> {
+    let (tell, told) = mpsc::channel();
+    let name = name.to_owned();
+    std::thread::Builder::new().spawn(move || {
+        let found = (name.as_str(), 0).to_socket_addrs();
+        let found = found.map(|list| list.map(|address| address.ip().to_string()).collect());
+        // Nobody listens any more when it took too long.
+        drop(tell.send(found));
+    })?;
+    Ok(told.recv_timeout(timeout).context("no answer in time")??)
+}
+
+fn server_of(server: Option<&str>) -> Result<SocketAddr> {
+    let configured;
+    let server = if let Some(server) = server {
+        server
+    } else {
+        configured = Root::default().text("/etc/resolv.conf")?;
+        let mut lines = configured.lines();
+        let line = lines.find_map(|line| line.strip_prefix("nameserver "));
+        line.context("/etc/resolv.conf names no server")?.trim()
+    };
+    let address = server
+        .parse()
+        .or_else(|_| server.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53)));
+    address.with_context(|| format!("server {server:?} is no address"))
+}
+
+fn ask(
+    kind: Option<&str>,
+    name: &str,
+    server: SocketAddr,
+    timeout: Duration,
+) -> Result<Vec<String>> {
+    let deadline = Instant::now() + timeout;
+    let Some(kind) = kind else {
+        // As goss does: both families, each of which may be missing.
+        let both =
+            ["A", "AAAA"].map(|kind| ask(Some(kind), name, server, timeout).unwrap_or_default());
+        return Ok(both.concat());
+    };
+    let number = TYPES
+        .iter()
+        .find(|(known, _)| *known == kind)
+        .map(|(_, number)| *number)
+        .context("unknown type")?;
+    let name = if kind == "PTR" {
+        reverse(name)
+    } else {
+        name.to_owned()
+    };
+    let unspecified: IpAddr = if server.is_ipv4() {
+        Ipv4Addr::UNSPECIFIED.into()
+    } else {
+        Ipv6Addr::UNSPECIFIED.into()
+    };
+    let socket = UdpSocket::bind((unspecified, 0))?;
+    socket.connect(server)?;
+    // The port is the kernel's choice; an answer must also bear this id.
+    let id = socket.local_addr()?.port().rotate_left(7);
+    socket.send(&question(id, &name, number)?)?;
+    let mut buffer = [0; 4096];
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        ensure!(!left.is_zero(), "no answer in time");
+        socket.set_read_timeout(Some(left))?;
+        let length = socket.recv(&mut buffer)?;
+        let answer = &buffer[..length];
+        if answer.get(..2) == Some(&id.to_be_bytes()) {
+            return answers(answer, number);
+        }
+    }
+}
+
+/// `192.0.2.1` becomes `1.2.0.192.in-addr.arpa`.
+fn reverse(name: &str) -> String {
+    match name.parse() {
+        Ok(IpAddr::V4(ip)) => {
+            let [a, b, c, d] = ip.octets();
+            format!("{d}.{c}.{b}.{a}.in-addr.arpa")
+        }
+        Ok(IpAddr::V6(ip)) => {
+            let digits = format!("{:032x}", u128::from(ip));
+            let reversed: Vec<String> = digits.chars().rev().map(String::from).collect();
+            format!("{}.ip6.arpa", reversed.join("."))
+        }
+        Err(_) => name.to_owned(),
+    }
+}
+
+/// RFC 1035, section 4.1: header with "recursion desired", and one question.
+fn question(id: u16, name: &str, kind: u16) -> Result<Vec<u8>> {
+    let mut message = id.to_be_bytes().to_vec();
+    message.extend([1, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
+    for label in name.trim_end_matches('.').split('.') {
+        let length = u8::try_from(label.len())
+            .ok()
+            .filter(|n| (1..=63).contains(n));
+        message.push(length.with_context(|| format!("{name:?} is no name"))?);
+        message.extend(label.as_bytes());
+    }
+    message.push(0);
+    message.extend(kind.to_be_bytes());
+    message.extend([0, 1]);
+    Ok(message)
+}
+
+/// The answers of type `kind`, as goss prints them.
+fn answers(message: &[u8], kind: u16) -> Result<Vec<String>> {
+    let mut reader = Reader { message, at: 2 };
+    let flags = reader.u16()?;
+    ensure!(flags & 0x8000 != 0, "not an answer");
+    match flags & 0xf {
+        0 | 3 => {}
+        code => bail!("the server answered with error {code}"),
+    }
+    let (questions, count) = (reader.u16()?, reader.u16()?);
+    reader.at = 12;
+    for _ in 0..questions {
+        reader.name()?;
+        reader.at += 4;
+    }
+    let mut found = Vec::new();
+    for _ in 0..count {
+        reader.name()?;
+        let this = reader.u16()?;
+        reader.at += 6;
+        let length = usize::from(reader.u16()?);
+        let end = reader.at + length;
+        if this == kind {
+            found.push(reader.data(kind, end)?);
+        }
+        reader.at = end;
+    }
+    Ok(found)
+}
+
+struct Reader<'a> {
+    message: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, length: usize) -> Result<&'a [u8]> {
+        let bytes = self
+            .message
+            .get(self.at..self.at + length)
+            .context("the answer is cut")?;
+        self.at += length;
+        Ok(bytes)
+    }
+
+    fn u8(&mut self) -> Result<u8> {
+        Ok(self.take(1)?[0])
+    }
+
+    fn u16(&mut self) -> Result<u16> {
+        Ok(u16::from_be_bytes(self.take(2)?.try_into()?))
+    }
+
+    fn until(&mut self, end: usize) -> Result<&'a [u8]> {
+        let length = end
+            .checked_sub(self.at)
+            .context("the answer is inconsistent")?;
+        self.take(length)
+    }
+
+    /// A name, whose end may stand elsewhere (section 4.1.4). Pointers lead only backwards, so this ends.
+    fn name(&mut self) -> Result<String> {
+        let mut name = String::new();
+        let (mut at, mut limit, mut after) = (self.at, self.at, None);
+        loop {
+            let length = usize::from(*self.message.get(at).context("the answer is cut")?);
+            if length & 0xc0 == 0xc0 {
+                let low = usize::from(*self.message.get(at + 1).context("the answer is cut")?);
+                after.get_or_insert(at + 2);
+                at = (length & 0x3f) << 8 | low;
+                ensure!(at < limit, "a name in the answer refers to itself");
+                limit = at;
+                continue;
+            }
+            let label = self
+                .message
+                .get(at + 1..at + 1 + length)
+                .context("the answer is cut")?;
+            at += 1 + length;
+            if length == 0 {
+                self.at = after.unwrap_or(at);
+                return Ok(if name.is_empty() { ".".into() } else { name });
+            }
+            name += &String::from_utf8_lossy(label);
+            name.push('.');
+            ensure!(name.len() <= 512, "a name in the answer is too long");
+        }
+    }
+
+    fn data(&mut self, kind: u16, end: usize) -> Result<String> {
+        Ok(match kind {
+            1 => Ipv4Addr::from(<[u8; 4]>::try_from(self.until(end)?)?).to_string(),
+            28 => Ipv6Addr::from(<[u8; 16]>::try_from(self.until(end)?)?).to_string(),
+            2 | 5 | 12 => self.name()?,
+            15 => format!("{} {}", self.u16()?, self.name()?),
+            33 => format!(
+                "{} {} {} {}",
+                self.u16()?,
+                self.u16()?,
+                self.u16()?,
+                self.name()?
+            ),
+            16 => {
+                let mut text = String::new();
+                while self.at < end {
+                    let length = usize::from(self.u8()?);
+                    text += &String::from_utf8_lossy(self.take(length)?);
+                }
+                text
+            }
+            257 => {
+                let (flags, length) = (self.u8()?, usize::from(self.u8()?));
+                let tag = String::from_utf8_lossy(self.take(length)?).into_owned();
+                format!(
+                    "{flags} {tag} {}",
+                    String::from_utf8_lossy(self.until(end)?)
+                )
+            }
+            _ => {
+                let (algorithm, digest) = (self.u8()?, self.u8()?);
+                let hex = hex::encode(self.until(end)?);
+                format!("{algorithm} {digest} {hex}")
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An answer to `question(7, "a.b", kind)` with these records: name pointer, type, data.
+    fn answer(kind: u16, records: &[(u16, &[u8])]) -> Vec<u8> {
+        let mut message = question(7, "a.b", kind).expect("a name");
+        message[2] = 0x81;
+        message[7] = u8::try_from(records.len()).expect("few");
+        for (kind, data) in records {
+            message.extend([0xc0, 12]);
+            message.extend(kind.to_be_bytes());
+            message.extend([0, 1, 0, 0, 0, 60]);
+            message.extend(u16::try_from(data.len()).expect("short").to_be_bytes());
+            message.extend(*data);
+        }
+        message
+    }
+
+    #[test]
+    fn records_are_printed_as_goss_prints_them() {
+        for (kind, data, text) in [
+            (1, &[192, 0, 2, 1][..], "192.0.2.1"),
+            (15, &[0, 10, 1, b'm', 0xc0, 12], "10 m.a.b."),
+            (33, &[0, 1, 0, 2, 1, 0xbb, 0xc0, 12], "1 2 443 a.b."),
+            (16, b"\x05Hello\x04 DNS", "Hello DNS"),
+            (257, b"\x00\x05issueca.example", "0 issue ca.example"),
+            (5, &[0xc0, 14], "b."),
+        ] {
+            let message = answer(kind, &[(99, b"skip me"), (kind, data)]);
+            assert_eq!(answers(&message, kind).expect(text), [text]);
+        }
+    }
+
+    #[test]
+    fn malformed_answers_are_errors_not_panics_or_loops() {
+        let good = answer(15, &[(15, &[0, 10, 1, b'm', 0xc0, 12])]);
+        for length in 0..good.len() {
+            drop(answers(&good[..length], 15));
+        }
+        // Every single byte changed to every value that matters.
+        for at in 0..good.len() {
+            for value in [0, 1, 0x3f, 0x40, 0x80, 0xc0, 0xff] {
+                let mut bad = good.clone();
+                bad[at] = value;
+                drop(answers(&bad, 15));
+            }
+        }
+        let own = u8::try_from(good.len() - 2).expect("short");
+        let mut looped = good;
+        let last = looped.len() - 1;
+        looped[last] = own;
+        assert!(answers(&looped, 15).is_err());
+        assert!(question(1, "a..b", 1).is_err());
+        assert!(question(1, &"x".repeat(64), 1).is_err());
+    }
+
+    #[test]
+    fn addresses_are_reversed_for_ptr() {
+        assert_eq!(reverse("192.0.2.1"), "1.2.0.192.in-addr.arpa");
+        assert!(
+            reverse("2001:db8::1").starts_with("1.0.0.0.")
+                && reverse("2001:db8::1").ends_with("8.b.d.0.1.0.0.2.ip6.arpa")
+        );
+        assert_eq!(reverse("x.in-addr.arpa"), "x.in-addr.arpa");
+    }
+
+    #[test]
+    fn server_that_answers_is_asked_and_silence_is_bounded() {
+        let server = UdpSocket::bind("127.0.0.1:0").expect("a port");
+        let address = server.local_addr().expect("an address");
+        let thread = std::thread::spawn(move || {
+            let mut buffer = [0; 512];
+            let (_, peer) = server.recv_from(&mut buffer).expect("a question");
+            let mut message = answer(1, &[(1, &[10, 0, 0, 1])]);
+            // A forged answer with another id is passed over.
+            server.send_to(&message, peer).expect("sent");
+            message[..2].copy_from_slice(&buffer[..2]);
+            server.send_to(&message, peer).expect("sent");
+            server
+        });
+        let found = ask(Some("A"), "a.b", address, Duration::from_secs(5)).expect("an answer");
+        assert_eq!(found, ["10.0.0.1"]);
+        let _silent = thread.join().expect("ended");
+        let asked = Instant::now();
+        assert!(ask(Some("A"), "a.b", address, Duration::from_millis(100)).is_err());
+        assert!(asked.elapsed() < Duration::from_secs(2));
+    }
+}

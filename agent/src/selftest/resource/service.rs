@@ -1,0 +1,48 @@
+//! Services of systemd. Whether one is enabled can be told of an image too; whether it runs cannot.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::exec::{Cmd, Exit};
+use crate::probe::Root;
+use crate::selftest::run::Values;
+use crate::selftest::suite::Test;
+
+pub(super) fn look(test: &Test, root: &Root) -> Result<Values> {
+    let name = test.name.as_str();
+    anyhow::ensure!(
+        !name.starts_with('-') && !name.contains('/') && !name.is_empty(),
+        "{name:?} is no name of a unit"
+    );
+    let mut values = Values::new();
+    if test.wants("enabled") {
+        values.insert("enabled", ask("is-enabled", name, root).map(Into::into));
+    }
+    if test.wants("running") {
+        let running = if root.is_live() {
+            ask("is-active", name, root)
+        } else {
+            Err(anyhow::anyhow!("only a running board tells"))
+        };
+        values.insert("running", running.map(Into::into));
+    }
+    if test.wants("runlevels") {
+        values.insert(
+            "runlevels",
+            Err(anyhow::anyhow!("systemd has no runlevels")),
+        );
+    }
+    Ok(values)
+}
+
+fn ask(what: &str, name: &str, root: &Root) -> Result<bool> {
+    let mut command = Cmd::new("systemctl")
+        .arg("--quiet")
+        .timeout(Duration::from_secs(10));
+    if !root.is_live() {
+        command = command.arg("--root").arg(root.directory());
+    }
+    let output = command.args([what, name]).output()?;
+    Ok(output.exit == Exit::Code(0))
+}
