@@ -19,6 +19,9 @@ pub struct Board {
     pub agent_target: String,
     /// Debian suite unless the recipe names another.
     pub suite: String,
+    /// Components of the archive its packages are in.
+    #[serde(default = "main_only")]
+    pub components: Vec<String>,
     /// Packages this board adds to the recipe's: kernel, firmware of its radio.
     pub packages: Vec<String>,
     /// Packages whose files go beside the root tree only (boot loaders, boot firmware); never installed.
@@ -50,6 +53,10 @@ pub struct BootPackage {
     /// Archive component.
     #[serde(default = "main_component")]
     pub component: String,
+}
+
+fn main_only() -> Vec<String> {
+    vec![main_component()]
 }
 
 fn main_component() -> String {
@@ -154,8 +161,11 @@ impl Storage {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct BootFile {
-    /// Path inside the unpacked boot packages; the last part may hold one `*`.
+    /// Path inside the unpacked boot packages (or the root tree); a `*` stands for anything within one name.
     pub from: String,
+    /// True if it is taken from the root tree: device trees of the kernel that firmware wants to see.
+    #[serde(default)]
+    pub root: bool,
     /// Name on the partition; a name that ends in `/` keeps the file's own name below it, empty keeps it at the top.
     #[serde(default)]
     pub to: String,
@@ -235,14 +245,21 @@ pub enum BoardError {
 }
 
 fn similar(name: &str, known: &[String]) -> String {
-    crate::resolve::closest(name, known.iter().map(String::as_str)).map_or_else(String::new, |s| format!(" (did you mean `{s}`?)"))
+    crate::resolve::closest(name, known.iter().map(String::as_str))
+        .map_or_else(String::new, |s| format!(" (did you mean `{s}`?)"))
 }
 
 /// Names of all boards, sorted.
 pub fn names() -> Vec<String> {
     let mut names: Vec<String> = BOARDS
         .files()
-        .filter_map(|f| f.path().file_name()?.to_str()?.strip_suffix(".toml").map(str::to_owned))
+        .filter_map(|f| {
+            f.path()
+                .file_name()?
+                .to_str()?
+                .strip_suffix(".toml")
+                .map(str::to_owned)
+        })
         .collect();
     names.sort();
     names
@@ -250,19 +267,31 @@ pub fn names() -> Vec<String> {
 
 /// The board of this name.
 pub fn find(name: &str) -> Result<Board, BoardError> {
-    let Some(text) = BOARDS.get_file(format!("{name}.toml")).and_then(|f| f.contents_utf8()) else {
-        return Err(BoardError::Unknown { name: name.to_owned(), known: names() });
+    let Some(text) = BOARDS
+        .get_file(format!("{name}.toml"))
+        .and_then(|f| f.contents_utf8())
+    else {
+        return Err(BoardError::Unknown {
+            name: name.to_owned(),
+            known: names(),
+        });
     };
     let board = parse(name, text)?;
     if board.name == name {
         return Ok(board);
     }
-    Err(BoardError::Invalid { name: name.to_owned(), reason: format!("its name says `{}`", board.name) })
+    Err(BoardError::Invalid {
+        name: name.to_owned(),
+        reason: format!("its name says `{}`", board.name),
+    })
 }
 
 /// Reads a board file. `origin` is for messages.
 pub fn parse(origin: &str, text: &str) -> Result<Board, BoardError> {
-    let invalid = |reason: String| BoardError::Invalid { name: origin.to_owned(), reason };
+    let invalid = |reason: String| BoardError::Invalid {
+        name: origin.to_owned(),
+        reason,
+    };
     let board: Board = toml::from_str(text).map_err(|e| invalid(e.to_string()))?;
     check(&board).map_err(invalid)?;
     Ok(board)
@@ -273,24 +302,48 @@ const RAW_END: u64 = 4 << 20;
 
 fn check(board: &Board) -> Result<(), String> {
     if crate::deb::elf_machine(&board.arch).is_none() {
-        return Err(format!("architecture `{}` is none that we know", board.arch));
+        return Err(format!(
+            "architecture `{}` is none that we know",
+            board.arch
+        ));
     }
-    let name_ok = |n: &str| !n.is_empty() && n.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+-.".contains(&b));
-    if let Some(bad) = board.packages.iter().chain(board.boot_packages.iter().map(|p| &p.name)).find(|n| !name_ok(n)) {
+    let name_ok = |n: &str| {
+        !n.is_empty()
+            && n.bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+-.".contains(&b))
+    };
+    if let Some(bad) = board
+        .packages
+        .iter()
+        .chain(board.boot_packages.iter().map(|p| &p.name))
+        .find(|n| !name_ok(n))
+    {
         return Err(format!("`{bad}` cannot be the name of a package"));
     }
-    if let Some(bad) = board.console.iter().chain(&board.cmdline).find(|a| a.contains(char::is_whitespace)) {
+    if let Some(bad) = board
+        .console
+        .iter()
+        .chain(&board.cmdline)
+        .find(|a| a.contains(char::is_whitespace))
+    {
         return Err(format!("kernel argument `{bad}` contains white space"));
     }
     let mut raw: Vec<&RawBlob> = board.boot.raw.iter().collect();
     raw.sort_by_key(|b| b.offset);
     for blob in &raw {
         if blob.offset >= RAW_END || blob.length.is_some_and(|l| blob.offset + l > RAW_END) {
-            return Err(format!("{} at {} reaches beyond {RAW_END}, where the boot state lies", blob.file, blob.offset));
+            return Err(format!(
+                "{} at {} reaches beyond {RAW_END}, where the boot state lies",
+                blob.file, blob.offset
+            ));
         }
     }
     for pair in raw.windows(2) {
-        if pair[0].length.is_some_and(|l| pair[0].offset + l > pair[1].offset) || pair[0].offset == pair[1].offset {
+        if pair[0]
+            .length
+            .is_some_and(|l| pair[0].offset + l > pair[1].offset)
+            || pair[0].offset == pair[1].offset
+        {
             return Err(format!("{} and {} overlap", pair[0].file, pair[1].file));
         }
     }
@@ -317,12 +370,31 @@ mod tests {
 
     #[test]
     fn bad_board_files_are_refused() {
-        let good = BOARDS.get_file("qemu-arm64.toml").unwrap().contents_utf8().unwrap();
+        let good = BOARDS
+            .get_file("qemu-arm64.toml")
+            .unwrap()
+            .contents_utf8()
+            .unwrap();
         for (danger, from, to, says) in [
             ("unknown key", "arch =", "colour = 1\narch =", "colour"),
-            ("unknown architecture", "arch = \"arm64\"", "arch = \"z80\"", "z80"),
-            ("option smuggled into the command line", "\"ttyAMA0", "\"ttyAMA0 init=/bin/sh", "white space"),
-            ("package name that is a path", "\"linux-image-arm64\"", "\"../x\"", "../x"),
+            (
+                "unknown architecture",
+                "arch = \"arm64\"",
+                "arch = \"z80\"",
+                "z80",
+            ),
+            (
+                "option smuggled into the command line",
+                "\"ttyAMA0",
+                "\"ttyAMA0 init=/bin/sh",
+                "white space",
+            ),
+            (
+                "package name that is a path",
+                "\"linux-image-arm64\"",
+                "\"../x\"",
+                "../x",
+            ),
         ] {
             let bad = good.replacen(from, to, 1);
             assert_ne!(bad, good, "{danger}");

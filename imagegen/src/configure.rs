@@ -94,13 +94,24 @@ const SHOWN: usize = 25;
 /// Runs the scripts of all packages.
 pub fn run(job: &Job<'_>, stage: &Stage) -> Result<(), ConfigureError> {
     let host = crate::deb::host_arch();
-    let foreign = if host == Some(job.arch) { None } else { Some(emulator(job.arch)?) };
+    let foreign = if host == Some(job.arch) {
+        None
+    } else {
+        Some(emulator(job.arch)?)
+    };
     let covers = match (job.tools, host) {
-        (Some(tools), Some(host)) if foreign.is_some() => cover::plan(job.root, tools, job.arch, host)?,
+        (Some(tools), Some(host)) if foreign.is_some() => {
+            cover::plan(job.root, tools, job.arch, host)?
+        }
         _ => Vec::new(),
     };
     let made = prepare(job.root, &covers)?;
-    let plan = Plan { root: job.root.to_owned(), covers, foreign, steps: steps(job) };
+    let plan = Plan {
+        root: job.root.to_owned(),
+        covers,
+        foreign,
+        steps: steps(job),
+    };
     let mut talk = Talk::default();
     let limit = Duration::from_secs(CONFIGURE_LIMIT * 2);
     let ran = ns::run(job.helper, &plan, limit, |line| {
@@ -110,7 +121,11 @@ pub fn run(job: &Job<'_>, stage: &Stage) -> Result<(), ConfigureError> {
         }
     });
     for path in made.iter().rev() {
-        if fs::symlink_metadata(path)?.is_dir() { fs::remove_dir(path)? } else { fs::remove_file(path)? }
+        if fs::symlink_metadata(path)?.is_dir() {
+            fs::remove_dir(path)?
+        } else {
+            fs::remove_file(path)?
+        }
     }
     match ran {
         Ok(()) => Ok(()),
@@ -129,13 +144,20 @@ fn emulator(arch: &str) -> Result<Foreign, ConfigureError> {
         _ => ("qemu-i386", 1, r"\x03\x00"),
     };
     let named = format!("{program}-static");
-    let interpreter = exec::find(&named)
-        .or_else(|| exec::find(program))
-        .ok_or(ConfigureError::NoEmulator { program: named, arch: arch.to_owned() })?;
+    let interpreter =
+        exec::find(&named)
+            .or_else(|| exec::find(program))
+            .ok_or(ConfigureError::NoEmulator {
+                program: named,
+                arch: arch.to_owned(),
+            })?;
     Ok(Foreign {
         name: format!("hypriot-{program}"),
-        magic: format!(r"\x7fELF\x0{class}\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00{machine}"),
-        mask: r"\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff".to_owned(),
+        magic: format!(
+            r"\x7fELF\x0{class}\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00{machine}"
+        ),
+        mask: r"\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff"
+            .to_owned(),
         interpreter,
     })
 }
@@ -179,23 +201,37 @@ fn steps(job: &Job<'_>) -> Vec<Step> {
             let (package, unpacked) = (&job.packages[i], &job.unpacked[i]);
             Step {
                 what: format!("preinst {}", package.name),
-                argv: vec![format!("/var/lib/dpkg/info/{}.preinst", unpacked.info_name), "install".to_owned()],
+                argv: vec![
+                    format!("/var/lib/dpkg/info/{}.preinst", unpacked.info_name),
+                    "install".to_owned(),
+                ],
                 // dpkg(1), "Environment": what maintainer scripts find set.
-                env: environment(job, &[
-                    ("DPKG_MAINTSCRIPT_PACKAGE", &package.name),
-                    ("DPKG_MAINTSCRIPT_PACKAGE_REFCOUNT", "1"),
-                    ("DPKG_MAINTSCRIPT_ARCH", &package.arch),
-                    ("DPKG_MAINTSCRIPT_NAME", "preinst"),
-                    ("DPKG_ADMINDIR", "/var/lib/dpkg"),
-                    ("DPKG_ROOT", ""),
-                ]),
+                env: environment(
+                    job,
+                    &[
+                        ("DPKG_MAINTSCRIPT_PACKAGE", &package.name),
+                        ("DPKG_MAINTSCRIPT_PACKAGE_REFCOUNT", "1"),
+                        ("DPKG_MAINTSCRIPT_ARCH", &package.arch),
+                        ("DPKG_MAINTSCRIPT_NAME", "preinst"),
+                        ("DPKG_ADMINDIR", "/var/lib/dpkg"),
+                        ("DPKG_ROOT", ""),
+                    ],
+                ),
                 seconds: 600,
             }
         })
         .collect();
     steps.push(Step {
         what: "configure".to_owned(),
-        argv: ["dpkg", "--configure", "-a", "--force-confold", "--force-unsafe-io"].map(str::to_owned).to_vec(),
+        argv: [
+            "dpkg",
+            "--configure",
+            "-a",
+            "--force-confold",
+            "--force-unsafe-io",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
         env: environment(job, &[]),
         seconds: CONFIGURE_LIMIT,
     });
@@ -204,15 +240,27 @@ fn steps(job: &Job<'_>) -> Vec<Step> {
 
 fn environment(job: &Job<'_>, more: &[(&str, &str)]) -> Vec<(String, String)> {
     let date = job.source_date.to_string();
-    more.iter().copied().chain([("SOURCE_DATE_EPOCH", date.as_str())]).map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
+    more.iter()
+        .copied()
+        .chain([("SOURCE_DATE_EPOCH", date.as_str())])
+        .map(|(k, v)| (k.to_owned(), v.to_owned()))
+        .collect()
 }
 
 /// Packages that have a preinst, each after those it needs; the accounts and the base directories before all.
 fn preinst_order(job: &Job<'_>) -> Vec<usize> {
-    let by_name: BTreeMap<&str, usize> = job.packages.iter().enumerate().map(|(i, p)| (p.name.as_str(), i)).collect();
+    let by_name: BTreeMap<&str, usize> = job
+        .packages
+        .iter()
+        .enumerate()
+        .map(|(i, p)| (p.name.as_str(), i))
+        .collect();
     let mut order = Vec::new();
     let mut seen = BTreeSet::new();
-    let early = ["base-passwd", "base-files"].iter().filter_map(|n| by_name.get(n)).copied();
+    let early = ["base-passwd", "base-files"]
+        .iter()
+        .filter_map(|n| by_name.get(n))
+        .copied();
     for start in early.chain(by_name.values().copied()) {
         let mut stack = vec![(start, false)];
         while let Some((i, ready)) = stack.pop() {
@@ -220,7 +268,13 @@ fn preinst_order(job: &Job<'_>) -> Vec<usize> {
                 order.push(i);
             } else if seen.insert(i) {
                 stack.push((i, true));
-                stack.extend(job.unpacked[i].control.needs().filter_map(|n| by_name.get(n)).map(|&n| (n, false)));
+                stack.extend(
+                    job.unpacked[i]
+                        .control
+                        .needs()
+                        .filter_map(|n| by_name.get(n))
+                        .map(|&n| (n, false)),
+                );
             }
         }
     }
@@ -239,18 +293,30 @@ struct Talk {
 impl Talk {
     /// True when the next package begins.
     fn hear(&mut self, line: &str) -> bool {
-        let begins = line.strip_prefix("Setting up ").or_else(|| line.strip_prefix("Processing triggers for "));
+        let begins = line
+            .strip_prefix("Setting up ")
+            .or_else(|| line.strip_prefix("Processing triggers for "));
         let step = line.strip_prefix(ns::STEP_MARK);
         if let Some(rest) = begins {
-            rest.split(' ').next().unwrap_or_default().clone_into(&mut self.package);
+            rest.split(' ')
+                .next()
+                .unwrap_or_default()
+                .clone_into(&mut self.package);
             self.lines.clear();
         } else if let Some(rest) = step {
-            rest.split(' ').next_back().unwrap_or_default().clone_into(&mut self.package);
+            rest.split(' ')
+                .next_back()
+                .unwrap_or_default()
+                .clone_into(&mut self.package);
             self.lines.clear();
         } else if let Some(rest) = line.strip_prefix("dpkg: error processing package ") {
             self.failed.get_or_insert_with(|| {
                 let lines: Vec<String> = self.lines.iter().map(|l| format!("  {l}")).collect();
-                format!("{}\n{}", rest.split(' ').next().unwrap_or_default(), lines.join("\n"))
+                format!(
+                    "{}\n{}",
+                    rest.split(' ').next().unwrap_or_default(),
+                    lines.join("\n")
+                )
             });
         } else {
             self.lines.push_back(line.to_owned());
@@ -264,12 +330,18 @@ impl Talk {
     fn blame(self) -> ConfigureError {
         let lines: Vec<String> = self.lines.iter().map(|l| format!("  {l}")).collect();
         if let Some((package, lines)) = self.failed.as_deref().and_then(|f| f.split_once('\n')) {
-            return ConfigureError::Script { package: package.to_owned(), lines: lines.to_owned() };
+            return ConfigureError::Script {
+                package: package.to_owned(),
+                lines: lines.to_owned(),
+            };
         }
         if self.package.is_empty() {
             return ConfigureError::Sandbox(lines.join("\n").trim_start().to_owned());
         }
-        ConfigureError::Script { package: self.package, lines: lines.join("\n") }
+        ConfigureError::Script {
+            package: self.package,
+            lines: lines.join("\n"),
+        }
     }
 }
 

@@ -47,23 +47,37 @@ struct Member<'a> {
 /// Finds the members of a `.deb` (deb(5)): `debian-binary`, `control.tar…`, `data.tar…`, in this order.
 pub fn parse(bytes: &[u8]) -> Result<Deb<'_>, DebError> {
     let bad = |why: &str| DebError::Malformed(why.to_owned());
-    let mut rest = bytes.strip_prefix(AR_MAGIC).ok_or_else(|| bad("no ar archive"))?;
+    let mut rest = bytes
+        .strip_prefix(AR_MAGIC)
+        .ok_or_else(|| bad("no ar archive"))?;
     let mut members = Vec::new();
     while rest.len() >= AR_HEADER && members.len() < 16 {
         let (header, tail) = rest.split_at(AR_HEADER);
         if &header[58..60] != b"`\n" {
             return Err(bad("damaged member header"));
         }
-        let text = |range: std::ops::Range<usize>| std::str::from_utf8(&header[range]).map(str::trim_end).map_err(|_e| bad("header is not text"));
+        let text = |range: std::ops::Range<usize>| {
+            std::str::from_utf8(&header[range])
+                .map(str::trim_end)
+                .map_err(|_e| bad("header is not text"))
+        };
         let name = text(0..16)?.trim_end_matches('/');
-        let size: usize = text(48..58)?.parse().map_err(|_e| bad("member size is no number"))?;
+        let size: usize = text(48..58)?
+            .parse()
+            .map_err(|_e| bad("member size is no number"))?;
         let content = tail.get(..size).ok_or_else(|| bad("cut off"))?;
-        members.push(Member { name, bytes: content });
+        members.push(Member {
+            name,
+            bytes: content,
+        });
         // Members begin at even offsets.
         rest = tail.get(size + size % 2..).unwrap_or_default();
     }
     match members.first() {
-        Some(Member { name: "debian-binary", bytes }) if bytes.starts_with(b"2.") => {}
+        Some(Member {
+            name: "debian-binary",
+            bytes,
+        }) if bytes.starts_with(b"2.") => {}
         _ => return Err(bad("no debian-binary 2.x member first")),
     }
     let find = |prefix: &str| members.iter().find(|m| m.name.starts_with(prefix)).copied();
@@ -92,20 +106,34 @@ fn open(member: Member<'_>, limit: u64) -> Result<Bounded<Box<dyn Read + '_>>, D
         ".gz" => Box::new(flate2::read::GzDecoder::new(member.bytes)),
         ".xz" => Box::new(xz(member.bytes)?),
         ".zst" => Box::new(zstd::Decoder::with_buffer(member.bytes)?),
-        other => return Err(DebError::Malformed(format!("compression `{other}` is none that dpkg knows"))),
+        other => {
+            return Err(DebError::Malformed(format!(
+                "compression `{other}` is none that dpkg knows"
+            )));
+        }
     };
-    Ok(Bounded { inner, left: limit, limit })
+    Ok(Bounded {
+        inner,
+        left: limit,
+        limit,
+    })
 }
 
 fn xz(bytes: &[u8]) -> Result<xz2::bufread::XzDecoder<&[u8]>, DebError> {
-    let stream = xz2::stream::Stream::new_stream_decoder(XZ_MEMORY, xz2::stream::CONCATENATED).map_err(io::Error::from)?;
+    let stream = xz2::stream::Stream::new_stream_decoder(XZ_MEMORY, xz2::stream::CONCATENATED)
+        .map_err(io::Error::from)?;
     Ok(xz2::bufread::XzDecoder::new_stream(bytes, stream))
 }
 
 /// The text of a `Packages.xz`.
 pub fn index_text(bytes: &[u8]) -> Result<String, DebError> {
     let mut text = String::new();
-    Bounded { inner: xz(bytes)?, left: MAX_INDEX, limit: MAX_INDEX }.read_to_string(&mut text)?;
+    Bounded {
+        inner: xz(bytes)?,
+        left: MAX_INDEX,
+        limit: MAX_INDEX,
+    }
+    .read_to_string(&mut text)?;
     Ok(text)
 }
 

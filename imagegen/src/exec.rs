@@ -58,13 +58,19 @@ pub enum ExecError {
 
 fn missing_hint(e: &std::io::Error) -> &'static str {
     match e.kind() {
-        std::io::ErrorKind::NotFound => " (is it installed? `hypriot-imagegen doctor` names what is missing)",
+        std::io::ErrorKind::NotFound => {
+            " (is it installed? `hypriot-imagegen doctor` names what is missing)"
+        }
         _ => "",
     }
 }
 
 fn shown(tail: &str) -> String {
-    if tail.is_empty() { String::new() } else { format!("; its last lines:\n{tail}") }
+    if tail.is_empty() {
+        String::new()
+    } else {
+        format!("; its last lines:\n{tail}")
+    }
 }
 
 /// A program to run: what [`run`] needs to know.
@@ -76,12 +82,17 @@ pub struct Cmd<'a> {
     dir: Option<PathBuf>,
     stdin: Vec<u8>,
     timeout: Duration,
-    on_line: Option<Box<dyn FnMut(&str) + 'a>>,
+    on_line: Option<OnLine<'a>>,
 }
+
+type OnLine<'a> = Box<dyn FnMut(&str) + 'a>;
 
 impl std::fmt::Debug for Cmd<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Cmd").field("line", &self.display()).field("timeout", &self.timeout).finish_non_exhaustive()
+        f.debug_struct("Cmd")
+            .field("line", &self.display())
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
     }
 }
 
@@ -126,14 +137,16 @@ impl<'a> Cmd<'a> {
     /// Adds arguments.
     #[must_use]
     pub fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
-        self.args.extend(args.into_iter().map(|a| a.as_ref().to_owned()));
+        self.args
+            .extend(args.into_iter().map(|a| a.as_ref().to_owned()));
         self
     }
 
     /// Sets one variable of its environment.
     #[must_use]
     pub fn env(mut self, key: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
-        self.env.push((key.as_ref().to_owned(), value.as_ref().to_owned()));
+        self.env
+            .push((key.as_ref().to_owned(), value.as_ref().to_owned()));
         self
     }
 
@@ -174,12 +187,20 @@ impl<'a> Cmd<'a> {
 
     /// The command line, for messages.
     pub fn display(&self) -> String {
-        std::iter::once(&self.program).chain(&self.args).map(|s| s.to_string_lossy()).collect::<Vec<_>>().join(" ")
+        std::iter::once(&self.program)
+            .chain(&self.args)
+            .map(|s| s.to_string_lossy())
+            .collect::<Vec<_>>()
+            .join(" ")
     }
 
     /// Program and first argument: enough to recognise it in an error.
     fn name(&self) -> String {
-        let program = Path::new(&self.program).file_name().unwrap_or(&self.program).to_string_lossy().into_owned();
+        let program = Path::new(&self.program)
+            .file_name()
+            .unwrap_or(&self.program)
+            .to_string_lossy()
+            .into_owned();
         match self.args.first().map(|a| a.to_string_lossy()) {
             Some(first) if first.len() < 40 => format!("`{program} {first}`"),
             _ => format!("`{program}`"),
@@ -191,8 +212,14 @@ impl<'a> Cmd<'a> {
 pub fn run(mut cmd: Cmd<'_>) -> Result<Output, ExecError> {
     let program = cmd.name();
     let deadline = Instant::now() + cmd.timeout;
-    let mut child = start(&cmd).map_err(|source| ExecError::Start { program: program.clone(), source })?;
-    let io = |source| ExecError::Io { program: program.clone(), source };
+    let mut child = start(&cmd).map_err(|source| ExecError::Start {
+        program: program.clone(),
+        source,
+    })?;
+    let io = |source| ExecError::Io {
+        program: program.clone(),
+        source,
+    };
 
     let (lines_in, lines) = channel();
     if let Some(mut pipe) = child.stdin.take() {
@@ -215,17 +242,29 @@ pub fn run(mut cmd: Cmd<'_>) -> Result<Output, ExecError> {
             f(l);
         }
     });
-    let status = match finished.map_err(io)? {
-        true => wait_until(&mut child, deadline).map_err(io)?,
-        false => None,
+    let status = if finished.map_err(io)? {
+        wait_until(&mut child, deadline).map_err(io)?
+    } else {
+        None
     };
     let tail = kept.tail();
     match status {
-        Some(status) if status.success() => Ok(Output { stdout: kept.stdout, stderr_tail: tail }),
-        Some(status) => Err(ExecError::Failed { program, status, tail }),
+        Some(status) if status.success() => Ok(Output {
+            stdout: kept.stdout,
+            stderr_tail: tail,
+        }),
+        Some(status) => Err(ExecError::Failed {
+            program,
+            status,
+            tail,
+        }),
         None => {
             stop(&mut child);
-            Err(ExecError::Timeout { program, seconds: cmd.timeout.as_secs(), tail })
+            Err(ExecError::Timeout {
+                program,
+                seconds: cmd.timeout.as_secs(),
+                tail,
+            })
         }
     }
 }
@@ -242,20 +281,36 @@ pub struct Held {
 pub fn start_held(cmd: &Cmd<'_>) -> Result<Held, ExecError> {
     let program = cmd.name();
     let mut c = prepare(cmd);
-    c.stdin(Stdio::piped()).stdout(Stdio::inherit()).stderr(Stdio::inherit());
-    let child = c.spawn().map_err(|source| ExecError::Start { program: program.clone(), source })?;
+    c.stdin(Stdio::piped())
+        .stdout(Stdio::inherit())
+        .stderr(Stdio::inherit());
+    let child = c.spawn().map_err(|source| ExecError::Start {
+        program: program.clone(),
+        source,
+    })?;
     Ok(Held { child, program })
 }
 
 impl Held {
     /// Gives it the rest of its input and waits for it, as long as it takes.
     pub fn release(mut self, input: &[u8]) -> Result<(), ExecError> {
-        let io = |source| ExecError::Io { program: self.program.clone(), source };
+        let io = |source| ExecError::Io {
+            program: self.program.clone(),
+            source,
+        };
         if let Some(mut pipe) = self.child.stdin.take() {
             pipe.write_all(input).map_err(io)?;
         }
         let status = self.child.wait().map_err(io)?;
-        if status.success() { Ok(()) } else { Err(ExecError::Failed { program: self.program.clone(), status, tail: String::new() }) }
+        if status.success() {
+            Ok(())
+        } else {
+            Err(ExecError::Failed {
+                program: self.program.clone(),
+                status,
+                tail: String::new(),
+            })
+        }
     }
 }
 
@@ -273,7 +328,10 @@ pub fn find(program: &str) -> Option<PathBuf> {
         .find(|p| p.is_file())
 }
 
-#[expect(clippy::disallowed_methods, reason = "this is the one place that starts processes")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the one place that starts processes"
+)]
 fn command(program: &OsStr) -> Command {
     Command::new(program)
 }
@@ -292,7 +350,11 @@ fn prepare(cmd: &Cmd<'_>) -> Command {
 
 fn start(cmd: &Cmd<'_>) -> std::io::Result<Child> {
     let mut c = prepare(cmd);
-    c.stdin(if cmd.stdin.is_empty() { Stdio::null() } else { Stdio::piped() });
+    c.stdin(if cmd.stdin.is_empty() {
+        Stdio::null()
+    } else {
+        Stdio::piped()
+    });
     c.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()
 }
 
@@ -324,13 +386,25 @@ struct Kept {
 
 impl Kept {
     fn tail(&self) -> String {
-        let tail = if self.err.is_empty() { &self.out } else { &self.err };
-        tail.iter().map(|l| format!("  {l}")).collect::<Vec<_>>().join("\n")
+        let tail = if self.err.is_empty() {
+            &self.out
+        } else {
+            &self.err
+        };
+        tail.iter()
+            .map(|l| format!("  {l}"))
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 }
 
 /// Takes output until both streams end (true) or the deadline passes (false).
-fn drain(lines: &Receiver<Piece>, kept: &mut Kept, deadline: Instant, on_line: &mut dyn FnMut(&str)) -> std::io::Result<bool> {
+fn drain(
+    lines: &Receiver<Piece>,
+    kept: &mut Kept,
+    deadline: Instant,
+    on_line: &mut dyn FnMut(&str),
+) -> std::io::Result<bool> {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let (is_stdout, bytes) = match lines.recv_timeout(left) {
@@ -341,7 +415,11 @@ fn drain(lines: &Receiver<Piece>, kept: &mut Kept, deadline: Instant, on_line: &
         let line = String::from_utf8_lossy(&bytes);
         let line = line.trim_end();
         on_line(line);
-        let tail = if is_stdout { &mut kept.out } else { &mut kept.err };
+        let tail = if is_stdout {
+            &mut kept.out
+        } else {
+            &mut kept.err
+        };
         if !line.is_empty() {
             tail.push_back(line.chars().take(400).collect());
         }
@@ -376,39 +454,4 @@ fn stop(child: &mut Child) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn output_is_kept_and_input_given() {
-        let out = run(Cmd::new("cat").stdin("hello\n")).unwrap();
-        assert_eq!(out.text(), "hello");
-    }
-
-    #[test]
-    fn failure_shows_status_and_last_words() {
-        let e = run(Cmd::new("sh").args(["-c", "echo why it broke >&2; exit 3"])).unwrap_err().to_string();
-        assert!(e.contains("why it broke") && e.contains('3'), "{e}");
-    }
-
-    #[test]
-    fn missing_program_says_so() {
-        let e = run(Cmd::new("no-such-program-here")).unwrap_err().to_string();
-        assert!(e.contains("no-such-program-here") && e.contains("installed"), "{e}");
-    }
-
-    #[test]
-    fn hanging_program_is_stopped() {
-        let begun = Instant::now();
-        let e = run(Cmd::new("sleep").arg("30").timeout(Duration::from_millis(200))).unwrap_err();
-        assert!(matches!(e, ExecError::Timeout { .. }));
-        assert!(begun.elapsed() < Duration::from_secs(5));
-    }
-
-    #[test]
-    fn lines_arrive_as_they_come() {
-        let mut seen = Vec::new();
-        run(Cmd::new("sh").args(["-c", "echo a; echo b"]).on_line(|l| seen.push(l.to_owned()))).unwrap();
-        assert_eq!(seen, ["a", "b"]);
-    }
-}
+mod tests;

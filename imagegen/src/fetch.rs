@@ -24,7 +24,9 @@ const PARALLEL: usize = 6;
 #[non_exhaustive]
 pub enum FetchError {
     /// The server is not there or does not answer.
-    #[error("cannot reach {url}: {reason}; check the network, or name another mirror with --mirror or HYPRIOT_MIRROR")]
+    #[error(
+        "cannot reach {url}: {reason}; check the network, or name another mirror with --mirror or HYPRIOT_MIRROR"
+    )]
     Unreachable {
         /// The file.
         url: String,
@@ -40,7 +42,9 @@ pub enum FetchError {
         status: u16,
     },
     /// The bytes are others than were promised.
-    #[error("{url} is not what was promised: {what} is {got}, expected {expected}; the mirror is broken or somebody changed it on the way")]
+    #[error(
+        "{url} is not what was promised: {what} is {got}, expected {expected}; the mirror is broken or somebody changed it on the way"
+    )]
     Mismatch {
         /// The file.
         url: String,
@@ -52,7 +56,9 @@ pub enum FetchError {
         expected: String,
     },
     /// The connection broke again and again.
-    #[error("{url}: the transfer stopped {attempts} times at byte {have} of {size} ({reason}); start again later, it will continue there")]
+    #[error(
+        "{url}: the transfer stopped {attempts} times at byte {have} of {size} ({reason}); start again later, it will continue there"
+    )]
     Cut {
         /// The file.
         url: String,
@@ -72,7 +78,9 @@ pub enum FetchError {
 
 fn gone_hint(status: u16) -> &'static str {
     match status {
-        404 | 410 => ": the mirror has moved on since the lock was made, or is in the middle of an update; run `hypriot-imagegen lock` again, or use another mirror",
+        404 | 410 => {
+            ": the mirror has moved on since the lock was made, or is in the middle of an update; run `hypriot-imagegen lock` again, or use another mirror"
+        }
         _ => "",
     }
 }
@@ -116,7 +124,9 @@ impl Client {
             .http_status_as_error(false)
             .user_agent(concat!("hypriot-imagegen/", env!("CARGO_PKG_VERSION")))
             .build();
-        Self { agent: config.into() }
+        Self {
+            agent: config.into(),
+        }
     }
 
     /// Fetches a small text file whose hash nobody knows beforehand.
@@ -126,21 +136,39 @@ impl Client {
             pause(attempt);
             match self.agent.get(url).call() {
                 Ok(mut answer) => match answer.status().as_u16() {
-                    200 => match answer.body_mut().with_config().limit(MAX_TEXT).read_to_string() {
+                    200 => match answer
+                        .body_mut()
+                        .with_config()
+                        .limit(MAX_TEXT)
+                        .read_to_string()
+                    {
                         Ok(text) => return Ok(text),
                         Err(e) => reason = e.to_string(),
                     },
                     status @ (500..=599 | 408 | 429) => reason = format!("HTTP {status}"),
-                    status => return Err(FetchError::NotFound { url: url.to_owned(), status }),
+                    status => {
+                        return Err(FetchError::NotFound {
+                            url: url.to_owned(),
+                            status,
+                        });
+                    }
                 },
                 Err(e) => reason = e.to_string(),
             }
         }
-        Err(FetchError::Unreachable { url: url.to_owned(), reason })
+        Err(FetchError::Unreachable {
+            url: url.to_owned(),
+            reason,
+        })
     }
 
     /// Brings a file into the store, unless it is there. Continues what an earlier attempt or process left behind.
-    pub fn fetch(&self, store: &Store, wanted: &Wanted, stage: Option<&Stage>) -> Result<PathBuf, FetchError> {
+    pub fn fetch(
+        &self,
+        store: &Store,
+        wanted: &Wanted,
+        stage: Option<&Stage>,
+    ) -> Result<PathBuf, FetchError> {
         let partial = match store.get(&wanted.sha256, wanted.size) {
             Some(path) => return Ok(path),
             None => store.begin(&wanted.sha256)?,
@@ -181,7 +209,13 @@ impl Client {
                 let url = wanted.url.clone();
                 return Err(match have {
                     0 => FetchError::Unreachable { url, reason },
-                    _ => FetchError::Cut { url, attempts: idle, have, size: wanted.size, reason },
+                    _ => FetchError::Cut {
+                        url,
+                        attempts: idle,
+                        have,
+                        size: wanted.size,
+                        reason,
+                    },
                 });
             }
             pause(idle);
@@ -189,7 +223,12 @@ impl Client {
     }
 
     /// Fetches many files, several at once; the first failure ends it.
-    pub fn fetch_all(&self, store: &Store, wanted: &[Wanted], stage: &Stage) -> Result<(), FetchError> {
+    pub fn fetch_all(
+        &self,
+        store: &Store,
+        wanted: &[Wanted],
+        stage: &Stage,
+    ) -> Result<(), FetchError> {
         let queue = Mutex::new(wanted.iter());
         let failure = Mutex::new(None);
         std::thread::scope(|scope| {
@@ -213,7 +252,12 @@ impl Client {
         failure.into_inner().ok().flatten().map_or(Ok(()), Err)
     }
 
-    fn attempt(&self, wanted: &Wanted, partial: &Partial, stage: Option<&Stage>) -> Result<Attempt, FetchError> {
+    fn attempt(
+        &self,
+        wanted: &Wanted,
+        partial: &Partial,
+        stage: Option<&Stage>,
+    ) -> Result<Attempt, FetchError> {
         let mut have = length(partial);
         if have > wanted.size {
             fs::remove_file(&partial.path)?;
@@ -236,10 +280,20 @@ impl Client {
             // The server cannot continue there: begin from nothing the next time.
             206 | 416 => {
                 fs::remove_file(&partial.path)?;
-                return Ok(Attempt::Broke(0, "the server cannot continue a transfer".to_owned()));
+                return Ok(Attempt::Broke(
+                    0,
+                    "the server cannot continue a transfer".to_owned(),
+                ));
             }
-            status @ (500..=599 | 408 | 429) => return Ok(Attempt::Broke(0, format!("HTTP {status}"))),
-            status => return Err(FetchError::NotFound { url: wanted.url.clone(), status }),
+            status @ (500..=599 | 408 | 429) => {
+                return Ok(Attempt::Broke(0, format!("HTTP {status}")));
+            }
+            status => {
+                return Err(FetchError::NotFound {
+                    url: wanted.url.clone(),
+                    status,
+                });
+            }
         };
         let mut file = OpenOptions::new()
             .create(true)
@@ -255,10 +309,13 @@ impl Client {
         let mut got = 0;
         loop {
             match body.read(&mut buf) {
-                Ok(0) if got < left => return Ok(Attempt::Broke(got, "the connection ended early".to_owned())),
+                Ok(0) if got < left => {
+                    return Ok(Attempt::Broke(got, "the connection ended early".to_owned()));
+                }
                 Ok(0) => return Ok(Attempt::Complete),
                 Ok(n) => {
-                    file.write_all(&buf[..n]).map_err(|e| files::named(&partial.path, &e))?;
+                    file.write_all(&buf[..n])
+                        .map_err(|e| files::named(&partial.path, &e))?;
                     got += n as u64;
                     if let Some(stage) = stage {
                         stage.add(n as u64);
@@ -275,7 +332,14 @@ fn resumes_at(headers: &ureq::http::HeaderMap, have: u64) -> bool {
     headers
         .get("content-range")
         .and_then(|v| v.to_str().ok())
-        .and_then(|v| v.strip_prefix("bytes ")?.split('-').next()?.trim().parse().ok())
+        .and_then(|v| {
+            v.strip_prefix("bytes ")?
+                .split('-')
+                .next()?
+                .trim()
+                .parse()
+                .ok()
+        })
         .is_some_and(|first: u64| first == have)
 }
 
@@ -284,10 +348,19 @@ fn length(partial: &Partial) -> u64 {
 }
 
 fn check(wanted: &Wanted, partial: &Partial) -> Result<(), FetchError> {
-    let mismatch = |what, got: String, expected: String| FetchError::Mismatch { url: wanted.url.clone(), what, got, expected };
+    let mismatch = |what, got: String, expected: String| FetchError::Mismatch {
+        url: wanted.url.clone(),
+        what,
+        got,
+        expected,
+    };
     let (sha256, size) = files::sha256_file(&partial.path)?;
     if size != wanted.size {
-        return Err(mismatch("its size", size.to_string(), wanted.size.to_string()));
+        return Err(mismatch(
+            "its size",
+            size.to_string(),
+            wanted.size.to_string(),
+        ));
     }
     if sha256 != wanted.sha256 {
         return Err(mismatch("its SHA-256", sha256, wanted.sha256.clone()));

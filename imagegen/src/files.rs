@@ -12,10 +12,16 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// Replaces `path` by what `fill` writes. If it fails, the old file is as it was and no temporary file stays.
-pub fn replace_with<T>(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<T>) -> io::Result<T> {
+pub fn replace_with<T>(
+    path: &Path,
+    fill: impl FnOnce(&mut File) -> io::Result<T>,
+) -> io::Result<T> {
     let dir = parent(path);
     fs::create_dir_all(dir)?;
-    let mut tmp = tempfile::Builder::new().prefix(".tmp-").tempfile_in(dir).map_err(|e| named(dir, &e))?;
+    let mut tmp = tempfile::Builder::new()
+        .prefix(".tmp-")
+        .tempfile_in(dir)
+        .map_err(|e| named(dir, &e))?;
     let value = fill(tmp.as_file_mut()).map_err(|e| named(path, &e))?;
     tmp.as_file().sync_all().map_err(|e| named(path, &e))?;
     set_ordinary_mode(tmp.as_file())?;
@@ -25,7 +31,10 @@ pub fn replace_with<T>(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<T
 }
 
 /// Moves a complete file or directory to its final name, durably. Both must lie on one file system.
-#[expect(clippy::disallowed_methods, reason = "this is the one place that renames")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the one place that renames"
+)]
 pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
     fs::rename(from, to).map_err(|e| named(to, &e))?;
     sync_dir(parent(to))
@@ -77,8 +86,12 @@ pub fn named(path: &Path, e: &io::Error) -> io::Error {
         return io::Error::new(e.kind(), text);
     }
     let hint = match e.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => " (free some room, or choose another place with --cache or --out)",
-        io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => " (choose another place with --cache or --out)",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            " (free some room, or choose another place with --cache or --out)"
+        }
+        io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
+            " (choose another place with --cache or --out)"
+        }
         _ => "",
     };
     io::Error::new(e.kind(), format!("{place}: {text}{hint}"))
@@ -106,7 +119,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x");
         replace(&path, b"old").unwrap();
-        let e = replace_with(&path, |f| f.write_all(b"ne").and(Err::<(), _>(io::Error::other("power")))).unwrap_err();
+        let e = replace_with(&path, |f| {
+            f.write_all(b"ne")
+                .and(Err::<(), _>(io::Error::other("power")))
+        })
+        .unwrap_err();
         assert!(e.to_string().contains("power"));
         assert_eq!(fs::read(&path).unwrap(), b"old");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
@@ -114,11 +131,17 @@ mod tests {
 
     #[test]
     fn hashes_are_the_known_ones() {
-        assert_eq!(sha256(b"abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(
+            sha256(b"abc"),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
     }
 
     #[test]
     fn moved_boundaries_give_another_key() {
-        assert_ne!(content_key([("a", b"bc".as_slice())]), content_key([("ab", b"c".as_slice())]));
+        assert_ne!(
+            content_key([("a", b"bc".as_slice())]),
+            content_key([("ab", b"c".as_slice())])
+        );
     }
 }

@@ -1,28 +1,21 @@
 //! Owns the lock file: every package of an image with its exact version and hash, so that a build is a function of it.
 
 use std::path::Path;
-use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
 use crate::board::Board;
-use crate::fetch::{Client, FetchError, Wanted};
+use crate::fetch::Wanted;
 use crate::files;
 use crate::mirror::Mirror;
-use crate::progress::Progress;
 use crate::recipe::Recipe;
-use crate::repo::index::{Candidate, Index};
-use crate::repo::keyring::Keyring;
-use crate::repo::{RepoError, release};
-use crate::resolve::{self, ResolveError, Universe};
-use crate::store::Store;
+use crate::repo::RepoError;
+use crate::repo::archive::{self, MAIN, Sources};
+use crate::repo::index::Candidate;
+use crate::resolve::{self, ResolveError};
 
 /// Version of the format of the file.
 const FORMAT: u32 = 1;
-/// The name of the archive that holds the suites.
-pub const MAIN: &str = "main";
-/// The name of the archive that holds their security updates.
-pub const SECURITY: &str = "security";
 
 /// Everything an image is made of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,7 +102,9 @@ pub enum LockError {
         reason: String,
     },
     /// It was made for something else.
-    #[error("lock file {path} was made for {was}, not for {now}; make a new one with `hypriot-imagegen lock`")]
+    #[error(
+        "lock file {path} was made for {was}, not for {now}; make a new one with `hypriot-imagegen lock`"
+    )]
     Stale {
         /// The file.
         path: String,
@@ -119,7 +114,9 @@ pub enum LockError {
         now: String,
     },
     /// It names an archive that no mirror is known for.
-    #[error("package {package} is in the {archive} archive, and no mirror of it is known; name one with --security-mirror or HYPRIOT_SECURITY_MIRROR")]
+    #[error(
+        "package {package} is in the {archive} archive, and no mirror of it is known; name one with --security-mirror or HYPRIOT_SECURITY_MIRROR"
+    )]
     NoMirror {
         /// The package.
         package: String,
@@ -128,39 +125,39 @@ pub enum LockError {
     },
 }
 
-/// What making a lock needs besides recipe and board.
-#[derive(Debug)]
-pub struct Sources<'a> {
-    /// Where packages come from.
-    pub mirror: &'a Mirror,
-    /// Whom to believe.
-    pub keyring: &'a Keyring,
-    /// Where downloads go.
-    pub store: &'a Store,
-    /// The network.
-    pub client: &'a Client,
-    /// The time.
-    pub now: SystemTime,
-    /// Where progress goes.
-    pub progress: Progress,
-}
-
 /// What a recipe on a board asks for, as one hash.
 pub fn request(board: &Board, recipe: &Recipe) -> String {
     let suite = recipe.suite.as_ref().unwrap_or(&board.suite);
-    let list = |names: &[String]| names.join(" ");
-    let boot: Vec<String> =
-        board.boot_packages.iter().map(|p| format!("{}/{}/{}", p.name, p.suite.as_deref().unwrap_or(suite), p.component)).collect();
-    let parts = [&board.arch, suite, &list(&board.packages), &list(&boot), &list(&recipe.packages), &list(&recipe.exclude)];
-    files::content_key(["arch", "suite", "board", "boot", "recipe", "exclude"].into_iter().zip(parts.map(|p| p.as_bytes())))
+    let boot: Vec<String> = board
+        .boot_packages
+        .iter()
+        .map(|p| {
+            format!(
+                "{}/{}/{}",
+                p.name,
+                p.suite.as_deref().unwrap_or(suite),
+                p.component
+            )
+        })
+        .collect();
+    let parts = [
+        ("arch", board.arch.clone()),
+        ("suite", suite.clone()),
+        ("components", board.components.join(" ")),
+        ("board", board.packages.join(" ")),
+        ("boot", boot.join(" ")),
+        ("recipe", recipe.packages.join(" ")),
+        ("exclude", recipe.exclude.join(" ")),
+    ];
+    files::content_key(parts.iter().map(|(name, list)| (*name, list.as_bytes())))
 }
 
 /// Looks at the archive and decides on every package.
 pub fn make(board: &Board, recipe: &Recipe, from: &Sources<'_>) -> Result<Lock, LockError> {
     let suite = recipe.suite.as_ref().unwrap_or(&board.suite);
     let mut releases = Vec::new();
-    let components = ["main"];
-    let universe = universe(from, suite, &board.arch, &components, &mut releases)?;
+    let components: Vec<&str> = board.components.iter().map(String::as_str).collect();
+    let universe = archive::universe(from, suite, &board.arch, &components, &mut releases)?;
     let mut roots = universe.essential().map_err(ResolveError::from)?;
     roots.extend(recipe.packages.iter().chain(&board.packages).cloned());
     roots.dedup();
@@ -170,25 +167,38 @@ pub fn make(board: &Board, recipe: &Recipe, from: &Sources<'_>) -> Result<Lock, 
     for wanted in &board.boot_packages {
         let boot_suite = wanted.suite.as_ref().unwrap_or(suite);
         let held;
-        let universe = if boot_suite == suite && wanted.component == "main" {
+        let universe = if boot_suite == suite && board.components.contains(&wanted.component) {
             &universe
         } else {
-            held = self::universe(from, boot_suite, &board.arch, &[&wanted.component], &mut releases)?;
+            held = archive::universe(
+                from,
+                boot_suite,
+                &board.arch,
+                &[&wanted.component],
+                &mut releases,
+            )?;
             &held
         };
-        let candidate = universe.newest(&wanted.name).map_err(ResolveError::from)?.ok_or_else(|| ResolveError::Unknown {
-            name: wanted.name.clone(),
-            arch: board.arch.clone(),
-            suite: boot_suite.clone(),
-            similar: None,
-        })?;
+        let candidate = universe
+            .newest(&wanted.name)
+            .map_err(ResolveError::from)?
+            .ok_or_else(|| ResolveError::Unknown {
+                name: wanted.name.clone(),
+                arch: board.arch.clone(),
+                suite: boot_suite.clone(),
+                similar: None,
+            })?;
         boot_packages.push(locked(&candidate)?);
     }
 
     let mut tools = Vec::new();
     if let Some(host) = crate::deb::host_arch().filter(|h| *h != board.arch) {
-        let universe = self::universe(from, suite, host, &components, &mut releases)?;
-        let wanted: Vec<String> = crate::configure::cover::TOOLS.iter().filter(|t| packages.contains_key(**t)).map(|t| (*t).to_owned()).collect();
+        let universe = archive::universe(from, suite, host, &["main"], &mut releases)?;
+        let wanted: Vec<String> = crate::configure::cover::TOOLS
+            .iter()
+            .filter(|t| packages.contains_key(**t))
+            .map(|t| (*t).to_owned())
+            .collect();
         let found = resolve::resolve(&universe, &wanted, &[])?;
         tools = found.values().map(locked).collect::<Result<_, _>>()?;
     }
@@ -208,7 +218,10 @@ pub fn make(board: &Board, recipe: &Recipe, from: &Sources<'_>) -> Result<Lock, 
 }
 
 fn locked(c: &Candidate) -> Result<LockedPackage, RepoError> {
-    let malformed = |reason: &str| RepoError::Malformed { what: format!("package {}", c.name), reason: reason.to_owned() };
+    let malformed = |reason: &str| RepoError::Malformed {
+        what: format!("package {}", c.name),
+        reason: reason.to_owned(),
+    };
     let sha256 = c.required("SHA256")?.trim().to_ascii_lowercase();
     if sha256.len() != 64 || !sha256.bytes().all(|b| b.is_ascii_hexdigit()) {
         return Err(malformed("its SHA256 is none"));
@@ -217,8 +230,15 @@ fn locked(c: &Candidate) -> Result<LockedPackage, RepoError> {
     if filename.starts_with('/') || filename.split('/').any(|p| p == "..") {
         return Err(malformed("its Filename leads out of the archive"));
     }
-    let number = |text: &str| text.trim().parse::<u64>().map_err(|_e| malformed("a size is no number"));
-    let source = c.field("Source").and_then(|s| s.split_whitespace().next()).unwrap_or(&c.name);
+    let number = |text: &str| {
+        text.trim()
+            .parse::<u64>()
+            .map_err(|_e| malformed("a size is no number"))
+    };
+    let source = c
+        .field("Source")
+        .and_then(|s| s.split_whitespace().next())
+        .unwrap_or(&c.name);
     Ok(LockedPackage {
         name: c.name.clone(),
         version: c.version.to_string(),
@@ -232,105 +252,16 @@ fn locked(c: &Candidate) -> Result<LockedPackage, RepoError> {
     })
 }
 
-/// Reads the package lists of a suite, its updates and its security updates.
-fn universe(
-    from: &Sources<'_>,
-    suite: &str,
-    arch: &str,
-    components: &[&str],
-    releases: &mut Vec<LockedRelease>,
-) -> Result<Universe, RepoError> {
-    let mut places = vec![(MAIN, from.mirror.main.as_str(), suite.to_owned(), false)];
-    if !["sid", "unstable"].contains(&suite) {
-        places.push((MAIN, &from.mirror.main, format!("{suite}-updates"), false));
-        if let Some(security) = &from.mirror.security {
-            places.push((SECURITY, security, format!("{suite}-security"), from.mirror.security_guessed));
-        }
-    }
-    let mut indices = Vec::new();
-    for (archive, base, name, optional) in places {
-        match indices_of(from, archive, base, &name, arch, components) {
-            Ok((release, found)) => {
-                releases.push(release);
-                indices.extend(found);
-            }
-            Err(RepoError::Fetch(FetchError::NotFound { url, .. })) if optional => {
-                from.progress.note(&format!("note: no security archive beside the mirror ({url}); name one with --security-mirror"));
-            }
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(Universe { arch: arch.to_owned(), suite: suite.to_owned(), indices })
-}
-
-/// Times a mirror that is in the middle of an update is asked again.
-const MID_SYNC_TRIES: u32 = 3;
-
-fn indices_of(
-    from: &Sources<'_>,
-    archive: &str,
-    base: &str,
-    suite: &str,
-    arch: &str,
-    components: &[&str],
-) -> Result<(LockedRelease, Vec<Index>), RepoError> {
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        match indices_once(from, archive, base, suite, arch, components) {
-            // The table of contents and the lists may be from before and after an update of the mirror.
-            Err(RepoError::Fetch(FetchError::NotFound { url, .. } | FetchError::Mismatch { url, .. }))
-                if tries < MID_SYNC_TRIES && !url.ends_with("/InRelease") =>
-            {
-                from.progress.note(&format!("note: {url} does not fit its table of contents; the mirror may be updating, trying again"));
-                std::thread::sleep(std::time::Duration::from_secs(u64::from(tries) * 5));
-            }
-            other => return other,
-        }
-    }
-}
-
-fn indices_once(
-    from: &Sources<'_>,
-    archive: &str,
-    base: &str,
-    suite: &str,
-    arch: &str,
-    components: &[&str],
-) -> Result<(LockedRelease, Vec<Index>), RepoError> {
-    let dists = format!("{base}/dists/{suite}");
-    let url = format!("{dists}/InRelease");
-    let text = from.client.text(&url)?;
-    let release = release::verify(&url, suite, &text, from.keyring, from.now)?;
-    let seen = from.store.seen(&format!("{archive} {suite}"));
-    release.not_older_than(seen.as_ref().map(|(at, text)| (*at, text.as_str())))?;
-
-    let mut indices = Vec::new();
-    for component in components {
-        let file = release.packages(component, arch)?;
-        let wanted = Wanted { url: format!("{dists}/{}", file.path), sha256: file.sha256, size: file.size };
-        let stage = from.progress.bytes("index", file.size);
-        stage.now(&format!("{suite} {component} {arch}"));
-        let path = from.client.fetch(from.store, &wanted, Some(&stage))?;
-        let bytes = std::fs::read(&path).map_err(|e| files::named(&path, &e))?;
-        if files::sha256(&bytes) != wanted.sha256 {
-            from.store.discard(&wanted.sha256)?;
-            return Err(RepoError::Malformed { what: path.display().to_string(), reason: "damaged in the cache, it was removed; start again".to_owned() });
-        }
-        let text = crate::deb::index_text(&bytes).map_err(|e| RepoError::Malformed { what: wanted.url.clone(), reason: e.to_string() })?;
-        indices.push(Index::new(archive, suite, text));
-    }
-    // Only a release whose lists could be read is remembered: a broken mirror must not lock us out of a good one.
-    from.store.set_seen(&format!("{archive} {suite}"), release.date(), release.date_text())?;
-    let locked = LockedRelease { archive: archive.to_owned(), suite: suite.to_owned(), date: release.date_text().to_owned(), seconds: release.date() };
-    Ok((locked, indices))
-}
-
 impl Lock {
     /// Its text, the same bytes for the same content.
-    pub fn to_text(&self) -> String {
-        let body = toml::to_string(self).expect("a lock holds only strings and numbers");
-        format!("# Made by `hypriot-imagegen lock`. Commit it: a build is a function of it.\n{body}")
+    pub fn to_text(&self) -> Result<String, LockError> {
+        let body = toml::to_string(self).map_err(|e| LockError::File {
+            path: "(new)".to_owned(),
+            reason: e.to_string(),
+        })?;
+        Ok(format!(
+            "# Made by `hypriot-imagegen lock`. Commit it: a build is a function of it.\n{body}"
+        ))
     }
 
     /// The newest date of what it was made from: no file of the image is younger.
@@ -340,16 +271,30 @@ impl Lock {
 
     /// All packages there are to fetch.
     pub fn all(&self) -> impl Iterator<Item = &LockedPackage> {
-        self.packages.iter().chain(&self.boot_packages).chain(&self.tools)
+        self.packages
+            .iter()
+            .chain(&self.boot_packages)
+            .chain(&self.tools)
     }
 
     /// What to fetch, and from where.
     pub fn wanted(&self, mirror: &Mirror) -> Result<Vec<Wanted>, LockError> {
         let of = |p: &LockedPackage| {
-            let base = if p.archive == MAIN { Some(&mirror.main) } else { mirror.security.as_ref() };
-            let base = base.ok_or_else(|| LockError::NoMirror { package: p.name.clone(), archive: p.archive.clone() })?;
+            let base = if p.archive == MAIN {
+                Some(&mirror.main)
+            } else {
+                mirror.security.as_ref()
+            };
+            let base = base.ok_or_else(|| LockError::NoMirror {
+                package: p.name.clone(),
+                archive: p.archive.clone(),
+            })?;
             // A version's `+` and `:` may stand in a path as they are or escaped; archives serve both.
-            Ok(Wanted { url: format!("{base}/{}", p.filename), sha256: p.sha256.clone(), size: p.size })
+            Ok(Wanted {
+                url: format!("{base}/{}", p.filename),
+                sha256: p.sha256.clone(),
+                size: p.size,
+            })
         };
         self.all().map(of).collect()
     }
@@ -359,29 +304,55 @@ impl Lock {
         if self.board == board.name && self.request == request(board, recipe) {
             return Ok(());
         }
-        let was = if self.board == board.name { "another list of packages".to_owned() } else { format!("board {}", self.board) };
-        Err(LockError::Stale { path: path.display().to_string(), was, now: format!("board {} with recipe {}", board.name, recipe.name) })
+        let was = if self.board == board.name {
+            "another list of packages".to_owned()
+        } else {
+            format!("board {}", self.board)
+        };
+        Err(LockError::Stale {
+            path: path.display().to_string(),
+            was,
+            now: format!("board {} with recipe {}", board.name, recipe.name),
+        })
     }
 }
 
 /// Reads the text of a lock file.
 pub fn parse(origin: &str, text: &str) -> Result<Lock, LockError> {
-    let bad = |reason: String| LockError::File { path: origin.to_owned(), reason };
+    let bad = |reason: String| LockError::File {
+        path: origin.to_owned(),
+        reason,
+    };
     let lock: Lock = toml::from_str(text).map_err(|e| bad(e.to_string()))?;
     if lock.format != FORMAT {
-        return Err(bad(format!("format {} is not the one this program writes ({FORMAT})", lock.format)));
+        return Err(bad(format!(
+            "format {} is not the one this program writes ({FORMAT})",
+            lock.format
+        )));
     }
-    if let Some(p) = lock.all().find(|p| p.sha256.len() != 64 || !p.sha256.bytes().all(|b| b.is_ascii_hexdigit())) {
+    if let Some(p) = lock
+        .all()
+        .find(|p| p.sha256.len() != 64 || !p.sha256.bytes().all(|b| b.is_ascii_hexdigit()))
+    {
         return Err(bad(format!("the sha256 of {} is none", p.name)));
     }
-    if let Some(p) = lock.all().find(|p| p.name.contains('/') || p.filename.split('/').any(|part| part == "..")) {
-        return Err(bad(format!("package {} has a name or path that leads elsewhere", p.name)));
+    if let Some(p) = lock
+        .all()
+        .find(|p| p.name.contains('/') || p.filename.split('/').any(|part| part == ".."))
+    {
+        return Err(bad(format!(
+            "package {} has a name or path that leads elsewhere",
+            p.name
+        )));
     }
     Ok(lock)
 }
 
 /// Reads a lock file.
 pub fn load(path: &Path) -> Result<Lock, LockError> {
-    let text = std::fs::read_to_string(path).map_err(|e| LockError::File { path: path.display().to_string(), reason: e.to_string() })?;
+    let text = std::fs::read_to_string(path).map_err(|e| LockError::File {
+        path: path.display().to_string(),
+        reason: e.to_string(),
+    })?;
     parse(&path.display().to_string(), &text)
 }

@@ -59,9 +59,24 @@ pub struct Foreign {
 pub const STEP_MARK: &str = "@step ";
 
 /// Runs a plan; every line it prints goes to `on_line`. `helper` is this program.
-pub fn run(helper: &Path, plan: &Plan, limit: Duration, on_line: impl FnMut(&str)) -> Result<(), ExecError> {
-    let json = serde_json::to_vec(plan).expect("a plan is plain data");
-    exec::run(Cmd::new(helper).arg("inside").stdin(json).timeout(limit).on_line(on_line)).map(drop)
+pub fn run(
+    helper: &Path,
+    plan: &Plan,
+    limit: Duration,
+    on_line: impl FnMut(&str),
+) -> Result<(), ExecError> {
+    let json = serde_json::to_vec(plan).map_err(|e| ExecError::Io {
+        program: "the sandbox".to_owned(),
+        source: e.into(),
+    })?;
+    exec::run(
+        Cmd::new(helper)
+            .arg("inside")
+            .stdin(json)
+            .timeout(limit)
+            .on_line(on_line),
+    )
+    .map(drop)
 }
 
 /// The first process: new namespaces, ids mapped one to one (root) or from the subordinate ranges.
@@ -83,7 +98,9 @@ pub fn inside() -> anyhow::Result<()> {
     die_with_parent()?;
     let json = serde_json::to_vec(&plan)?;
     // It prints on our standard output what is wrong.
-    exec::start_held(&Cmd::new(&me).arg("inside-first"))?.release(&json).map_err(|e| anyhow::anyhow!("the sandbox failed: {e}"))
+    exec::start_held(&Cmd::new(&me).arg("inside-first"))?
+        .release(&json)
+        .map_err(|e| anyhow::anyhow!("the sandbox failed: {e}"))
 }
 
 /// The helper that stays outside and maps the ids of `pid`, once its input ends.
@@ -114,7 +131,9 @@ pub fn first() -> anyhow::Result<()> {
     }
     for step in &plan.steps {
         print_line(&format!("{STEP_MARK}{}", step.what));
-        let Some((program, args)) = step.argv.split_first() else { continue };
+        let Some((program, args)) = step.argv.split_first() else {
+            continue;
+        };
         let cmd = Cmd::new(program)
             .args(args)
             .clear_env()
@@ -126,7 +145,7 @@ pub fn first() -> anyhow::Result<()> {
             .env("SYSTEMD_OFFLINE", "1")
             .env("INITRD", "No")
             .timeout(Duration::from_secs(step.seconds))
-            .on_line(|l| print_line(l));
+            .on_line(print_line);
         let cmd = step.env.iter().fold(cmd, |c, (k, v)| c.env(k, v));
         if let Err(e) = exec::run(cmd) {
             if !matches!(e, ExecError::Failed { .. }) {
@@ -141,14 +160,30 @@ pub fn first() -> anyhow::Result<()> {
 /// Mounts what the plan says and makes its root ours.
 fn world(plan: &Plan) -> anyhow::Result<()> {
     let root = &plan.root;
-    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).map_err(|e| place("/", e))?;
+    mount(
+        None::<&str>,
+        "/",
+        None::<&str>,
+        MsFlags::MS_REC | MsFlags::MS_PRIVATE,
+        None::<&str>,
+    )
+    .map_err(|e| place("/", e))?;
     bind(root, root)?;
     for (from, to) in &plan.covers {
         bind(from, &root.join(to))?;
     }
     let nosuid = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    fs_mount("proc", &root.join("proc"), nosuid | MsFlags::MS_NOEXEC, None)?;
-    for (dir, options) in [("dev", "mode=755"), ("run", "mode=755"), ("tmp", "mode=1777")] {
+    fs_mount(
+        "proc",
+        &root.join("proc"),
+        nosuid | MsFlags::MS_NOEXEC,
+        None,
+    )?;
+    for (dir, options) in [
+        ("dev", "mode=755"),
+        ("run", "mode=755"),
+        ("tmp", "mode=1777"),
+    ] {
         fs_mount("tmpfs", &root.join(dir), MsFlags::MS_NOSUID, Some(options))?;
     }
     for dir in ["pts", "shm"] {
@@ -159,7 +194,12 @@ fn world(plan: &Plan) -> anyhow::Result<()> {
         fs::File::create(&to)?;
         bind(&Path::new("/dev").join(node), &to)?;
     }
-    for (link, to) in [("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"), ("stderr", "/proc/self/fd/2")] {
+    for (link, to) in [
+        ("fd", "/proc/self/fd"),
+        ("stdin", "/proc/self/fd/0"),
+        ("stdout", "/proc/self/fd/1"),
+        ("stderr", "/proc/self/fd/2"),
+    ] {
         std::os::unix::fs::symlink(to, root.join("dev").join(link))?;
     }
     fs::create_dir_all(root.join("run/lock"))?;
@@ -176,23 +216,46 @@ fn world(plan: &Plan) -> anyhow::Result<()> {
 /// Linux 6.7 and later keep a table of foreign executables per user namespace; before, only the host's counts.
 fn register(root: &Path, foreign: &Foreign) -> anyhow::Result<()> {
     let at = root.join("proc/sys/fs/binfmt_misc");
-    let own = fs_mount("binfmt_misc", &at, MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC, None);
+    let own = fs_mount(
+        "binfmt_misc",
+        &at,
+        MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC,
+        None,
+    );
     if own.is_err() {
         // Without one of our own the host's applies; the first emulated program shows whether it knows this architecture.
         return Ok(());
     }
     // Documentation/admin-guide/binfmt-misc.rst: `:name:type:offset:magic:mask:interpreter:flags`, F opens the interpreter now.
-    let line = format!(":{}:M::{}:{}:{}:F", foreign.name, foreign.magic, foreign.mask, foreign.interpreter.display());
-    write_proc(&at.join("register").display().to_string(), line.as_bytes())
-        .map_err(|e| anyhow::anyhow!("cannot register {} for foreign programs: {e}", foreign.interpreter.display()))
+    let line = format!(
+        ":{}:M::{}:{}:{}:F",
+        foreign.name,
+        foreign.magic,
+        foreign.mask,
+        foreign.interpreter.display()
+    );
+    write_proc(&at.join("register").display().to_string(), line.as_bytes()).map_err(|e| {
+        anyhow::anyhow!(
+            "cannot register {} for foreign programs: {e}",
+            foreign.interpreter.display()
+        )
+    })
 }
 
 fn bind(from: &Path, to: &Path) -> anyhow::Result<()> {
-    mount(Some(from), to, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>).map_err(|e| place(&to.display().to_string(), e))
+    mount(
+        Some(from),
+        to,
+        None::<&str>,
+        MsFlags::MS_BIND | MsFlags::MS_REC,
+        None::<&str>,
+    )
+    .map_err(|e| place(&to.display().to_string(), e))
 }
 
 fn fs_mount(kind: &str, at: &Path, flags: MsFlags, options: Option<&str>) -> anyhow::Result<()> {
-    mount(Some(kind), at, Some(kind), flags, options).map_err(|e| place(&at.display().to_string(), e))
+    mount(Some(kind), at, Some(kind), flags, options)
+        .map_err(|e| place(&at.display().to_string(), e))
 }
 
 fn place(at: &str, e: nix::errno::Errno) -> anyhow::Error {
@@ -216,7 +279,10 @@ fn print_line(line: &str) {
 }
 
 /// Files of the kernel are written in one call, and not replaced.
-#[expect(clippy::disallowed_methods, reason = "a file of the kernel, not one on a disk")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a file of the kernel, not one on a disk"
+)]
 fn write_proc(path: &str, bytes: &[u8]) -> io::Result<()> {
     fs::write(path, bytes).map_err(|e| crate::files::named(Path::new(path), &e))
 }

@@ -21,9 +21,14 @@ pub fn key(dir: &Path) -> io::Result<String> {
             t if t.is_dir() => "/".to_owned(),
             _ => files::sha256_file(&at)?.0,
         };
-        parts.push((path.to_string_lossy().into_owned(), format!("{:o} {content}", meta.permissions().mode())));
+        parts.push((
+            path.to_string_lossy().into_owned(),
+            format!("{:o} {content}", meta.permissions().mode()),
+        ));
     }
-    Ok(files::content_key(parts.iter().map(|(name, content)| (name.as_str(), content.as_bytes()))))
+    Ok(files::content_key(parts.iter().map(|(name, content)| {
+        (name.as_str(), content.as_bytes())
+    })))
 }
 
 /// Copies a directory over the tree.
@@ -35,7 +40,10 @@ pub fn copy(dir: &Path, root: &Path) -> io::Result<()> {
             // Where the tree has a link to a directory (`lib`), files go through it.
             if !to.is_dir() {
                 fs::create_dir(&to).map_err(|e| files::named(&to, &e))?;
-                fs::set_permissions(&to, fs::Permissions::from_mode(meta.permissions().mode() & 0o7777))?;
+                fs::set_permissions(
+                    &to,
+                    fs::Permissions::from_mode(meta.permissions().mode() & 0o7777),
+                )?;
             }
             continue;
         }
@@ -46,7 +54,10 @@ pub fn copy(dir: &Path, root: &Path) -> io::Result<()> {
             std::os::unix::fs::symlink(fs::read_link(&from)?, &to)?;
         } else {
             fs::copy(&from, &to).map_err(|e| files::named(&to, &e))?;
-            fs::set_permissions(&to, fs::Permissions::from_mode(meta.permissions().mode() & 0o7777))?;
+            fs::set_permissions(
+                &to,
+                fs::Permissions::from_mode(meta.permissions().mode() & 0o7777),
+            )?;
         }
     }
     Ok(())
@@ -65,7 +76,10 @@ fn walk(dir: &Path) -> io::Result<Vec<PathBuf>> {
             }
             found.push(path);
             if found.len() > MAX_FILES {
-                return Err(io::Error::other(format!("{}: more than {MAX_FILES} files", dir.display())));
+                return Err(io::Error::other(format!(
+                    "{}: more than {MAX_FILES} files",
+                    dir.display()
+                )));
             }
         }
     }

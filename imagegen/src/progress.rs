@@ -19,17 +19,29 @@ pub enum Progress {
 impl Progress {
     /// Bars if standard error is a terminal, else lines.
     pub fn auto() -> Self {
-        if std::io::stderr().is_terminal() { Self::Bars } else { Self::Lines }
+        if std::io::stderr().is_terminal() {
+            Self::Bars
+        } else {
+            Self::Lines
+        }
     }
 
     /// Begins a stage of `total` steps.
     pub fn steps(self, name: &str, total: u64) -> Stage {
-        self.stage(name, total, "{prefix:>12} [{bar:28}] {pos}/{len} {wide_msg}")
+        self.stage(
+            name,
+            total,
+            "{prefix:>12} [{bar:28}] {pos}/{len} {wide_msg}",
+        )
     }
 
     /// Begins a stage of `total` bytes.
     pub fn bytes(self, name: &str, total: u64) -> Stage {
-        self.stage(name, total, "{prefix:>12} [{bar:28}] {bytes}/{total_bytes} {bytes_per_sec} {wide_msg}")
+        self.stage(
+            name,
+            total,
+            "{prefix:>12} [{bar:28}] {bytes}/{total_bytes} {bytes_per_sec} {wide_msg}",
+        )
     }
 
     /// Says something that stays on the screen.
@@ -40,12 +52,25 @@ impl Progress {
     }
 
     fn stage(self, name: &str, total: u64, template: &str) -> Stage {
-        let target = if self == Self::Bars { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let target = if self == Self::Bars {
+            ProgressDrawTarget::stderr()
+        } else {
+            ProgressDrawTarget::hidden()
+        };
         let bar = ProgressBar::with_draw_target(Some(total), target);
-        bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_bad| ProgressStyle::default_bar()).progress_chars("=> "));
+        bar.set_style(
+            ProgressStyle::with_template(template)
+                .unwrap_or_else(|_bad| ProgressStyle::default_bar())
+                .progress_chars("=> "),
+        );
         bar.set_prefix(name.to_owned());
         bar.enable_steady_tick(Duration::from_millis(200));
-        Stage { bar, name: name.to_owned(), begun: Instant::now(), progress: self }
+        Stage {
+            bar,
+            name: name.to_owned(),
+            begun: Instant::now(),
+            progress: self,
+        }
     }
 }
 
@@ -64,6 +89,11 @@ impl Stage {
         self.bar.inc(n);
     }
 
+    /// How far it is.
+    pub fn position(&self) -> u64 {
+        self.bar.position()
+    }
+
     /// Shows what is being done now.
     pub fn now(&self, what: &str) {
         self.bar.set_message(what.to_owned());
@@ -73,7 +103,8 @@ impl Stage {
     pub fn done(self, summary: &str) {
         self.bar.finish_and_clear();
         let seconds = self.begun.elapsed().as_secs_f64();
-        self.progress.note(&format!("{:>12}  {summary} ({seconds:.1} s)", self.name));
+        self.progress
+            .note(&format!("{:>12}  {summary} ({seconds:.1} s)", self.name));
     }
 }
 

@@ -53,11 +53,19 @@ pub enum RecipeError {
 
 /// Reads a recipe file, or the embedded one when none is named.
 pub fn load(path: Option<&Path>) -> Result<Recipe, RecipeError> {
-    let Some(path) = path else { return parse("default (embedded)", DEFAULT) };
-    let read = |source| RecipeError::Read { path: path.to_owned(), source };
+    let Some(path) = path else {
+        return parse("default (embedded)", DEFAULT);
+    };
+    let read = |source| RecipeError::Read {
+        path: path.to_owned(),
+        source,
+    };
     let len = std::fs::metadata(path).map_err(read)?.len();
     if len > MAX_BYTES {
-        return Err(RecipeError::Invalid { origin: path.display().to_string(), reason: format!("{len} bytes are no recipe") });
+        return Err(RecipeError::Invalid {
+            origin: path.display().to_string(),
+            reason: format!("{len} bytes are no recipe"),
+        });
     }
     let text = std::fs::read_to_string(path).map_err(read)?;
     let mut recipe = parse(&path.display().to_string(), &text)?;
@@ -69,11 +77,22 @@ pub fn load(path: Option<&Path>) -> Result<Recipe, RecipeError> {
 
 /// Reads a recipe. `origin` is for messages.
 pub fn parse(origin: &str, text: &str) -> Result<Recipe, RecipeError> {
-    let invalid = |reason: String| RecipeError::Invalid { origin: origin.to_owned(), reason };
+    let invalid = |reason: String| RecipeError::Invalid {
+        origin: origin.to_owned(),
+        reason,
+    };
     let recipe: Recipe = toml::from_str(text).map_err(|e| invalid(e.to_string()))?;
-    let version_ok = |v: &str| !v.is_empty() && v.len() < 40 && v.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
+    let version_ok = |v: &str| {
+        !v.is_empty()
+            && v.len() < 40
+            && v.bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
+    };
     if !version_ok(&recipe.version) {
-        return Err(invalid(format!("version `{}` may hold letters, digits and `+-.` only", recipe.version)));
+        return Err(invalid(format!(
+            "version `{}` may hold letters, digits and `+-.` only",
+            recipe.version
+        )));
     }
     if recipe.packages.is_empty() {
         return Err(invalid("it names no packages".to_owned()));
@@ -93,10 +112,22 @@ mod tests {
     #[test]
     fn bad_recipes_are_refused() {
         for (danger, text, says) in [
-            ("unknown key", "name='x'\nversion='1'\npackages=['a']\npakages=['b']", "pakages"),
+            (
+                "unknown key",
+                "name='x'\nversion='1'\npackages=['a']\npakages=['b']",
+                "pakages",
+            ),
             ("missing key", "name='x'\npackages=['a']", "version"),
-            ("version that is a path", "name='x'\nversion='../1'\npackages=['a']", "version"),
-            ("nothing to install", "name='x'\nversion='1'\npackages=[]", "no packages"),
+            (
+                "version that is a path",
+                "name='x'\nversion='../1'\npackages=['a']",
+                "version",
+            ),
+            (
+                "nothing to install",
+                "name='x'\nversion='1'\npackages=[]",
+                "no packages",
+            ),
             ("not TOML", "{]", "recipe x"),
         ] {
             let e = parse("x", text).unwrap_err().to_string();
@@ -106,7 +137,9 @@ mod tests {
 
     #[test]
     fn missing_recipe_is_named() {
-        let e = load(Some(Path::new("/no/such/recipe.toml"))).unwrap_err().to_string();
+        let e = load(Some(Path::new("/no/such/recipe.toml")))
+            .unwrap_err()
+            .to_string();
         assert!(e.contains("/no/such/recipe.toml"), "{e}");
     }
 }

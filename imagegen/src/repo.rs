@@ -1,5 +1,6 @@
 //! Owns what is believed about a Debian archive: only what a trusted key signed, and only if it is not older than what was seen.
 
+pub mod archive;
 pub mod index;
 pub mod keyring;
 pub mod release;
@@ -12,7 +13,9 @@ use std::path::PathBuf;
 #[non_exhaustive]
 pub enum RepoError {
     /// The keyring cannot be read or holds no keys.
-    #[error("no usable keys in {path}: {reason}; install debian-archive-keyring or name a keyring with --keyring")]
+    #[error(
+        "no usable keys in {path}: {reason}; install debian-archive-keyring or name a keyring with --keyring"
+    )]
     Keyring {
         /// The file.
         path: PathBuf,
@@ -20,7 +23,9 @@ pub enum RepoError {
         reason: String,
     },
     /// There is no signature at all.
-    #[error("{url} is not signed ({reason}): this is not a Debian archive, or somebody changed it on the way")]
+    #[error(
+        "{url} is not signed ({reason}): this is not a Debian archive, or somebody changed it on the way"
+    )]
     Unsigned {
         /// The release file.
         url: String,
@@ -58,7 +63,9 @@ pub enum RepoError {
         hash: String,
     },
     /// `Valid-Until` has passed.
-    #[error("{url} expired on {until}: the mirror no longer follows Debian (or this machine's clock is wrong); use another with --mirror")]
+    #[error(
+        "{url} expired on {until}: the mirror no longer follows Debian (or this machine's clock is wrong); use another with --mirror"
+    )]
     Expired {
         /// The release file.
         url: String,
@@ -74,7 +81,9 @@ pub enum RepoError {
         date: String,
     },
     /// It is older than the one seen before.
-    #[error("{url} of {date} is older than the one seen before ({seen}): the mirror went back in time, or somebody serves old packages; use another with --mirror")]
+    #[error(
+        "{url} of {date} is older than the one seen before ({seen}): the mirror went back in time, or somebody serves old packages; use another with --mirror"
+    )]
     Rollback {
         /// The release file.
         url: String,

@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use debian_packaging::dependency::{DependencyList, DependencyVersionConstraint, SingleDependency, VersionRelationship};
+use debian_packaging::dependency::{
+    DependencyList, DependencyVersionConstraint, SingleDependency, VersionRelationship,
+};
 
 use crate::repo::RepoError;
 use crate::repo::index::{Candidate, Index};
@@ -36,7 +38,9 @@ pub enum ResolveError {
         why: Option<String>,
     },
     /// Two packages of the set exclude each other.
-    #[error("packages `{one}` and `{other}` exclude each other ({relation}); take one of them out of the recipe")]
+    #[error(
+        "packages `{one}` and `{other}` exclude each other ({relation}); take one of them out of the recipe"
+    )]
     Conflict {
         /// The package that says so.
         one: String,
@@ -112,7 +116,13 @@ impl Universe {
         for n in names {
             found.extend(self.newest(&n)?);
         }
-        found.sort_by_key(|c| (c.field("Essential") != Some("yes"), priority(c), c.name.clone()));
+        found.sort_by_key(|c| {
+            (
+                c.field("Essential") != Some("yes"),
+                priority(c),
+                c.name.clone(),
+            )
+        });
         Ok(found)
     }
 
@@ -128,18 +138,33 @@ impl Universe {
 }
 
 fn priority(c: &Candidate) -> usize {
-    ["required", "important", "standard", "optional", "extra"].iter().position(|p| c.field("Priority") == Some(p)).unwrap_or(9)
+    ["required", "important", "standard", "optional", "extra"]
+        .iter()
+        .position(|p| c.field("Priority") == Some(p))
+        .unwrap_or(9)
 }
 
 /// The packages that `roots` need, themselves included, by name.
-pub fn resolve(universe: &Universe, roots: &[String], exclude: &[String]) -> Result<BTreeMap<String, Candidate>, ResolveError> {
-    let mut solver = Solver { universe, taken: HashMap::new(), exclude };
+pub fn resolve(
+    universe: &Universe,
+    roots: &[String],
+    exclude: &[String],
+) -> Result<BTreeMap<String, Candidate>, ResolveError> {
+    let mut solver = Solver {
+        universe,
+        taken: HashMap::new(),
+        exclude,
+    };
     let mut first = Vec::new();
     // All that was asked for is taken before anything it needs, so that it decides between alternatives (as apt does).
     for name in roots {
         let candidate = match universe.newest(name)? {
             Some(c) => c,
-            None => universe.providers(name)?.into_iter().next().ok_or_else(|| universe.unknown(name))?,
+            None => universe
+                .providers(name)?
+                .into_iter()
+                .next()
+                .ok_or_else(|| universe.unknown(name))?,
         };
         let real = candidate.name.clone();
         if solver.take(candidate, "the recipe")? {
@@ -150,7 +175,11 @@ pub fn resolve(universe: &Universe, roots: &[String], exclude: &[String]) -> Res
         solver.follow(&name)?;
     }
     solver.check_conflicts()?;
-    Ok(solver.taken.into_iter().map(|(name, t)| (name, t.candidate)).collect())
+    Ok(solver
+        .taken
+        .into_iter()
+        .map(|(name, t)| (name, t.candidate))
+        .collect())
 }
 
 struct Solver<'a> {
@@ -162,7 +191,10 @@ struct Solver<'a> {
 impl Solver<'_> {
     fn take(&mut self, candidate: Candidate, by: &str) -> Result<bool, ResolveError> {
         if self.exclude.contains(&candidate.name) {
-            return Err(ResolveError::Excluded { package: by.to_owned(), excluded: candidate.name });
+            return Err(ResolveError::Excluded {
+                package: by.to_owned(),
+                excluded: candidate.name,
+            });
         }
         let provides = provides(&candidate)?;
         let mut excludes = Vec::new();
@@ -170,7 +202,17 @@ impl Solver<'_> {
             excludes.extend(relations(&candidate, field)?.into_iter().flatten());
         }
         let name = candidate.name.clone();
-        Ok(self.taken.insert(name, Taken { candidate, provides, excludes }).is_none())
+        Ok(self
+            .taken
+            .insert(
+                name,
+                Taken {
+                    candidate,
+                    provides,
+                    excludes,
+                },
+            )
+            .is_none())
     }
 
     /// Takes what a package needs, depth first. The stack is ours: a chain of packages may be long.
@@ -197,24 +239,41 @@ impl Solver<'_> {
     }
 
     fn needs(&self, name: &str) -> Result<Vec<Vec<SingleDependency>>, ResolveError> {
-        let Some(taken) = self.taken.get(name) else { return Ok(Vec::new()) };
+        let Some(taken) = self.taken.get(name) else {
+            return Ok(Vec::new());
+        };
         let mut groups = relations(&taken.candidate, "Pre-Depends")?;
         groups.extend(relations(&taken.candidate, "Depends")?);
         Ok(groups)
     }
 
     fn satisfied(&self, dependency: &SingleDependency) -> bool {
-        let by_itself = self.taken.get(&dependency.package).is_some_and(|t| fits(dependency, &t.candidate.version));
-        by_itself || self.taken.values().any(|t| t.provides.iter().any(|p| provides_fits(dependency, p)))
+        let by_itself = self
+            .taken
+            .get(&dependency.package)
+            .is_some_and(|t| fits(dependency, &t.candidate.version));
+        by_itself
+            || self
+                .taken
+                .values()
+                .any(|t| t.provides.iter().any(|p| provides_fits(dependency, p)))
     }
 
     fn choose(&self, by: &str, group: &[SingleDependency]) -> Result<Candidate, ResolveError> {
         let mut why = None;
         for dependency in group {
-            let mut options: Vec<Candidate> =
-                self.universe.newest(&dependency.package)?.into_iter().filter(|c| fits(dependency, &c.version)).collect();
+            let mut options: Vec<Candidate> = self
+                .universe
+                .newest(&dependency.package)?
+                .into_iter()
+                .filter(|c| fits(dependency, &c.version))
+                .collect();
             for provider in self.universe.providers(&dependency.package)? {
-                if provider.name != dependency.package && provides(&provider)?.iter().any(|p| provides_fits(dependency, p)) {
+                if provider.name != dependency.package
+                    && provides(&provider)?
+                        .iter()
+                        .any(|p| provides_fits(dependency, p))
+                {
                     options.push(provider);
                 }
             }
@@ -229,23 +288,45 @@ impl Solver<'_> {
                 }
             }
         }
-        let dependency = group.iter().map(ToString::to_string).collect::<Vec<_>>().join(" | ");
-        Err(ResolveError::Unmet { package: by.to_owned(), dependency, why })
+        let dependency = group
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(" | ");
+        Err(ResolveError::Unmet {
+            package: by.to_owned(),
+            dependency,
+            why,
+        })
     }
 
     /// Which package of the set stands against this one.
     fn excluded_by(&self, option: &Candidate) -> Result<Option<String>, ResolveError> {
         let mine = provides(option)?;
         for taken in self.taken.values() {
-            if taken.candidate.name != option.name && taken.excludes.iter().any(|x| hits(x, &option.name, &option.version, &mine)) {
-                return Ok(Some(format!("{} excludes {}", taken.candidate.name, option.name)));
+            if taken.candidate.name != option.name
+                && taken
+                    .excludes
+                    .iter()
+                    .any(|x| hits(x, &option.name, &option.version, &mine))
+            {
+                return Ok(Some(format!(
+                    "{} excludes {}",
+                    taken.candidate.name, option.name
+                )));
             }
         }
         for field in ["Conflicts", "Breaks"] {
             for x in relations(option, field)?.into_iter().flatten() {
-                let against = |t: &&Taken| t.candidate.name != option.name && hits(&x, &t.candidate.name, &t.candidate.version, &t.provides);
+                let against = |t: &&Taken| {
+                    t.candidate.name != option.name
+                        && hits(&x, &t.candidate.name, &t.candidate.version, &t.provides)
+                };
                 if let Some(t) = self.taken.values().find(against) {
-                    return Ok(Some(format!("{} excludes {}", option.name, t.candidate.name)));
+                    return Ok(Some(format!(
+                        "{} excludes {}",
+                        option.name, t.candidate.name
+                    )));
                 }
             }
         }
@@ -262,7 +343,11 @@ impl Solver<'_> {
                     hits(x, &t.candidate.name, &t.candidate.version, &t.provides)
                 });
                 if let Some(other) = hit {
-                    return Err(ResolveError::Conflict { one: (*name).clone(), other: (*other).clone(), relation: x.to_string() });
+                    return Err(ResolveError::Conflict {
+                        one: (*name).clone(),
+                        other: (*other).clone(),
+                        relation: x.to_string(),
+                    });
                 }
             }
         }
@@ -272,9 +357,13 @@ impl Solver<'_> {
 
 /// The groups of alternatives of a relationship field. A qualifier like `:any` does not matter with one architecture.
 fn relations(candidate: &Candidate, field: &str) -> Result<Vec<Vec<SingleDependency>>, RepoError> {
-    let Some(text) = candidate.field(field) else { return Ok(Vec::new()) };
-    let list = DependencyList::parse(text)
-        .map_err(|e| RepoError::Malformed { what: format!("{field} of package {}", candidate.name), reason: e.to_string() })?;
+    let Some(text) = candidate.field(field) else {
+        return Ok(Vec::new());
+    };
+    let list = DependencyList::parse(text).map_err(|e| RepoError::Malformed {
+        what: format!("{field} of package {}", candidate.name),
+        reason: e.to_string(),
+    })?;
     let plain = |d: &SingleDependency| {
         let mut d = d.clone();
         if let Some((name, _)) = d.package.split_once(':') {
@@ -282,16 +371,32 @@ fn relations(candidate: &Candidate, field: &str) -> Result<Vec<Vec<SingleDepende
         }
         d
     };
-    Ok(list.requirements().map(|g| g.iter().map(plain).collect()).collect())
+    Ok(list
+        .requirements()
+        .map(|g| g.iter().map(plain).collect())
+        .collect())
 }
 
 fn provides(candidate: &Candidate) -> Result<Vec<Provided>, RepoError> {
-    let of = |d: SingleDependency| (d.package, d.version_constraint.map(|c| Version::new(&c.version.to_string())));
-    Ok(relations(candidate, "Provides")?.into_iter().flatten().map(of).collect())
+    let of = |d: SingleDependency| {
+        (
+            d.package,
+            d.version_constraint
+                .map(|c| Version::new(&c.version.to_string())),
+        )
+    };
+    Ok(relations(candidate, "Provides")?
+        .into_iter()
+        .flatten()
+        .map(of)
+        .collect())
 }
 
 fn fits(dependency: &SingleDependency, version: &Version) -> bool {
-    dependency.version_constraint.as_ref().is_none_or(|c| satisfies(c, version))
+    dependency
+        .version_constraint
+        .as_ref()
+        .is_none_or(|c| satisfies(c, version))
 }
 
 /// Debian policy 7.5: a versioned dependency is fulfilled by a versioned Provides only.
@@ -316,8 +421,14 @@ fn satisfies(constraint: &DependencyVersionConstraint, version: &Version) -> boo
 }
 
 /// True if the exclusion means this package, by its name or by what it provides.
-fn hits(exclusion: &SingleDependency, name: &str, version: &Version, provides: &[Provided]) -> bool {
-    (exclusion.package == name && fits(exclusion, version)) || provides.iter().any(|p| provides_fits(exclusion, p))
+fn hits(
+    exclusion: &SingleDependency,
+    name: &str,
+    version: &Version,
+    provides: &[Provided],
+) -> bool {
+    (exclusion.package == name && fits(exclusion, version))
+        || provides.iter().any(|p| provides_fits(exclusion, p))
 }
 
 /// The name that needs the fewest changes, if few enough.
@@ -340,7 +451,9 @@ fn distance(a: &[u8], b: &[u8]) -> usize {
                 (0, n) | (n, 0) => n,
                 _ => {
                     let same = usize::from(a[i - 1] != b[j - 1]);
-                    let mut best = (rows[i - 1][j] + 1).min(rows[i][j - 1] + 1).min(rows[i - 1][j - 1] + same);
+                    let mut best = (rows[i - 1][j] + 1)
+                        .min(rows[i][j - 1] + 1)
+                        .min(rows[i - 1][j - 1] + same);
                     if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
                         best = best.min(rows[i - 2][j - 2] + 1);
                     }

@@ -10,10 +10,11 @@ use crate::board::Board;
 use crate::configure::{self, ConfigureError, Mode, normalise};
 use crate::fetch::{Client, FetchError};
 use crate::files;
-use crate::lock::{self, Lock, LockError, LockedPackage, Sources};
+use crate::lock::{self, Lock, LockError, LockedPackage};
 use crate::mirror::{self, Asked, Mirror, MirrorError};
 use crate::progress::Progress;
 use crate::recipe::Recipe;
+use crate::repo::archive::Sources;
 use crate::repo::{RepoError, keyring};
 use crate::store::Store;
 use crate::unpack::{self, UnpackError};
@@ -47,7 +48,9 @@ pub enum RootError {
         board: String,
     },
     /// Not allowed.
-    #[error("a tree with files of several owners can only be made by root; run it as root or with sudo")]
+    #[error(
+        "a tree with files of several owners can only be made by root; run it as root or with sudo"
+    )]
     NotRoot,
     /// A file.
     #[error(transparent)]
@@ -95,37 +98,79 @@ pub struct RootTree {
 }
 
 /// Builds the tree, or takes it from the cache.
-pub fn build(recipe: &Recipe, board: &Board, opts: &Options, progress: Progress) -> Result<RootTree, RootError> {
+pub fn build(
+    recipe: &Recipe,
+    board: &Board,
+    opts: &Options,
+    progress: Progress,
+) -> Result<RootTree, RootError> {
     let store = Store::open(&opts.cache)?;
     let lock = fetch(recipe, board, opts, progress)?;
     if !nix::unistd::geteuid().is_root() {
         return Err(RootError::NotRoot);
     }
     let trees = store.root().join("trees");
-    let boot_dir = stage(&store, &trees, &key("boot", &lock.boot_packages, &lock, &[]), |dir| {
-        let stage = progress.bytes("boot files", size(&lock.boot_packages));
-        unpack::files_only(dir, &store, &lock.boot_packages, &stage)?;
-        normalise::run_times(dir, lock.source_date())?;
-        Ok(())
-    })?;
+    let boot_dir = stage(
+        &store,
+        &trees,
+        &key("boot", &lock.boot_packages, &lock, &[]),
+        |dir| {
+            let stage = progress.bytes("boot files", size(&lock.boot_packages));
+            unpack::files_only(dir, &store, &lock.boot_packages, &stage)?;
+            normalise::run_times(dir, lock.source_date())?;
+            Ok(())
+        },
+    )?;
     let extra = overlay_key(recipe)?;
-    let root_key = key("root", &lock.packages, &lock, &[opts.configure.name(), &extra]);
-    let dir = stage(&store, &trees, &root_key, |dir| make_root(dir, &store, &lock, recipe, opts, progress))?;
-    let kernel_version = kernel_version(&dir).ok_or_else(|| RootError::NoKernel { board: board.name.clone() })?;
-    let both = files::content_key([("root", root_key.as_bytes()), ("boot", boot_dir.to_string_lossy().as_bytes())]);
-    Ok(RootTree { dir, boot_dir, key: both, packages: lock.packages.clone(), kernel_version, source_date: lock.source_date(), lock })
+    let root_key = key(
+        "root",
+        &lock.packages,
+        &lock,
+        &[opts.configure.name(), &extra],
+    );
+    let dir = stage(&store, &trees, &root_key, |dir| {
+        make_root(dir, &store, &lock, recipe, opts, progress)
+    })?;
+    let kernel_version = kernel_version(&dir).ok_or_else(|| RootError::NoKernel {
+        board: board.name.clone(),
+    })?;
+    let both = files::content_key([
+        ("root", root_key.as_bytes()),
+        ("boot", boot_dir.to_string_lossy().as_bytes()),
+    ]);
+    Ok(RootTree {
+        dir,
+        boot_dir,
+        key: both,
+        packages: lock.packages.clone(),
+        kernel_version,
+        source_date: lock.source_date(),
+        lock,
+    })
 }
 
-fn make_root(dir: &Path, store: &Store, lock: &Lock, recipe: &Recipe, opts: &Options, progress: Progress) -> Result<(), RootError> {
+fn make_root(
+    dir: &Path,
+    store: &Store,
+    lock: &Lock,
+    recipe: &Recipe,
+    opts: &Options,
+    progress: Progress,
+) -> Result<(), RootError> {
     let tools = match opts.configure {
         Mode::Native if !lock.tools.is_empty() => {
             let trees = store.root().join("trees");
-            Some(stage(store, &trees, &key("tools", &lock.tools, lock, &[]), |dir| {
-                let stage = progress.bytes("tools", size(&lock.tools));
-                unpack::files_only(dir, store, &lock.tools, &stage)?;
-                stage.done(&format!("{} packages unpacked", lock.tools.len()));
-                Ok(())
-            })?)
+            Some(stage(
+                store,
+                &trees,
+                &key("tools", &lock.tools, lock, &[]),
+                |dir| {
+                    let stage = progress.bytes("tools", size(&lock.tools));
+                    unpack::files_only(dir, store, &lock.tools, &stage)?;
+                    stage.done(&format!("{} packages unpacked", lock.tools.len()));
+                    Ok(())
+                },
+            )?)
         }
         _ => None,
     };
@@ -144,32 +189,54 @@ fn make_root(dir: &Path, store: &Store, lock: &Lock, recipe: &Recipe, opts: &Opt
         source_date: lock.source_date(),
     };
     configure::run(&job, &stage)?;
-    stage.done(&format!("{} packages, {}", unpacked.len(), opts.configure.name()));
+    stage.done(&format!(
+        "{} packages, {}",
+        unpacked.len(),
+        opts.configure.name()
+    ));
 
     let stage = progress.steps("normalise", 1);
     if let Some(files) = &recipe.files {
         crate::overlay::copy(files, dir)?;
     }
     let report = normalise::run(dir, lock.source_date())?;
-    stage.done(&format!("{} files removed, {} set, {} times", report.removed.len(), report.changed.len(), report.clamped));
+    stage.done(&format!(
+        "{} files removed, {} set, {} times",
+        report.removed.len(),
+        report.changed.len(),
+        report.clamped
+    ));
     Ok(())
 }
 
 /// Makes the lock, or reads it; then brings every package into the store.
-pub fn fetch(recipe: &Recipe, board: &Board, opts: &Options, progress: Progress) -> Result<Lock, RootError> {
+pub fn fetch(
+    recipe: &Recipe,
+    board: &Board,
+    opts: &Options,
+    progress: Progress,
+) -> Result<Lock, RootError> {
     let store = Store::open(&opts.cache)?;
     let client = Client::default();
     let mirror = mirror::find(&opts.mirror, Path::new("/etc/apt"));
     let lock = lock(recipe, board, opts, progress)?;
-    let missing: Vec<&LockedPackage> = lock.all().filter(|p| store.get(&p.sha256, p.size).is_none()).collect();
+    let missing: Vec<&LockedPackage> = lock
+        .all()
+        .filter(|p| store.get(&p.sha256, p.size).is_none())
+        .collect();
     if missing.is_empty() {
         return Ok(lock);
     }
     match download(&lock, &mirror?, &store, &client, progress) {
         // The archive has newer versions and dropped those of a lock that nobody asked to keep: look again, once.
-        Err(RootError::Fetch(FetchError::NotFound { url, .. })) if opts.lock.is_none() && !opts.update => {
+        Err(RootError::Fetch(FetchError::NotFound { url, .. }))
+            if opts.lock.is_none() && !opts.update =>
+        {
             progress.note(&format!("note: {url} is gone, looking for newer packages"));
-            let opts = Options { update: true, ..opts.clone() };
+            let opts = Options {
+                update: true,
+                ..opts.clone()
+            };
             fetch(recipe, board, &opts, progress)
         }
         Err(e) => Err(e),
@@ -177,18 +244,33 @@ pub fn fetch(recipe: &Recipe, board: &Board, opts: &Options, progress: Progress)
     }
 }
 
-fn download(lock: &Lock, mirror: &Mirror, store: &Store, client: &Client, progress: Progress) -> Result<(), RootError> {
+fn download(
+    lock: &Lock,
+    mirror: &Mirror,
+    store: &Store,
+    client: &Client,
+    progress: Progress,
+) -> Result<(), RootError> {
     let mut wanted = lock.wanted(mirror)?;
     wanted.retain(|w| store.get(&w.sha256, w.size).is_none());
     let bytes: u64 = wanted.iter().map(|w| w.size).sum();
     let stage = progress.bytes("fetch", bytes);
     client.fetch_all(store, &wanted, &stage)?;
-    stage.done(&format!("{} packages, {} MB", wanted.len(), bytes / 1_000_000));
+    stage.done(&format!(
+        "{} packages, {} MB",
+        wanted.len(),
+        bytes / 1_000_000
+    ));
     Ok(())
 }
 
 /// Reads the lock, or makes it if there is none or a new one is wanted.
-pub fn lock(recipe: &Recipe, board: &Board, opts: &Options, progress: Progress) -> Result<Lock, RootError> {
+pub fn lock(
+    recipe: &Recipe,
+    board: &Board,
+    opts: &Options,
+    progress: Progress,
+) -> Result<Lock, RootError> {
     let path = lock_path(recipe, board, opts);
     if !opts.update && path.exists() {
         let lock = lock::load(&path)?;
@@ -200,20 +282,42 @@ pub fn lock(recipe: &Recipe, board: &Board, opts: &Options, progress: Progress) 
     }
     let store = Store::open(&opts.cache)?;
     let mirror = mirror::find(&opts.mirror, Path::new("/etc/apt"))?;
-    let keyring_path = opts.keyring.clone().or_else(|| mirror.keyring.clone()).unwrap_or_else(keyring::default_path);
+    let keyring_path = opts
+        .keyring
+        .clone()
+        .or_else(|| mirror.keyring.clone())
+        .unwrap_or_else(keyring::default_path);
     let keyring = keyring::load(&keyring_path).map_err(LockError::from)?;
     let client = Client::default();
-    let sources = Sources { mirror: &mirror, keyring: &keyring, store: &store, client: &client, now: opts.now, progress };
+    let sources = Sources {
+        mirror: &mirror,
+        keyring: &keyring,
+        store: &store,
+        client: &client,
+        now: opts.now,
+        progress,
+    };
     let stage = progress.steps("lock", 1);
     let lock = lock::make(board, recipe, &sources)?;
-    files::replace(&path, lock.to_text().as_bytes())?;
-    stage.done(&format!("{} packages, {}", lock.packages.len(), path.display()));
+    files::replace(&path, lock.to_text()?.as_bytes())?;
+    stage.done(&format!(
+        "{} packages, {}",
+        lock.packages.len(),
+        path.display()
+    ));
     Ok(lock)
 }
 
 /// Where the lock is.
 pub fn lock_path(recipe: &Recipe, board: &Board, opts: &Options) -> PathBuf {
-    let kept = || opts.cache.join("locks").join(format!("{}-{}-{}.toml", board.name, recipe.name, &lock::request(board, recipe)[..8]));
+    let kept = || {
+        opts.cache.join("locks").join(format!(
+            "{}-{}-{}.toml",
+            board.name,
+            recipe.name,
+            &lock::request(board, recipe)[..8]
+        ))
+    };
     opts.lock.clone().unwrap_or_else(kept)
 }
 
@@ -222,17 +326,40 @@ fn size(packages: &[LockedPackage]) -> u64 {
 }
 
 fn key(what: &str, packages: &[LockedPackage], lock: &Lock, more: &[&str]) -> String {
-    let list: String = packages.iter().map(|p| format!("{} {}\n", p.name, p.sha256)).collect();
-    let context = format!("{BUILDER} {} {} {}", lock.arch, lock.source_date(), more.join(" "));
-    format!("{what}-{}", files::content_key([("packages", list.as_bytes()), ("context", context.as_bytes())]))
+    let list: Vec<&str> = packages
+        .iter()
+        .flat_map(|p| [p.name.as_str(), p.sha256.as_str()])
+        .collect();
+    let list = list.join("\n");
+    let context = format!(
+        "{BUILDER} {} {} {}",
+        lock.arch,
+        lock.source_date(),
+        more.join(" ")
+    );
+    format!(
+        "{what}-{}",
+        files::content_key([
+            ("packages", list.as_bytes()),
+            ("context", context.as_bytes())
+        ])
+    )
 }
 
 fn overlay_key(recipe: &Recipe) -> Result<String, RootError> {
-    recipe.files.as_deref().map_or(Ok(String::new()), |dir| Ok(crate::overlay::key(dir)?))
+    recipe
+        .files
+        .as_deref()
+        .map_or(Ok(String::new()), |dir| Ok(crate::overlay::key(dir)?))
 }
 
 /// A directory of the cache that is made once: complete under its name, or not there.
-fn stage(store: &Store, trees: &Path, key: &str, make: impl FnOnce(&Path) -> Result<(), RootError>) -> Result<PathBuf, RootError> {
+fn stage(
+    store: &Store,
+    trees: &Path,
+    key: &str,
+    make: impl FnOnce(&Path) -> Result<(), RootError>,
+) -> Result<PathBuf, RootError> {
     let done = trees.join(key);
     if done.exists() {
         return Ok(done);
@@ -246,7 +373,9 @@ fn stage(store: &Store, trees: &Path, key: &str, make: impl FnOnce(&Path) -> Res
     let half = trees.join(format!("half-{key}"));
     remove(&half)?;
     fs::create_dir(&half).map_err(|e| files::named(&half, &e))?;
-    match make(&half).and_then(|()| Ok(nix::unistd::syncfs(fs::File::open(&half)?).map_err(io::Error::from)?)) {
+    match make(&half)
+        .and_then(|()| Ok(nix::unistd::syncfs(fs::File::open(&half)?).map_err(io::Error::from)?))
+    {
         Ok(()) => files::rename(&half, &done)?,
         Err(e) => {
             remove(&half)?;
@@ -264,8 +393,10 @@ fn remove(dir: &Path) -> io::Result<()> {
 }
 
 fn kernel_version(root: &Path) -> Option<String> {
-    let mut names: Vec<String> =
-        fs::read_dir(root.join("usr/lib/modules")).ok()?.filter_map(|e| e.ok()?.file_name().into_string().ok()).collect();
+    let mut names: Vec<String> = fs::read_dir(root.join("usr/lib/modules"))
+        .ok()?
+        .filter_map(|e| e.ok()?.file_name().into_string().ok())
+        .collect();
     names.sort();
     names.pop()
 }

@@ -43,20 +43,30 @@ impl Store {
 
     /// Where a file of this hash lies, or would lie.
     pub fn path(&self, sha256: &str) -> PathBuf {
-        self.root.join("sha256").join(sha256.get(..2).unwrap_or("xx")).join(sha256)
+        self.root
+            .join("sha256")
+            .join(sha256.get(..2).unwrap_or("xx"))
+            .join(sha256)
     }
 
     /// The file of this hash and length, if it is here. Its content is checked by whoever reads it.
     pub fn get(&self, sha256: &str, size: u64) -> Option<PathBuf> {
         let path = self.path(sha256);
-        fs::metadata(&path).is_ok_and(|m| m.is_file() && m.len() == size).then_some(path)
+        fs::metadata(&path)
+            .is_ok_and(|m| m.is_file() && m.len() == size)
+            .then_some(path)
     }
 
     /// Takes the right to download a file; waits while another process does.
     pub fn begin(&self, sha256: &str) -> io::Result<Partial> {
         let path = self.root.join("partial").join(sha256);
         let lock_path = path.with_extension("lock");
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path).map_err(|e| files::named(&lock_path, &e))?;
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&lock_path)
+            .map_err(|e| files::named(&lock_path, &e))?;
         lock.lock().map_err(|e| files::named(&lock_path, &e))?;
         Ok(Partial { path, lock })
     }
@@ -65,7 +75,9 @@ impl Store {
     pub fn keep(&self, partial: Partial, sha256: &str) -> io::Result<PathBuf> {
         let to = self.path(sha256);
         fs::create_dir_all(to.parent().unwrap_or(&self.root))?;
-        File::open(&partial.path)?.sync_all().map_err(|e| files::named(&partial.path, &e))?;
+        File::open(&partial.path)?
+            .sync_all()
+            .map_err(|e| files::named(&partial.path, &e))?;
         files::rename(&partial.path, &to)?;
         let lock_path = partial.path.with_extension("lock");
         // Waiters hold the file open and find the finished download when they get it.
@@ -85,7 +97,12 @@ impl Store {
     /// Takes a named lock for the life of the returned file, so that two builds do not make the same thing at once.
     pub fn lock(&self, name: &str) -> io::Result<File> {
         let path = self.root.join("partial").join(format!("{name}.lock"));
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(|e| files::named(&path, &e))?;
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(|e| files::named(&path, &e))?;
         file.lock().map_err(|e| files::named(&path, &e))?;
         Ok(file)
     }
@@ -99,11 +116,16 @@ impl Store {
 
     /// Remembers the date of a release.
     pub fn set_seen(&self, what: &str, seconds: i64, text: &str) -> io::Result<()> {
-        files::replace(&self.seen_path(what), format!("{seconds} {text}\n").as_bytes())
+        files::replace(
+            &self.seen_path(what),
+            format!("{seconds} {text}\n").as_bytes(),
+        )
     }
 
     fn seen_path(&self, what: &str) -> PathBuf {
-        self.root.join("seen").join(&files::sha256(what.as_bytes())[..32])
+        self.root
+            .join("seen")
+            .join(&files::sha256(what.as_bytes())[..32])
     }
 }
 
@@ -117,12 +139,15 @@ mod tests {
         let store = Store::open(dir.path()).unwrap();
         let hash = files::sha256(b"whole");
         let partial = store.begin(&hash).unwrap();
-        fs::File::create(&partial.path).unwrap();
+        File::create(&partial.path).unwrap();
         assert!(store.get(&hash, 5).is_none());
         files::replace(&partial.path, b"whole").unwrap();
         store.keep(partial, &hash).unwrap();
         assert!(store.get(&hash, 5).is_some());
-        assert!(store.get(&hash, 6).is_none(), "another length is another file");
+        assert!(
+            store.get(&hash, 6).is_none(),
+            "another length is another file"
+        );
     }
 
     #[test]
@@ -130,7 +155,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
         assert_eq!(store.seen("a"), None);
-        store.set_seen("a", 7, "Thu, 01 Jan 1970 00:00:07 UTC").unwrap();
+        store
+            .set_seen("a", 7, "Thu, 01 Jan 1970 00:00:07 UTC")
+            .unwrap();
         assert_eq!(store.seen("a").unwrap().0, 7);
         assert_eq!(store.seen("b"), None);
     }

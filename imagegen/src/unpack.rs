@@ -26,7 +26,9 @@ pub use database::Control;
 #[non_exhaustive]
 pub enum UnpackError {
     /// The package file is damaged in the store.
-    #[error("package {package} is damaged in the cache ({reason}); it was removed, start again to fetch it anew")]
+    #[error(
+        "package {package} is damaged in the cache ({reason}); it was removed, start again to fetch it anew"
+    )]
     Damaged {
         /// The package.
         package: String,
@@ -84,8 +86,12 @@ pub enum UnpackError {
 
 fn hint(e: &io::Error) -> &'static str {
     match e.kind() {
-        io::ErrorKind::StorageFull => " (the disk is full: free some room or choose another place with --cache)",
-        io::ErrorKind::PermissionDenied => " (only root, or root of a user namespace, can give files away)",
+        io::ErrorKind::StorageFull => {
+            " (the disk is full: free some room or choose another place with --cache)"
+        }
+        io::ErrorKind::PermissionDenied => {
+            " (only root, or root of a user namespace, can give files away)"
+        }
         _ => "",
     }
 }
@@ -116,7 +122,12 @@ pub(crate) struct Target<'a> {
 }
 
 /// Unpacks packages into an empty directory and writes dpkg's records, so that `dpkg --configure -a` goes on from there.
-pub fn root_tree(dir: &Path, store: &Store, packages: &[LockedPackage], stage: &Stage) -> Result<Vec<Unpacked>, UnpackError> {
+pub fn root_tree(
+    dir: &Path,
+    store: &Store,
+    packages: &[LockedPackage],
+    stage: &Stage,
+) -> Result<Vec<Unpacked>, UnpackError> {
     merge_usr(dir)?;
     let unpacked = run(dir, store, packages, stage)?;
     database::write(dir, packages, &unpacked)?;
@@ -124,7 +135,12 @@ pub fn root_tree(dir: &Path, store: &Store, packages: &[LockedPackage], stage: &
 }
 
 /// Unpacks only the files of packages: boot loaders, tools. No records are kept.
-pub fn files_only(dir: &Path, store: &Store, packages: &[LockedPackage], stage: &Stage) -> Result<(), UnpackError> {
+pub fn files_only(
+    dir: &Path,
+    store: &Store,
+    packages: &[LockedPackage],
+    stage: &Stage,
+) -> Result<(), UnpackError> {
     merge_usr(dir)?;
     run(dir, store, packages, stage).map(drop)
 }
@@ -140,24 +156,41 @@ fn merge_usr(dir: &Path) -> io::Result<()> {
         fs::set_permissions(&inside, fs::Permissions::from_mode(0o755))?;
         let link = dir.join(name);
         match std::os::unix::fs::symlink(format!("usr/{name}"), &link) {
-            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(files::named(&link, &e)),
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(files::named(&link, &e));
+            }
             _ => {}
         }
     }
     fs::set_permissions(dir.join("usr"), fs::Permissions::from_mode(0o755))
 }
 
-fn run(dir: &Path, store: &Store, packages: &[LockedPackage], stage: &Stage) -> Result<Vec<Unpacked>, UnpackError> {
+fn run(
+    dir: &Path,
+    store: &Store,
+    packages: &[LockedPackage],
+    stage: &Stage,
+) -> Result<Vec<Unpacked>, UnpackError> {
     let target = Target {
         dir: fs::File::open(dir)?.into(),
         packages,
-        claims: Claims { owners: Mutex::default(), twice: Mutex::default() },
+        claims: Claims {
+            owners: Mutex::default(),
+            twice: Mutex::default(),
+        },
         mtimes: Mutex::default(),
     };
     // The base layout first: it makes the links that others go through. Then the largest, so that no worker is left with it at the end.
     let mut order: Vec<usize> = (0..packages.len()).collect();
-    order.sort_by_key(|&i| (packages[i].name != "base-files", std::cmp::Reverse(packages[i].size)));
-    let has_base = order.first().is_some_and(|&i| packages[i].name == "base-files");
+    order.sort_by_key(|&i| {
+        (
+            packages[i].name != "base-files",
+            std::cmp::Reverse(packages[i].size),
+        )
+    });
+    let has_base = order
+        .first()
+        .is_some_and(|&i| packages[i].name == "base-files");
     let (first, rest) = order.split_at(usize::from(has_base));
 
     let mut done: Vec<Option<Unpacked>> = packages.iter().map(|_| None).collect();
@@ -167,7 +200,9 @@ fn run(dir: &Path, store: &Store, packages: &[LockedPackage], stage: &Stage) -> 
     let results = Mutex::new(done);
     let failure = Mutex::new(None);
     let next = AtomicUsize::new(0);
-    let workers = std::thread::available_parallelism().map_or(2, usize::from).min(16);
+    let workers = std::thread::available_parallelism()
+        .map_or(2, usize::from)
+        .min(16);
     std::thread::scope(|scope| {
         for _ in 0..workers {
             scope.spawn(|| {
@@ -186,7 +221,9 @@ fn run(dir: &Path, store: &Store, packages: &[LockedPackage], stage: &Stage) -> 
     if let Some(e) = failure.into_inner().ok().flatten() {
         return Err(e);
     }
-    let done = results.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let done = results
+        .into_inner()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
     let mut done: Vec<Unpacked> = done.into_iter().flatten().collect();
     settle(&target, store, &mut done)?;
     extract::set_directory_times(&target)?;
@@ -198,30 +235,55 @@ fn locked<T>(m: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     m.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-fn one(target: &Target<'_>, store: &Store, i: usize, stage: &Stage) -> Result<Unpacked, UnpackError> {
+fn one(
+    target: &Target<'_>,
+    store: &Store,
+    i: usize,
+    stage: &Stage,
+) -> Result<Unpacked, UnpackError> {
     let package = &target.packages[i];
     let bytes = read(store, package)?;
-    let parsed = deb::parse(&bytes).map_err(|source| UnpackError::Deb { package: package.name.clone(), source })?;
+    let parsed = deb::parse(&bytes).map_err(|source| UnpackError::Deb {
+        package: package.name.clone(),
+        source,
+    })?;
     let control = database::read_control(package, &parsed)?;
     let list = extract::data(target, i, &parsed, &control, None)?;
     stage.add(package.size);
     stage.now(&package.name);
-    Ok(Unpacked { info_name: control.info_name(package), control, list })
+    Ok(Unpacked {
+        info_name: control.info_name(package),
+        control,
+        list,
+    })
 }
 
 /// Reads a package file and checks it, whatever was checked when it was stored: disks fail.
 fn read(store: &Store, package: &LockedPackage) -> Result<Vec<u8>, UnpackError> {
-    let missing = || UnpackError::Missing { package: package.name.clone() };
+    let missing = || UnpackError::Missing {
+        package: package.name.clone(),
+    };
     let path: PathBuf = store.path(&package.sha256);
     let len = fs::metadata(&path).map_err(|_e| missing())?.len();
-    let bytes = if len == package.size { fs::read(&path).map_err(|_e| missing())? } else { Vec::new() };
+    let bytes = if len == package.size {
+        fs::read(&path).map_err(|_e| missing())?
+    } else {
+        Vec::new()
+    };
     let hash = files::sha256(&bytes);
     if hash == package.sha256 {
         return Ok(bytes);
     }
     store.discard(&package.sha256)?;
-    let reason = if len == package.size { format!("its SHA-256 is {hash}") } else { format!("it has {len} bytes instead of {}", package.size) };
-    Err(UnpackError::Damaged { package: package.name.clone(), reason })
+    let reason = if len == package.size {
+        format!("its SHA-256 is {hash}")
+    } else {
+        format!("it has {len} bytes instead of {}", package.size)
+    };
+    Err(UnpackError::Damaged {
+        package: package.name.clone(),
+        reason,
+    })
 }
 
 /// Where two packages hold one file, the one that says it replaces the other keeps it, whatever order they came in.
@@ -235,10 +297,17 @@ fn settle(target: &Target<'_>, store: &Store, done: &mut [Unpacked]) -> Result<(
         } else if done[b].control.replaces(name_a) {
             (b, a)
         } else {
-            return Err(UnpackError::FileConflict { one: name_a.clone(), other: name_b.clone(), path: path.to_string_lossy().into_owned() });
+            return Err(UnpackError::FileConflict {
+                one: name_a.clone(),
+                other: name_b.clone(),
+                path: path.to_string_lossy().into_owned(),
+            });
         };
         let bytes = read(store, &target.packages[winner])?;
-        let parsed = deb::parse(&bytes).map_err(|source| UnpackError::Deb { package: target.packages[winner].name.clone(), source })?;
+        let parsed = deb::parse(&bytes).map_err(|source| UnpackError::Deb {
+            package: target.packages[winner].name.clone(),
+            source,
+        })?;
         extract::data(target, winner, &parsed, &done[winner].control, Some(&path))?;
         let shown = format!("/{}", path.to_string_lossy());
         done[loser].list.retain(|p| *p != shown);

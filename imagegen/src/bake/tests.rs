@@ -10,19 +10,41 @@ const RELEASE: &str = "6.12.1-arm64";
 pub(crate) fn root() -> Tree {
     let mut tree = Tree::new(EPOCH);
     let mut put = |path: &str, bytes: &[u8]| tree.insert_bytes(path, 0o644, bytes).unwrap();
-    put("usr/lib/os-release", b"ID=debian\nVERSION_CODENAME=trixie\n");
+    put(
+        "usr/lib/os-release",
+        b"ID=debian\nVERSION_CODENAME=trixie\n",
+    );
     put(&format!("boot/vmlinuz-{RELEASE}"), b"kernel");
     put(&format!("boot/config-{RELEASE}"), b"config");
-    put(&format!("usr/lib/modules/{RELEASE}/modules.dep"), b"kernel/erofs.ko:\n");
+    put(
+        &format!("usr/lib/modules/{RELEASE}/modules.dep"),
+        b"kernel/erofs.ko:\n",
+    );
     put(&format!("usr/lib/modules/{RELEASE}/modules.builtin"), b"kernel/a/virtio_pci.ko\nkernel/virtio_mmio.ko\nkernel/virtio_blk.ko\nkernel/vfat.ko\nkernel/ext4.ko\nkernel/overlay.ko\n");
-    put(&format!("usr/lib/modules/{RELEASE}/kernel/erofs.ko"), b"\x7fELF erofs");
-    put("usr/lib/systemd/system/systemd-networkd.service", b"[Service]\n");
+    put(
+        &format!("usr/lib/modules/{RELEASE}/kernel/erofs.ko"),
+        b"\x7fELF erofs",
+    );
+    put(
+        "usr/lib/systemd/system/systemd-networkd.service",
+        b"[Service]\n",
+    );
     put("etc/hosts", b"from the package");
     put("tmp/left-behind", b"x");
-    put(&format!("usr/lib/linux-image-{RELEASE}/broadcom/bcm2837-rpi-3-b.dtb"), b"tree 3");
-    put(&format!("usr/lib/linux-image-{RELEASE}/broadcom/bcm2711-rpi-4-b.dtb"), b"tree 4");
-    put(&format!("usr/lib/linux-image-{RELEASE}/allwinner/sun50i.dtb"), b"tree 5");
-    tree.insert_symlink("etc/os-release", "../usr/lib/os-release").unwrap();
+    put(
+        &format!("usr/lib/linux-image-{RELEASE}/broadcom/bcm2837-rpi-3-b.dtb"),
+        b"tree 3",
+    );
+    put(
+        &format!("usr/lib/linux-image-{RELEASE}/broadcom/bcm2711-rpi-4-b.dtb"),
+        b"tree 4",
+    );
+    put(
+        &format!("usr/lib/linux-image-{RELEASE}/allwinner/sun50i.dtb"),
+        b"tree 5",
+    );
+    tree.insert_symlink("etc/os-release", "../usr/lib/os-release")
+        .unwrap();
     tree
 }
 
@@ -34,19 +56,32 @@ pub(crate) fn board(more: &str) -> Board {
     crate::board::parse("test", &text).unwrap()
 }
 
-pub(crate) const PLAIN: &str =
-    "[kernel]\nimage = \"boot/vmlinuz-*\"\nload = \"booti\"\nmodules = [\"erofs\", \"vfat\"]\n[boot]\nmethod = \"uboot-script\"\nstorage = \"mmc\"\n";
+pub(crate) const PLAIN: &str = "[kernel]\nimage = \"boot/vmlinuz-*\"\nload = \"booti\"\nmodules = [\"erofs\", \"vfat\"]\n[boot]\nmethod = \"uboot-script\"\nstorage = \"mmc\"\n";
 
-pub(crate) fn bake_with(board: &Board, version: &str, change: impl FnOnce(&mut Input<'_>)) -> Result<Baked> {
+pub(crate) fn bake_with(
+    board: &Board,
+    version: &str,
+    change: impl FnOnce(&mut Input<'_>),
+) -> Result<Baked> {
     let version = version.parse().unwrap();
     let mut boot_files = Tree::new(EPOCH);
-    boot_files.insert_bytes("usr/lib/fw/start.elf", 0o644, "firmware").unwrap();
-    boot_files.insert_bytes("usr/lib/u-boot/spl.bin", 0o644, vec![7; 40_000]).unwrap();
+    boot_files
+        .insert_bytes("usr/lib/fw/start.elf", 0o644, "firmware")
+        .unwrap();
+    boot_files
+        .insert_bytes("usr/lib/u-boot/spl.bin", 0o644, vec![7; 40_000])
+        .unwrap();
     let mut units = Tree::new(EPOCH);
     units
-        .insert_bytes("usr/lib/systemd/system/hypriot-agent.service", 0o644, "[Unit]\nWantedBy=no\n[Install]\nWantedBy=multi-user.target\nAlias=agent.service\n")
+        .insert_bytes(
+            "usr/lib/systemd/system/hypriot-agent.service",
+            0o644,
+            "[Unit]\nWantedBy=no\n[Install]\nWantedBy=multi-user.target\nAlias=agent.service\n",
+        )
         .unwrap();
-    units.insert_bytes("usr/share/hypriot/selftest.d/10-base.yaml", 0o644, "{}").unwrap();
+    units
+        .insert_bytes("usr/share/hypriot/selftest.d/10-base.yaml", 0o644, "{}")
+        .unwrap();
     let blobs = BTreeMap::new();
     let mut input = Input {
         board,
@@ -89,26 +124,67 @@ fn a_card_has_everything_in_its_place() {
         "ID=debian\nVERSION_CODENAME=trixie\nHYPRIOT_OS=\"HypriotOS/arm64\"\nHYPRIOT_OS_VERSION=\"v1.2.3\"\nHYPRIOT_DEVICE=\"A Board\"\nHYPRIOT_IMAGE_VERSION=\"v1.2.3\"\n"
     );
     for (link, to) in [
-        ("etc/systemd/system/multi-user.target.wants/hypriot-agent.service", "/usr/lib/systemd/system/hypriot-agent.service"),
-        ("etc/systemd/system/agent.service", "/usr/lib/systemd/system/hypriot-agent.service"),
-        ("etc/systemd/system/multi-user.target.wants/systemd-networkd.service", "/usr/lib/systemd/system/systemd-networkd.service"),
+        (
+            "etc/systemd/system/multi-user.target.wants/hypriot-agent.service",
+            "/usr/lib/systemd/system/hypriot-agent.service",
+        ),
+        (
+            "etc/systemd/system/agent.service",
+            "/usr/lib/systemd/system/hypriot-agent.service",
+        ),
+        (
+            "etc/systemd/system/multi-user.target.wants/systemd-networkd.service",
+            "/usr/lib/systemd/system/systemd-networkd.service",
+        ),
         ("var/lib/cloud/seed/nocloud/user-data", "/boot/user-data"),
     ] {
-        assert_eq!(root.get(link).map(|e| &e.kind), Some(&Kind::Symlink(to.as_bytes().into())), "{link}");
+        assert_eq!(
+            root.get(link).map(|e| &e.kind),
+            Some(&Kind::Symlink(to.as_bytes().into())),
+            "{link}"
+        );
     }
-    assert!(root.get("etc/systemd/system/no.wants/hypriot-agent.service").is_none(), "only the [Install] section counts");
+    assert!(
+        root.get("etc/systemd/system/no.wants/hypriot-agent.service")
+            .is_none(),
+        "only the [Install] section counts"
+    );
     assert!(root.below(b"boot").next().is_none() && root.below(b"tmp").next().is_none());
     assert_eq!(root.get("data").unwrap().mode, 0o755);
 
-    let names: Vec<String> = baked.boot.below(b"").map(|(p, _)| crate::tree::show(p)).collect();
+    let names: Vec<String> = baked
+        .boot
+        .below(b"")
+        .map(|(p, _)| crate::tree::show(p))
+        .collect();
     assert_eq!(names, ["/initrd.zst", "/version", "/vmlinuz"]);
     assert_eq!(text(&baked.boot, "version"), "x 1.2.3\n");
-    let names: Vec<String> = baked.config.below(b"").map(|(p, _)| crate::tree::show(p)).collect();
-    assert_eq!(names, ["/README.txt", "/boot.scr", "/meta-data", "/network-config", "/os-release", "/user-data"]);
-    assert!(!text(&baked.config, "user-data").contains("passwd:") || text(&baked.config, "user-data").contains("lock_passwd: true"));
+    let names: Vec<String> = baked
+        .config
+        .below(b"")
+        .map(|(p, _)| crate::tree::show(p))
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "/README.txt",
+            "/boot.scr",
+            "/meta-data",
+            "/network-config",
+            "/os-release",
+            "/user-data"
+        ]
+    );
+    assert!(
+        !text(&baked.config, "user-data").contains("passwd:")
+            || text(&baked.config, "user-data").contains("lock_passwd: true")
+    );
     let script = baked.config.read("boot.scr").unwrap();
     let script = String::from_utf8_lossy(&script);
-    assert!(script.contains("console=tty1 console=ttyAMA0 cgroup_enable=memory"), "{script}");
+    assert!(
+        script.contains("console=tty1 console=ttyAMA0 cgroup_enable=memory"),
+        "{script}"
+    );
 }
 
 #[test]
@@ -123,31 +199,69 @@ fn device_trees_and_boot_files_follow_the_board_file() {
         |_| (),
     )
     .unwrap();
-    assert_eq!(text(&baked.boot, "dtbs/broadcom/bcm2837-rpi-3-b.dtb"), "tree 3");
+    assert_eq!(
+        text(&baked.boot, "dtbs/broadcom/bcm2837-rpi-3-b.dtb"),
+        "tree 3"
+    );
     assert_eq!(text(&baked.boot, "dtbs/allwinner/sun50i.dtb"), "tree 5");
-    assert!(baked.boot.get("dtbs/broadcom/bcm2711-rpi-4-b.dtb").is_none());
+    assert!(
+        baked
+            .boot
+            .get("dtbs/broadcom/bcm2711-rpi-4-b.dtb")
+            .is_none()
+    );
     assert_eq!(text(&baked.config, "start.elf"), "firmware");
     assert_eq!(baked.config.read("u/kernel8.img").unwrap().len(), 40_000);
     assert_eq!(text(&baked.config, "config.txt"), "arm_64bit=1\n");
     let script = baked.config.read("boot.scr").unwrap();
     let script = String::from_utf8_lossy(&script);
-    assert!(script.contains("dtbs/${fdtfile}") && script.contains("bootz"), "{script}");
+    assert!(
+        script.contains("dtbs/${fdtfile}") && script.contains("bootz"),
+        "{script}"
+    );
 }
 
 #[test]
 fn what_a_board_lacks_is_named() {
     let plain = board(PLAIN);
-    let e = |board: &Board, change: fn(&mut Input<'_>)| format!("{:#}", bake_with(board, "1.0.0", change).unwrap_err());
+    let e = |board: &Board, change: fn(&mut Input<'_>)| {
+        format!("{:#}", bake_with(board, "1.0.0", change).unwrap_err())
+    };
     assert!(e(&plain, |i| i.kernel_release = "5.0").contains("vmlinuz-5.0"));
-    assert!(e(&plain, |i| i.root.insert("usr/pipe", 0o644, Kind::Fifo).unwrap()).contains("/usr/pipe is a named pipe"));
+    assert!(
+        e(&plain, |i| i
+            .root
+            .insert("usr/pipe", 0o644, Kind::Fifo)
+            .unwrap())
+        .contains("/usr/pipe is a named pipe")
+    );
     assert!(e(&plain, |i| drop(i.root.remove("usr/lib/os-release"))).contains("os-release"));
     let blob = |raw: &str| board(&format!("{PLAIN}raw = [{{ {raw} }}]\n"));
-    let user = blob("file = \"bl1.bin\", offset = 512, from-user = \"Owners find it at the vendor.\"");
+    let user =
+        blob("file = \"bl1.bin\", offset = 512, from-user = \"Owners find it at the vendor.\"");
     let text = e(&user, |_| ());
-    assert!(text.contains("bl1.bin") && text.contains("byte 512") && text.contains("vendor") && text.contains("--blob bl1.bin=FILE"), "{text}");
+    assert!(
+        text.contains("bl1.bin")
+            && text.contains("byte 512")
+            && text.contains("vendor")
+            && text.contains("--blob bl1.bin=FILE"),
+        "{text}"
+    );
     assert!(e(&blob("file = \"usr/lib/none\", offset = 512"), |_| ()).contains("no /usr/lib/none"));
-    assert!(e(&blob("file = \"usr/lib/u-boot/spl.bin\", offset = 512, length = 100"), |_| ()).contains("room for 100"));
-    assert!(e(&blob("file = \"usr/lib/u-boot/spl.bin\", offset = 512, skip = 50000"), |_| ()).contains("shorter than"));
+    assert!(
+        e(
+            &blob("file = \"usr/lib/u-boot/spl.bin\", offset = 512, length = 100"),
+            |_| ()
+        )
+        .contains("room for 100")
+    );
+    assert!(
+        e(
+            &blob("file = \"usr/lib/u-boot/spl.bin\", offset = 512, skip = 50000"),
+            |_| ()
+        )
+        .contains("shorter than")
+    );
 }
 
 #[test]

@@ -23,7 +23,9 @@ pub(super) struct BoardsArgs {
 
 /// What every command that builds something must know.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  hypriot-imagegen root --board qemu-arm64\n  hypriot-imagegen lock --board qemu-arm64 --lock my.lock.toml --update")]
+#[command(
+    after_help = "Examples:\n  hypriot-imagegen root --board qemu-arm64\n  hypriot-imagegen lock --board qemu-arm64 --lock my.lock.toml --update"
+)]
 pub(super) struct BuildArgs {
     /// Board to build for (`hypriot-imagegen boards` lists them).
     #[arg(long, short, env = "BOARD")]
@@ -78,14 +80,24 @@ impl BuildArgs {
     /// The recipe, the board and the options these arguments mean.
     pub(super) fn read(&self) -> anyhow::Result<(Recipe, board::Board, Options, Progress)> {
         let recipe = recipe::load(self.recipe.as_deref())?;
-        let name = self.board.as_ref().or(recipe.board.as_ref()).ok_or_else(|| {
-            anyhow::anyhow!("which board? name one with --board: {}", board::names().join(", "))
-        })?;
+        let name = self
+            .board
+            .as_ref()
+            .or(recipe.board.as_ref())
+            .ok_or_else(|| {
+                anyhow::anyhow!(
+                    "which board? name one with --board: {}",
+                    board::names().join(", ")
+                )
+            })?;
         let board = board::find(name)?;
         std::fs::create_dir_all(&self.cache).map_err(|e| crate::files::named(&self.cache, &e))?;
         let opts = Options {
             cache: self.cache.canonicalize()?,
-            mirror: Asked { main: self.mirror.clone(), security: self.security_mirror.clone() },
+            mirror: Asked {
+                main: self.mirror.clone(),
+                security: self.security_mirror.clone(),
+            },
             keyring: self.keyring.clone(),
             lock: self.lock.clone(),
             update: self.update,
@@ -96,12 +108,19 @@ impl BuildArgs {
             helper: std::env::current_exe()?,
             now: now(),
         };
-        let progress = if self.quiet { Progress::Quiet } else { Progress::auto() };
+        let progress = if self.quiet {
+            Progress::Quiet
+        } else {
+            Progress::auto()
+        };
         Ok((recipe, board, opts, progress))
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the outermost place: everything below takes the time as an argument")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the outermost place: everything below takes the time as an argument"
+)]
 fn now() -> SystemTime {
     SystemTime::now()
 }
@@ -113,8 +132,18 @@ fn say(line: &str) {
 
 /// `boards`
 pub(super) fn boards(args: &BoardsArgs) -> anyhow::Result<()> {
-    let boards = board::names().iter().map(|n| board::find(n)).collect::<Result<Vec<_>, _>>()?;
-    let needs = |b: &board::Board| b.boot.raw.iter().filter(|r| r.from_user.is_some()).map(|r| r.file.clone()).collect::<Vec<_>>();
+    let boards = board::names()
+        .iter()
+        .map(|n| board::find(n))
+        .collect::<Result<Vec<_>, _>>()?;
+    let needs = |b: &board::Board| {
+        b.boot
+            .raw
+            .iter()
+            .filter(|r| r.from_user.is_some())
+            .map(|r| r.file.clone())
+            .collect::<Vec<_>>()
+    };
     if args.json {
         let rows: Vec<_> = boards
             .iter()
@@ -124,7 +153,10 @@ pub(super) fn boards(args: &BoardsArgs) -> anyhow::Result<()> {
         return Ok(());
     }
     for b in &boards {
-        say(&format!("{:<18} {:<6} {:<38} proven: {}", b.name, b.arch, b.description, b.proven));
+        say(&format!(
+            "{:<18} {:<6} {:<38} proven: {}",
+            b.name, b.arch, b.description, b.proven
+        ));
         for blob in needs(b) {
             say(&format!("{:<25} needs from you: {blob}", ""));
         }
@@ -152,7 +184,13 @@ fn summary(args: &BuildArgs, lock: &Lock, path: &std::path::Path) -> anyhow::Res
         let row = serde_json::json!({"lock": path, "packages": lock.packages.len(), "tools": lock.tools.len(), "bytes": bytes});
         say(&serde_json::to_string_pretty(&row)?);
     } else {
-        say(&format!("{}: {} packages, {} tools, {} MB", path.display(), lock.packages.len(), lock.tools.len(), bytes / 1_000_000));
+        say(&format!(
+            "{}: {} packages, {} tools, {} MB",
+            path.display(),
+            lock.packages.len(),
+            lock.tools.len(),
+            bytes / 1_000_000
+        ));
     }
     Ok(())
 }
@@ -162,7 +200,10 @@ pub(super) fn plan(args: &BuildArgs) -> anyhow::Result<()> {
     let (recipe, board, opts, progress) = args.read()?;
     let lock = root::lock(&recipe, &board, &opts, progress)?;
     let store = crate::store::Store::open(&opts.cache)?;
-    let missing: Vec<_> = lock.all().filter(|p| store.get(&p.sha256, p.size).is_none()).collect();
+    let missing: Vec<_> = lock
+        .all()
+        .filter(|p| store.get(&p.sha256, p.size).is_none())
+        .collect();
     let download: u64 = missing.iter().map(|p| p.size).sum();
     let installed: u64 = lock.packages.iter().map(|p| p.installed_kib).sum();
     if args.json {
@@ -173,13 +214,31 @@ pub(super) fn plan(args: &BuildArgs) -> anyhow::Result<()> {
         say(&serde_json::to_string_pretty(&row)?);
         return Ok(());
     }
-    say(&format!("{}: {} {}, {} packages", board.name, lock.suite, lock.arch, lock.packages.len()));
-    say(&format!("to download: {} files, {} MB", missing.len(), download / 1_000_000));
-    say(&format!("installed:   {} MB as the packages say", installed * 1024 / 1_000_000));
+    say(&format!(
+        "{}: {} {}, {} packages",
+        board.name,
+        lock.suite,
+        lock.arch,
+        lock.packages.len()
+    ));
+    say(&format!(
+        "to download: {} files, {} MB",
+        missing.len(),
+        download / 1_000_000
+    ));
+    say(&format!(
+        "installed:   {} MB as the packages say",
+        installed * 1024 / 1_000_000
+    ));
     let mut largest: Vec<_> = lock.packages.iter().collect();
     largest.sort_by_key(|p| std::cmp::Reverse(p.installed_kib));
     for p in largest.iter().take(10) {
-        say(&format!("  {:>6} MB  {} {}", p.installed_kib * 1024 / 1_000_000, p.name, p.version));
+        say(&format!(
+            "  {:>6} MB  {} {}",
+            p.installed_kib * 1024 / 1_000_000,
+            p.name,
+            p.version
+        ));
     }
     Ok(())
 }

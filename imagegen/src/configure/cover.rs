@@ -9,18 +9,61 @@ use crate::files;
 
 /// Packages whose programs maintainer scripts call. Those that are in the image are fetched for the host's architecture too.
 pub const TOOLS: [&str; 40] = [
-    "bash", "bsdutils", "coreutils", "dash", "debianutils", "diffutils", "dpkg", "e2fsprogs", "findutils", "gawk", "gpgv", "grep",
-    "gzip", "hostname", "kmod", "libc-bin", "login", "mawk", "mount", "ncurses-bin", "openssh-client", "openssl", "passwd", "perl",
-    "perl-base", "procps", "python3", "python3-minimal", "sed", "sqv", "sudo", "systemd", "tar", "tzdata", "udev", "util-linux",
-    "util-linux-extra", "uuid-runtime", "xz-utils", "zstd",
+    "bash",
+    "bsdutils",
+    "coreutils",
+    "dash",
+    "debianutils",
+    "diffutils",
+    "dpkg",
+    "e2fsprogs",
+    "findutils",
+    "gawk",
+    "gpgv",
+    "grep",
+    "gzip",
+    "hostname",
+    "kmod",
+    "libc-bin",
+    "login",
+    "mawk",
+    "mount",
+    "ncurses-bin",
+    "openssh-client",
+    "openssl",
+    "passwd",
+    "perl",
+    "perl-base",
+    "procps",
+    "python3",
+    "python3-minimal",
+    "sed",
+    "sqv",
+    "sudo",
+    "systemd",
+    "tar",
+    "tzdata",
+    "udev",
+    "util-linux",
+    "util-linux-extra",
+    "uuid-runtime",
+    "xz-utils",
+    "zstd",
 ];
 
 /// These must speak of the target's architecture: the linker's cache and dpkg's idea of what is native.
 const EMULATED: [&str; 4] = ["dpkg", "ldconfig", "ld.so", "dpkg-architecture"];
 
 /// What to lay over the tree: (file or directory of the tools, path in the tree).
-pub fn plan(root: &Path, tools: &Path, arch: &str, host: &str) -> io::Result<Vec<(PathBuf, PathBuf)>> {
-    let (Some(target), Some(triplet)) = (deb::elf_machine(arch), deb::multiarch(host)) else { return Ok(Vec::new()) };
+pub fn plan(
+    root: &Path,
+    tools: &Path,
+    arch: &str,
+    host: &str,
+) -> io::Result<Vec<(PathBuf, PathBuf)>> {
+    let (Some(target), Some(triplet)) = (deb::elf_machine(arch), deb::multiarch(host)) else {
+        return Ok(Vec::new());
+    };
     let libraries = PathBuf::from("usr/lib").join(triplet);
     // The host's loader and libraries come under their own names, which the target does not use.
     let mut covers = Vec::new();
@@ -39,13 +82,20 @@ pub fn plan(root: &Path, tools: &Path, arch: &str, host: &str) -> io::Result<Vec
                 // Modules of python carry the architecture in their names: the directory as a whole is exchanged.
                 if name == "lib-dynload" && root.join(&path).is_dir() {
                     covers.push((ours, path));
-                } else if path != libraries && !["usr/share", "usr/lib64"].iter().any(|p| path == Path::new(p)) {
+                } else if path != libraries
+                    && !["usr/share", "usr/lib64"]
+                        .iter()
+                        .any(|p| path == Path::new(p))
+                {
                     pending.push(path);
                 }
                 continue;
             }
             let theirs = root.join(&path);
-            let covered = kind.is_file() && !EMULATED.contains(&name.as_str()) && is_elf_of(&theirs, target)? && is_elf(&ours)?;
+            let covered = kind.is_file()
+                && !EMULATED.contains(&name.as_str())
+                && is_elf_of(&theirs, target)?
+                && is_elf(&ours)?;
             if covered {
                 covers.push((ours, path));
             }
@@ -60,7 +110,9 @@ fn sorted(dir: &Path) -> io::Result<Vec<String>> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(e) => return Err(files::named(dir, &e)),
     };
-    let mut names: Vec<String> = entries.filter_map(|e| e.ok()?.file_name().into_string().ok()).collect();
+    let mut names: Vec<String> = entries
+        .filter_map(|e| e.ok()?.file_name().into_string().ok())
+        .collect();
     names.sort();
     Ok(names)
 }
@@ -71,12 +123,16 @@ fn is_elf(path: &Path) -> io::Result<bool> {
 
 /// True for a regular file (no link) that is a program or library of this class and machine.
 fn is_elf_of(path: &Path, (class, machine): (u8, u16)) -> io::Result<bool> {
-    let Ok(meta) = fs::symlink_metadata(path) else { return Ok(false) };
+    let Ok(meta) = fs::symlink_metadata(path) else {
+        return Ok(false);
+    };
     if !meta.is_file() {
         return Ok(false);
     }
     // e_ident[EI_CLASS] is byte 4, e_machine bytes 18 and 19.
-    Ok(header(path)?.is_some_and(|h| h.starts_with(b"\x7fELF") && h[4] == class && u16::from_le_bytes([h[18], h[19]]) == machine))
+    Ok(header(path)?.is_some_and(|h| {
+        h.starts_with(b"\x7fELF") && h[4] == class && u16::from_le_bytes([h[18], h[19]]) == machine
+    }))
 }
 
 fn header(path: &Path) -> io::Result<Option<[u8; 20]>> {

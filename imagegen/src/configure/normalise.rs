@@ -14,11 +14,26 @@ use crate::files;
 /// Files that go, each with the reason. A `*` stands for anything within one name.
 const REMOVED: [(&str, &str); 26] = [
     ("etc/ssh/ssh_host_*", "every device makes its own keys"),
-    ("var/lib/dbus/machine-id", "every device makes its own identity"),
-    ("var/lib/systemd/random-seed", "every device has its own randomness"),
-    ("var/lib/systemd/credential.secret", "every device has its own secret"),
-    ("etc/ssl/private/*", "keys made at build time would be everybody's"),
-    ("etc/ssl/certs/ssl-cert-snakeoil.pem", "belongs to such a key"),
+    (
+        "var/lib/dbus/machine-id",
+        "every device makes its own identity",
+    ),
+    (
+        "var/lib/systemd/random-seed",
+        "every device has its own randomness",
+    ),
+    (
+        "var/lib/systemd/credential.secret",
+        "every device has its own secret",
+    ),
+    (
+        "etc/ssl/private/*",
+        "keys made at build time would be everybody's",
+    ),
+    (
+        "etc/ssl/certs/ssl-cert-snakeoil.pem",
+        "belongs to such a key",
+    ),
     ("etc/passwd-", "backup"),
     ("etc/group-", "backup"),
     ("etc/shadow-", "backup"),
@@ -33,11 +48,20 @@ const REMOVED: [(&str, &str); 26] = [
     ("var/lib/dpkg/lock*", "lock of this run"),
     ("var/lib/dpkg/triggers/Lock", "lock of this run"),
     ("var/cache/debconf/*-old", "backup"),
-    ("var/cache/ldconfig/aux-cache", "holds inode numbers and times of the building machine"),
+    (
+        "var/cache/ldconfig/aux-cache",
+        "holds inode numbers and times of the building machine",
+    ),
     ("var/cache/apt/*.bin", "made anew by apt"),
     ("var/lib/apt/lists/*", "made anew by apt"),
-    ("var/lib/apt/extended_states*", "no package is marked as installed by itself"),
-    ("initrd.img*", "points to an initramfs that another stage makes elsewhere"),
+    (
+        "var/lib/apt/extended_states*",
+        "no package is marked as installed by itself",
+    ),
+    (
+        "initrd.img*",
+        "points to an initramfs that another stage makes elsewhere",
+    ),
     ("boot/initrd.img*", "made by another stage"),
 ];
 
@@ -87,24 +111,45 @@ pub fn run_times(root: &Path, source_date: i64) -> io::Result<()> {
 }
 
 fn shown(root: &Path, path: &Path) -> String {
-    path.strip_prefix(root).unwrap_or(path).display().to_string()
+    path.strip_prefix(root)
+        .unwrap_or(path)
+        .display()
+        .to_string()
 }
 
 /// What a pattern stands for in the tree, sorted. Only the last part may hold a `*`.
 fn matching(root: &Path, pattern: &str) -> io::Result<Vec<PathBuf>> {
     let path = root.join(pattern);
-    let (Some(dir), Some(name)) = (path.parent(), path.file_name().and_then(|n| n.to_str())) else { return Ok(Vec::new()) };
+    let (Some(dir), Some(name)) = (path.parent(), path.file_name().and_then(|n| n.to_str())) else {
+        return Ok(Vec::new());
+    };
     let Some((before, after)) = name.split_once('*') else {
-        return Ok(fs::symlink_metadata(&path).is_ok().then(|| path.clone()).into_iter().collect());
+        return Ok(fs::symlink_metadata(&path)
+            .is_ok()
+            .then(|| path.clone())
+            .into_iter()
+            .collect());
     };
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
-        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(Vec::new()),
+        Err(e)
+            if matches!(
+                e.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            return Ok(Vec::new());
+        }
         Err(e) => return Err(files::named(dir, &e)),
     };
-    let fits = |n: &str| n.len() >= before.len() + after.len() && n.starts_with(before) && n.ends_with(after);
-    let mut found: Vec<PathBuf> =
-        entries.filter_map(Result::ok).filter(|e| e.file_name().to_str().is_some_and(fits)).map(|e| e.path()).collect();
+    let fits = |n: &str| {
+        n.len() >= before.len() + after.len() && n.starts_with(before) && n.ends_with(after)
+    };
+    let mut found: Vec<PathBuf> = entries
+        .filter_map(Result::ok)
+        .filter(|e| e.file_name().to_str().is_some_and(fits))
+        .map(|e| e.path())
+        .collect();
     found.sort();
     Ok(found)
 }
@@ -128,7 +173,9 @@ fn empty(root: &Path, dir: &Path, report: &mut Report) -> io::Result<()> {
 
 fn set(root: &Path, path: &str, bytes: &[u8], mode: u32, report: &mut Report) -> io::Result<()> {
     let at = root.join(path);
-    if fs::read(&at).is_ok_and(|old| old == bytes) && fs::metadata(&at)?.permissions().mode() & 0o7777 == mode {
+    if fs::read(&at).is_ok_and(|old| old == bytes)
+        && fs::metadata(&at)?.permissions().mode() & 0o7777 == mode
+    {
         return Ok(());
     }
     let owner = fs::symlink_metadata(&at).ok();
@@ -146,7 +193,9 @@ fn set(root: &Path, path: &str, bytes: &[u8], mode: u32, report: &mut Report) ->
 /// shadow(5): the third field is the day of the last change, which would be today.
 fn shadow(root: &Path, source_date: i64, report: &mut Report) -> io::Result<()> {
     let path = root.join("etc/shadow");
-    let Ok(text) = fs::read_to_string(&path) else { return Ok(()) };
+    let Ok(text) = fs::read_to_string(&path) else {
+        return Ok(());
+    };
     let day = (source_date / 86_400).to_string();
     let fixed: String = text
         .lines()
@@ -155,7 +204,7 @@ fn shadow(root: &Path, source_date: i64, report: &mut Report) -> io::Result<()> 
             if fields.len() > 2 && !fields[2].is_empty() {
                 fields[2] = &day;
             }
-            format!("{}\n", fields.join(":"))
+            fields.join(":") + "\n"
         })
         .collect();
     let mode = fs::metadata(&path)?.permissions().mode() & 0o7777;
@@ -183,5 +232,12 @@ fn clamp(dir: &Path, source_date: i64, report: &mut Report) -> io::Result<()> {
 
 fn stamp(path: &Path, seconds: i64) -> io::Result<()> {
     let when = TimeSpec::new(seconds, 0);
-    utimensat(AT_FDCWD, path, &when, &when, UtimensatFlags::NoFollowSymlink).map_err(|e| files::named(path, &e.into()))
+    utimensat(
+        AT_FDCWD,
+        path,
+        &when,
+        &when,
+        UtimensatFlags::NoFollowSymlink,
+    )
+    .map_err(|e| files::named(path, &e.into()))
 }

@@ -1,1 +1,67 @@
 use super::*;
+
+fn heard(lines: &[&str]) -> Talk {
+    let mut talk = Talk::default();
+    for line in lines {
+        talk.hear(line);
+    }
+    talk
+}
+
+#[test]
+fn failing_script_is_named_with_its_last_lines() {
+    let e = heard(&[
+        "@step configure",
+        "Setting up libc6:arm64 (2.41) ...",
+        "Setting up docker.io (26.1) ...",
+        "addgroup: something is wrong",
+        "dpkg: error processing package docker.io (--configure):",
+        " installed docker.io package post-installation script subprocess returned error exit status 1",
+        "Setting up zlib1g:arm64 (1.3) ...",
+        "Errors were encountered while processing:",
+        " docker.io",
+    ])
+    .blame()
+    .to_string();
+    assert!(
+        e.contains("package docker.io")
+            && e.contains("something is wrong")
+            && !e.contains("zlib1g"),
+        "{e}"
+    );
+}
+
+#[test]
+fn failing_preinst_is_named() {
+    let e = heard(&["@step preinst base-files", "cannot create directory"])
+        .blame()
+        .to_string();
+    assert!(
+        e.contains("package base-files") && e.contains("cannot create"),
+        "{e}"
+    );
+}
+
+#[test]
+fn failing_sandbox_blames_no_package() {
+    let e = heard(&["sandbox: cannot mount at /proc: EPERM"]).blame();
+    assert!(
+        matches!(&e, ConfigureError::Sandbox(why) if why.contains("EPERM")),
+        "{e}"
+    );
+}
+
+#[test]
+fn every_board_architecture_has_an_emulator_entry() {
+    for arch in ["arm64", "armhf", "armel"] {
+        match emulator(arch) {
+            Ok(f) => assert_eq!(
+                f.magic.matches(r"\x").count() + f.magic.matches("ELF").count() * 3,
+                20,
+                "{arch}: {}",
+                f.magic
+            ),
+            Err(e) => assert!(e.to_string().contains("qemu-user-static"), "{e}"),
+        }
+    }
+}

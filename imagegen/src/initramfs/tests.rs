@@ -10,7 +10,10 @@ const RELEASE: &str = "6.12.1-arm64";
 fn root() -> Tree {
     let mut tree = Tree::new(1_700_000_000);
     let dir = format!("usr/lib/modules/{RELEASE}");
-    let mut put = |name: &str, bytes: &[u8]| tree.insert_bytes(&format!("{dir}/{name}"), 0o644, bytes).unwrap();
+    let mut put = |name: &str, bytes: &[u8]| {
+        tree.insert_bytes(&format!("{dir}/{name}"), 0o644, bytes)
+            .unwrap()
+    };
     put(
         "modules.dep",
         b"kernel/fs/ext4/ext4.ko.xz: kernel/fs/jbd2/jbd2.ko.xz kernel/fs/mbcache.ko.xz\n\
@@ -28,9 +31,24 @@ fn root() -> Tree {
           kernel/text.ko:\n",
     );
     put("modules.builtin", b"kernel/fs/overlayfs/overlay.ko\n");
-    put("modules.softdep", b"# comment\nsoftdep ext4 pre: crc32c nosuchthing\n");
+    put(
+        "modules.softdep",
+        b"# comment\nsoftdep ext4 pre: crc32c nosuchthing\n",
+    );
     put("modules.alias", b"# comment\nalias crc32c crc32c_generic\nalias crc32c crc32c-fast\nalias pci:v1* virtio_pci\n");
-    for name in ["fs/ext4/ext4", "fs/jbd2/jbd2", "fs/mbcache", "drivers/virtio/virtio-pci-modern", "drivers/virtio/virtio", "crypto/crc32c_generic", "arch/crc32c-fast", "fs/fat/vfat", "fs/nls/nls_cp437", "a", "b"] {
+    for name in [
+        "fs/ext4/ext4",
+        "fs/jbd2/jbd2",
+        "fs/mbcache",
+        "drivers/virtio/virtio-pci-modern",
+        "drivers/virtio/virtio",
+        "crypto/crc32c_generic",
+        "arch/crc32c-fast",
+        "fs/fat/vfat",
+        "fs/nls/nls_cp437",
+        "a",
+        "b",
+    ] {
         let mut xz = xz2::write::XzEncoder::new(Vec::new(), 1);
         xz.write_all(format!("\x7fELF {name}").as_bytes()).unwrap();
         put(&format!("kernel/{name}.ko.xz"), &xz.finish().unwrap());
@@ -50,12 +68,19 @@ fn order(wanted: &[&str]) -> Result<Vec<String>> {
 
 #[test]
 fn modules_come_after_what_they_need_and_once() {
-    assert_eq!(order(&["virtio-pci", "virtio"]).unwrap(), ["virtio", "virtio_pci_modern", "virtio_pci"]);
+    assert_eq!(
+        order(&["virtio-pci", "virtio"]).unwrap(),
+        ["virtio", "virtio_pci_modern", "virtio_pci"]
+    );
     assert_eq!(
         order(&["ext4", "overlay", "mbcache"]).unwrap(),
         ["crc32c_generic", "crc32c_fast", "mbcache", "jbd2", "ext4"]
     );
-    assert_eq!(order(&["vfat"]).unwrap(), ["vfat", "nls_cp437"], "a code page that is a module comes along");
+    assert_eq!(
+        order(&["vfat"]).unwrap(),
+        ["vfat", "nls_cp437"],
+        "a code page that is a module comes along"
+    );
 }
 
 #[test]
@@ -69,7 +94,10 @@ fn what_cannot_be_loaded_is_refused_by_name() {
         let e = format!("{:#}", order(&[wanted]).unwrap_err());
         assert!(e.contains(says), "{wanted}: {e}");
     }
-    let e = format!("{:#}", modules::resolve(&Tree::new(0), RELEASE, &[]).unwrap_err());
+    let e = format!(
+        "{:#}",
+        modules::resolve(&Tree::new(0), RELEASE, &[]).unwrap_err()
+    );
     assert!(e.contains("depmod did not run"), "{e}");
 }
 
@@ -81,7 +109,12 @@ fn the_archive_starts_with_the_agent_and_is_the_same_every_time() {
     let plain = zstd::bulk::decompress(&make(), 1 << 20).unwrap();
     let text = String::from_utf8_lossy(&plain);
     assert!(text.starts_with("070701"));
-    for want in ["\x7fELF agent", "/lib/modules/6.12.1-arm64/crc32c_generic.ko\n", "\n/lib/modules/6.12.1-arm64/ext4.ko\n", "dev/console"] {
+    for want in [
+        "\x7fELF agent",
+        "/lib/modules/6.12.1-arm64/crc32c_generic.ko\n",
+        "\n/lib/modules/6.12.1-arm64/ext4.ko\n",
+        "dev/console",
+    ] {
         assert!(text.contains(want), "{want}");
     }
 }
@@ -90,7 +123,13 @@ fn the_archive_starts_with_the_agent_and_is_the_same_every_time() {
 fn one_kernel_is_found_and_two_are_refused() {
     let mut tree = root();
     assert_eq!(kernel_release(&tree).unwrap(), RELEASE);
-    tree.insert_bytes("usr/lib/modules/5.0/modules.dep", 0o644, "").unwrap();
-    assert!(kernel_release(&tree).unwrap_err().to_string().contains("several kernels"));
+    tree.insert_bytes("usr/lib/modules/5.0/modules.dep", 0o644, "")
+        .unwrap();
+    assert!(
+        kernel_release(&tree)
+            .unwrap_err()
+            .to_string()
+            .contains("several kernels")
+    );
     assert!(kernel_release(&Tree::new(0)).is_err());
 }

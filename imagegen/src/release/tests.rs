@@ -7,10 +7,25 @@ use crate::tree::Content;
 
 fn make_in(dir: &Path, version: &str, agent: &str, threads: usize) -> Release {
     let agent: Vec<u8> = agent.bytes().cycle().take(3 << 20).collect();
-    let baked = bake_with(&board(PLAIN), version, |i| i.agent = Content::Bytes(agent.into())).unwrap();
+    let baked = bake_with(&board(PLAIN), version, |i| {
+        i.agent = Content::Bytes(agent.into())
+    })
+    .unwrap();
     let version = version.parse().unwrap();
-    let spec = Spec { board: "x", version: &version, created: 1_700_000_000, level: LEVEL, threads };
-    make(&volumes(&baked, "x", &version.to_string()).unwrap(), &spec, dir, |_, _, _| Ok(())).unwrap()
+    let spec = Spec {
+        board: "x",
+        version: &version,
+        created: 1_700_000_000,
+        level: LEVEL,
+        threads,
+    };
+    make(
+        &volumes(&baked, "x", &version.to_string()).unwrap(),
+        &spec,
+        dir,
+        |_, _, _| Ok(()),
+    )
+    .unwrap()
 }
 
 #[test]
@@ -18,7 +33,10 @@ fn a_board_gets_exactly_the_images() {
     let work = tempfile::tempdir().unwrap();
     let release = make_in(work.path(), "1.0.0", "agent", 2);
     let total = verify(work.path(), &release.index_bytes).unwrap();
-    assert_eq!(total, release.index.images.iter().map(|i| i.size).sum::<u64>());
+    assert_eq!(
+        total,
+        release.index.images.iter().map(|i| i.size).sum::<u64>()
+    );
     assert_eq!(Index::parse(&release.index_bytes).unwrap(), release.index);
     assert_eq!(release.index_name, "hypriotos-x-1.0.0.json");
 }
@@ -33,7 +51,10 @@ fn cores_and_earlier_releases_do_not_show() {
     let b = make_in(warm.path(), "2.0.0", "agent two", 2);
     assert!(b.reused > 0);
     assert_eq!(a.index_bytes, b.index_bytes);
-    assert_eq!(std::fs::read(a.payload).unwrap(), std::fs::read(b.payload).unwrap());
+    assert_eq!(
+        std::fs::read(a.payload).unwrap(),
+        std::fs::read(b.payload).unwrap()
+    );
 }
 
 #[test]

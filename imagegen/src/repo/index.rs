@@ -43,7 +43,10 @@ impl Candidate {
 
     /// What every package must say where it lies.
     pub fn required(&self, name: &str) -> Result<&str, RepoError> {
-        self.field(name).ok_or_else(|| RepoError::Malformed { what: format!("package {}", self.name), reason: format!("no field {name}") })
+        self.field(name).ok_or_else(|| RepoError::Malformed {
+            what: format!("package {}", self.name),
+            reason: format!("no field {name}"),
+        })
     }
 }
 
@@ -54,19 +57,33 @@ impl Index {
         let mut provided: HashMap<String, Vec<Range<usize>>> = HashMap::new();
         let mut start = 0;
         while start < text.len() {
-            let end = text[start..].find("\n\n").map_or(text.len(), |n| start + n + 1);
+            let end = text[start..]
+                .find("\n\n")
+                .map_or(text.len(), |n| start + n + 1);
             for line in text[start..end].lines() {
                 if let Some(name) = line.strip_prefix("Package: ") {
-                    by_name.entry(name.trim().to_owned()).or_default().push(start..end);
+                    by_name
+                        .entry(name.trim().to_owned())
+                        .or_default()
+                        .push(start..end);
                 } else if let Some(list) = line.strip_prefix("Provides: ") {
                     for name in list.split(',').filter_map(|p| p.split_whitespace().next()) {
-                        provided.entry(name.to_owned()).or_default().push(start..end);
+                        provided
+                            .entry(name.to_owned())
+                            .or_default()
+                            .push(start..end);
                     }
                 }
             }
             start = end + 1;
         }
-        Self { archive: archive.to_owned(), suite: suite.to_owned(), text, by_name, provided }
+        Self {
+            archive: archive.to_owned(),
+            suite: suite.to_owned(),
+            text,
+            by_name,
+            provided,
+        }
     }
 
     /// All versions of a package.
@@ -91,7 +108,9 @@ impl Index {
         let mut from = 0;
         while let Some(at) = self.text[from..].find(needle).map(|n| from + n) {
             let start = self.text[..at].rfind("\n\n").map_or(0, |n| n + 2);
-            let end = self.text[at..].find("\n\n").map_or(self.text.len(), |n| at + n + 1);
+            let end = self.text[at..]
+                .find("\n\n")
+                .map_or(self.text.len(), |n| at + n + 1);
             names.push(self.candidate(start..end)?.name);
             from = at + needle.len() - 1;
         }
@@ -101,23 +120,44 @@ impl Index {
     }
 
     fn candidates(&self, at: Option<&Vec<Range<usize>>>) -> Result<Vec<Candidate>, RepoError> {
-        at.into_iter().flatten().map(|r| self.candidate(r.clone())).collect()
+        at.into_iter()
+            .flatten()
+            .map(|r| self.candidate(r.clone()))
+            .collect()
     }
 
     fn candidate(&self, range: Range<usize>) -> Result<Candidate, RepoError> {
         let text = &self.text[range];
         let malformed = |reason: String| RepoError::Malformed {
-            what: format!("list of packages of {}, at `{}`", self.suite, text.lines().next().unwrap_or_default()),
+            what: format!(
+                "list of packages of {}, at `{}`",
+                self.suite,
+                text.lines().next().unwrap_or_default()
+            ),
             reason,
         };
         let paragraph: ControlParagraph<'_> = ControlParagraphReader::new(text.as_bytes())
             .next()
             .ok_or_else(|| malformed("empty".to_owned()))?
             .map_err(|e| malformed(e.to_string()))?;
-        let name = paragraph.required_field_str("Package").map_err(|e| malformed(e.to_string()))?.to_owned();
-        let version = paragraph.required_field_str("Version").map_err(|e| malformed(e.to_string()))?;
+        let name = paragraph
+            .required_field_str("Package")
+            .map_err(|e| malformed(e.to_string()))?
+            .to_owned();
+        let version = paragraph
+            .required_field_str("Version")
+            .map_err(|e| malformed(e.to_string()))?;
         let version = Version::new(version);
-        let fields = paragraph.iter_fields().map(|f| (f.name().to_owned(), f.value_str().to_owned())).collect();
-        Ok(Candidate { name, version, archive: self.archive.clone(), suite: self.suite.clone(), fields })
+        let fields = paragraph
+            .iter_fields()
+            .map(|f| (f.name().to_owned(), f.value_str().to_owned()))
+            .collect();
+        Ok(Candidate {
+            name,
+            version,
+            archive: self.archive.clone(),
+            suite: self.suite.clone(),
+            fields,
+        })
     }
 }

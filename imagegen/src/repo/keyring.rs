@@ -13,7 +13,10 @@ use pgp::types::PublicKeyTrait;
 use super::RepoError;
 
 /// The places Debian has kept its archive keys at.
-const DEFAULTS: [&str; 2] = ["/usr/share/keyrings/debian-archive-keyring.pgp", "/usr/share/keyrings/debian-archive-keyring.gpg"];
+const DEFAULTS: [&str; 2] = [
+    "/usr/share/keyrings/debian-archive-keyring.pgp",
+    "/usr/share/keyrings/debian-archive-keyring.gpg",
+];
 /// A keyring larger than this is something else.
 const MAX_BYTES: u64 = 4 << 20;
 
@@ -26,13 +29,22 @@ pub struct Keyring {
 
 /// The keyring Debian installs on this machine.
 pub fn default_path() -> PathBuf {
-    DEFAULTS.iter().map(PathBuf::from).find(|p| p.exists()).unwrap_or_else(|| PathBuf::from(DEFAULTS[0]))
+    DEFAULTS
+        .iter()
+        .map(PathBuf::from)
+        .find(|p| p.exists())
+        .unwrap_or_else(|| PathBuf::from(DEFAULTS[0]))
 }
 
 /// Reads a keyring file, binary or armored.
 pub fn load(path: &Path) -> Result<Keyring, RepoError> {
-    let bad = |reason: String| RepoError::Keyring { path: path.to_owned(), reason };
-    let len = std::fs::metadata(path).map_err(|e| bad(e.to_string()))?.len();
+    let bad = |reason: String| RepoError::Keyring {
+        path: path.to_owned(),
+        reason,
+    };
+    let len = std::fs::metadata(path)
+        .map_err(|e| bad(e.to_string()))?
+        .len();
     if len > MAX_BYTES {
         return Err(bad(format!("{len} bytes are too many")));
     }
@@ -42,28 +54,42 @@ pub fn load(path: &Path) -> Result<Keyring, RepoError> {
 
 /// Reads keys from bytes. `path` is for messages.
 pub fn parse(path: &Path, bytes: &[u8]) -> Result<Keyring, RepoError> {
-    let bad = |reason: String| RepoError::Keyring { path: path.to_owned(), reason };
+    let bad = |reason: String| RepoError::Keyring {
+        path: path.to_owned(),
+        reason,
+    };
     let keys: Vec<SignedPublicKey> = if bytes.starts_with(b"-----BEGIN") {
         let text = std::str::from_utf8(bytes).map_err(|e| bad(e.to_string()))?;
         let (keys, _) = SignedPublicKey::from_string_many(text).map_err(|e| bad(e.to_string()))?;
         keys.filter_map(Result::ok).collect()
     } else {
-        SignedPublicKey::from_bytes_many(bytes).filter_map(Result::ok).collect()
+        SignedPublicKey::from_bytes_many(bytes)
+            .filter_map(Result::ok)
+            .collect()
     };
     if keys.is_empty() {
         return Err(bad("it holds no OpenPGP keys".to_owned()));
     }
-    Ok(Keyring { path: path.to_owned(), keys })
+    Ok(Keyring {
+        path: path.to_owned(),
+        keys,
+    })
 }
 
 impl Keyring {
     /// Checks a clear-signed text and gives back exactly the text that was signed, nothing around it.
     pub fn verify(&self, url: &str, message: &str, now: SystemTime) -> Result<String, RepoError> {
-        let (message, _) = CleartextSignedMessage::from_string(message)
-            .map_err(|e| RepoError::Unsigned { url: url.to_owned(), reason: e.to_string() })?;
+        let (message, _) =
+            CleartextSignedMessage::from_string(message).map_err(|e| RepoError::Unsigned {
+                url: url.to_owned(),
+                reason: e.to_string(),
+            })?;
         // RFC 9580, 7.2: what is hashed is the text without dash escapes and trailing blanks, with CR LF line ends.
         let text = message.signed_text();
-        let now = now.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()).cast_signed();
+        let now = now
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |d| d.as_secs())
+            .cast_signed();
         let mut refusal = None;
         for signature in message.signatures() {
             match self.check(url, &signature.signature, text.as_bytes(), now) {
@@ -71,32 +97,62 @@ impl Keyring {
                 Err(e) => refusal = refusal.or(e),
             }
         }
-        let signers = message.signatures().iter().flat_map(|s| s.signature.issuer()).map(|id| format!("{id:X}")).collect::<Vec<_>>();
+        let signers = message
+            .signatures()
+            .iter()
+            .flat_map(|s| s.signature.issuer())
+            .map(|id| format!("{id:X}"))
+            .collect::<Vec<_>>();
         Err(refusal.unwrap_or_else(|| RepoError::WrongKey {
             url: url.to_owned(),
-            signers: if signers.is_empty() { "unknown".to_owned() } else { signers.join(", ") },
+            signers: if signers.is_empty() {
+                "unknown".to_owned()
+            } else {
+                signers.join(", ")
+            },
             keyring: self.path.clone(),
         }))
     }
 
     /// `Err(None)`: no key of ours made it. `Err(Some)`: one did, and yet it does not count.
-    fn check(&self, url: &str, signature: &Signature, text: &[u8], now: i64) -> Result<(), Option<RepoError>> {
+    fn check(
+        &self,
+        url: &str,
+        signature: &Signature,
+        text: &[u8],
+        now: i64,
+    ) -> Result<(), Option<RepoError>> {
         for key in &self.keys {
             let by_primary = signature.verify(&key.primary_key, text).is_ok();
             let by_subkey = || {
                 key.public_subkeys
                     .iter()
-                    .filter(|s| s.signatures.iter().any(|b| b.key_flags().sign()) && s.verify(&key.primary_key).is_ok())
+                    .filter(|s| {
+                        s.signatures.iter().any(|b| b.key_flags().sign())
+                            && s.verify(&key.primary_key).is_ok()
+                    })
                     .any(|s| signature.verify(s, text).is_ok())
             };
             if !by_primary && !by_subkey() {
                 continue;
             }
             let hash = signature.hash_alg();
-            if !matches!(hash, HashAlgorithm::SHA2_256 | HashAlgorithm::SHA2_384 | HashAlgorithm::SHA2_512) {
-                return Err(Some(RepoError::WeakHash { url: url.to_owned(), hash: hash.to_string() }));
+            if !matches!(
+                hash,
+                HashAlgorithm::SHA2_256 | HashAlgorithm::SHA2_384 | HashAlgorithm::SHA2_512
+            ) {
+                return Err(Some(RepoError::WeakHash {
+                    url: url.to_owned(),
+                    hash: hash.to_string(),
+                }));
             }
-            let dead = |reason: String| Some(RepoError::DeadKey { url: url.to_owned(), key: format!("{:X}", key.key_id()), reason });
+            let dead = |reason: String| {
+                Some(RepoError::DeadKey {
+                    url: url.to_owned(),
+                    key: format!("{:X}", key.key_id()),
+                    reason,
+                })
+            };
             if !key.details.revocation_signatures.is_empty() {
                 return Err(dead("was revoked".to_owned()));
             }

@@ -22,13 +22,22 @@ pub struct Release {
 }
 
 /// Checks the signature, then the dates and the suite, then reads the table.
-pub fn verify(url: &str, suite: &str, in_release: &str, keyring: &Keyring, now: SystemTime) -> Result<Release, RepoError> {
+pub fn verify(
+    url: &str,
+    suite: &str,
+    in_release: &str,
+    keyring: &Keyring,
+    now: SystemTime,
+) -> Result<Release, RepoError> {
     let text = keyring.verify(url, in_release, now)?;
     parse(url, suite, &text, now)
 }
 
 fn parse(url: &str, suite: &str, text: &str, now: SystemTime) -> Result<Release, RepoError> {
-    let malformed = |reason: &str| RepoError::Malformed { what: url.to_owned(), reason: reason.to_owned() };
+    let malformed = |reason: &str| RepoError::Malformed {
+        what: url.to_owned(),
+        reason: reason.to_owned(),
+    };
     let paragraph = ControlParagraphReader::new(text.as_bytes())
         .next()
         .ok_or_else(|| malformed("it is empty"))?
@@ -37,41 +46,76 @@ fn parse(url: &str, suite: &str, text: &str, now: SystemTime) -> Result<Release,
 
     let names = [field("Codename"), field("Suite")];
     if !names.iter().flatten().any(|n| *n == suite) {
-        let got = names.iter().flatten().copied().collect::<Vec<_>>().join(" / ");
-        return Err(RepoError::OtherSuite { url: url.to_owned(), got, wanted: suite.to_owned() });
+        let got = names
+            .iter()
+            .flatten()
+            .copied()
+            .collect::<Vec<_>>()
+            .join(" / ");
+        return Err(RepoError::OtherSuite {
+            url: url.to_owned(),
+            got,
+            wanted: suite.to_owned(),
+        });
     }
     let when = |name: &str| -> Result<Option<(i64, String)>, RepoError> {
-        let Some(text) = field(name) else { return Ok(None) };
+        let Some(text) = field(name) else {
+            return Ok(None);
+        };
         let at = paragraph
             .field_datetime_rfc5322(name)
             .and_then(Result::ok)
+            // The reader takes words that are no date for the beginning of 1970.
+            .filter(|at| at.timestamp() > 0)
             .ok_or_else(|| malformed(&format!("{name} `{text}` is no date")))?;
         Ok(Some((at.timestamp(), text.to_owned())))
     };
-    let now = now.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()).cast_signed();
+    let now = now
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| d.as_secs())
+        .cast_signed();
     let (date, date_text) = when("Date")?.ok_or_else(|| malformed("it has no Date"))?;
     if date > now + CLOCK_SLACK_S {
-        return Err(RepoError::NotYet { url: url.to_owned(), date: date_text });
+        return Err(RepoError::NotYet {
+            url: url.to_owned(),
+            date: date_text,
+        });
     }
     if let Some((until, text)) = when("Valid-Until")?
         && until < now
     {
-        return Err(RepoError::Expired { url: url.to_owned(), until: text });
+        return Err(RepoError::Expired {
+            url: url.to_owned(),
+            until: text,
+        });
     }
     let mut files = BTreeMap::new();
-    for line in field("SHA256").ok_or_else(|| malformed("it has no SHA256 list"))?.lines() {
+    for line in field("SHA256")
+        .ok_or_else(|| malformed("it has no SHA256 list"))?
+        .lines()
+    {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words[..] {
             [] => {}
-            [hash, size, path] if hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_hexdigit()) => {
-                let size = size.parse().map_err(|_e| malformed("a size in its SHA256 list is no number"))?;
+            [hash, size, path]
+                if hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_hexdigit()) =>
+            {
+                let size = size
+                    .parse()
+                    .map_err(|_e| malformed("a size in its SHA256 list is no number"))?;
                 files.insert(path.to_owned(), (hash.to_ascii_lowercase(), size));
             }
             _ => return Err(malformed("its SHA256 list is not `hash size path`")),
         }
     }
     let by_hash = field("Acquire-By-Hash").is_some_and(|v| v.eq_ignore_ascii_case("yes"));
-    Ok(Release { url: url.to_owned(), date, date_text, by_hash, files })
+    Ok(Release {
+        url: url.to_owned(),
+        date,
+        date_text,
+        by_hash,
+        files,
+    })
 }
 
 /// An index file a release vouches for.
@@ -99,9 +143,11 @@ impl Release {
     /// Refuses to go back behind a date seen before.
     pub fn not_older_than(&self, seen: Option<(i64, &str)>) -> Result<(), RepoError> {
         match seen {
-            Some((at, text)) if self.date < at => {
-                Err(RepoError::Rollback { url: self.url.clone(), date: self.date_text.clone(), seen: text.to_owned() })
-            }
+            Some((at, text)) if self.date < at => Err(RepoError::Rollback {
+                url: self.url.clone(),
+                date: self.date_text.clone(),
+                seen: text.to_owned(),
+            }),
             _ => Ok(()),
         }
     }
@@ -112,10 +158,22 @@ impl Release {
         let dir = format!("{component}/binary-{arch}");
         let path = format!("{dir}/Packages.xz");
         let Some((sha256, size)) = self.files.get(&path) else {
-            return Err(RepoError::NoIndex { url: self.url.clone(), arch: arch.to_owned(), component: component.to_owned() });
+            return Err(RepoError::NoIndex {
+                url: self.url.clone(),
+                arch: arch.to_owned(),
+                component: component.to_owned(),
+            });
         };
-        let path = if self.by_hash { format!("{dir}/by-hash/SHA256/{sha256}") } else { path };
-        Ok(IndexFile { path, sha256: sha256.clone(), size: *size })
+        let path = if self.by_hash {
+            format!("{dir}/by-hash/SHA256/{sha256}")
+        } else {
+            path
+        };
+        Ok(IndexFile {
+            path,
+            sha256: sha256.clone(),
+            size: *size,
+        })
     }
 }
 

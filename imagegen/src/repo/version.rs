@@ -35,7 +35,9 @@ impl fmt::Display for Version {
 impl Ord for Version {
     fn cmp(&self, other: &Self) -> Ordering {
         let (a, b) = (self.parts(), other.parts());
-        number(a.0.as_bytes(), b.0.as_bytes()).then_with(|| compare(a.1, b.1)).then_with(|| compare(a.2, b.2))
+        number(a.0.as_bytes(), b.0.as_bytes())
+            .then_with(|| compare(a.1, b.1))
+            .then_with(|| compare(a.2, b.2))
     }
 }
 
@@ -65,8 +67,10 @@ fn compare(a: &str, b: &str) -> Ordering {
                 return order;
             }
         }
-        let (digits_a, rest_a) = rest_a.split_at(rest_a.iter().take_while(|c| c.is_ascii_digit()).count());
-        let (digits_b, rest_b) = rest_b.split_at(rest_b.iter().take_while(|c| c.is_ascii_digit()).count());
+        let (digits_a, rest_a) =
+            rest_a.split_at(rest_a.iter().take_while(|c| c.is_ascii_digit()).count());
+        let (digits_b, rest_b) =
+            rest_b.split_at(rest_b.iter().take_while(|c| c.is_ascii_digit()).count());
         let order = number(digits_a, digits_b);
         if order.is_ne() {
             return order;
@@ -88,7 +92,11 @@ fn weight(c: Option<&u8>) -> i32 {
 
 /// Numbers of any length.
 fn number(a: &[u8], b: &[u8]) -> Ordering {
-    let strip = |n: &[u8]| n.iter().position(|c| *c != b'0').map_or(Vec::new(), |at| n[at..].to_vec());
+    let strip = |n: &[u8]| {
+        n.iter()
+            .position(|c| *c != b'0')
+            .map_or(Vec::new(), |at| n[at..].to_vec())
+    };
     let (a, b) = (strip(a), strip(b));
     a.len().cmp(&b.len()).then_with(|| a.cmp(&b))
 }

@@ -11,21 +11,52 @@ use crate::testing::{is_root, tool};
 pub(crate) fn fixture(at: &Path) {
     let dir = |p: &str| fs::create_dir_all(at.join(p)).unwrap();
     let file = |p: &str, bytes: &[u8]| fs::write(at.join(p), bytes).unwrap();
-    let pattern = |n: usize| (0..n).map(|i| u8::try_from(i * 7 % 251).unwrap()).collect::<Vec<u8>>();
+    let pattern = |n: usize| {
+        (0..n)
+            .map(|i| u8::try_from(i * 7 % 251).unwrap())
+            .collect::<Vec<u8>>()
+    };
     dir("usr/bin");
     dir("empty");
     dir("many");
-    for size in [0, 1, 4031, 4032, 4033, 4095, 4096, 4097, 8191, 8192, 8193, 100_000, 1 << 20, 3_000_001] {
+    for size in [
+        0,
+        1,
+        4031,
+        4032,
+        4033,
+        4095,
+        4096,
+        4097,
+        8191,
+        8192,
+        8193,
+        100_000,
+        1 << 20,
+        3_000_001,
+    ] {
         file(&format!("usr/bin/size-{size}"), &pattern(size));
     }
     for n in 0..3000 {
-        file(&format!("many/entry-{n:05}-{}", "x".repeat(n % 60)), &pattern(n % 97));
+        file(
+            &format!("many/entry-{n:05}-{}", "x".repeat(n % 60)),
+            &pattern(n % 97),
+        );
     }
     for n in 0..20 {
         dir(&format!("many/dir-{n}/deeper"));
     }
     file(&format!("many/{}", "l".repeat(255)), b"long name");
-    for odd in ["!before-dot", "-dash", ".hidden", "a b", "ä", "tail~", "a-b", "a.b"] {
+    for odd in [
+        "!before-dot",
+        "-dash",
+        ".hidden",
+        "a b",
+        "ä",
+        "tail~",
+        "a-b",
+        "a.b",
+    ] {
         file(odd, odd.as_bytes());
     }
     dir("a");
@@ -36,21 +67,41 @@ pub(crate) fn fixture(at: &Path) {
     fs::hard_link(at.join("usr/bin/size-8193"), at.join("usr/bin/again")).unwrap();
     fs::hard_link(at.join("usr/bin/size-8193"), at.join("empty-but-one")).unwrap();
     fs::hard_link(at.join("usr/bin/size-1"), at.join("one-again")).unwrap();
-    for (p, mode) in [("usr/bin/size-1", 0o4755), ("usr/bin/size-4096", 0o0), ("many", 0o1777), ("empty", 0o2750)] {
+    for (p, mode) in [
+        ("usr/bin/size-1", 0o4755),
+        ("usr/bin/size-4096", 0o0),
+        ("many", 0o1777),
+        ("empty", 0o2750),
+    ] {
         fs::set_permissions(at.join(p), fs::Permissions::from_mode(mode)).unwrap();
     }
     let set = |p: &str, name: &str, value: &[u8]| {
         rustix::fs::lsetxattr(at.join(p), name, value, rustix::fs::XattrFlags::empty()).unwrap();
     };
     if is_root() {
-        tool("mknod", "coreutils", &[at.join("null").to_str().unwrap(), "c", "1", "3"]);
-        tool("mknod", "coreutils", &[at.join("disk").to_str().unwrap(), "b", "259", "70000"]);
-        for (p, uid, gid) in [("usr/bin/size-4097", 1000, 1001), ("many", 65_534, 4_000_000_000)] {
+        tool(
+            "mknod",
+            "coreutils",
+            &[at.join("null").to_str().unwrap(), "c", "1", "3"],
+        );
+        tool(
+            "mknod",
+            "coreutils",
+            &[at.join("disk").to_str().unwrap(), "b", "259", "70000"],
+        );
+        for (p, uid, gid) in [
+            ("usr/bin/size-4097", 1000, 1001),
+            ("many", 65_534, 4_000_000_000),
+        ] {
             std::os::unix::fs::chown(at.join(p), Some(uid), Some(gid)).unwrap();
         }
         fs::set_permissions(at.join("many"), fs::Permissions::from_mode(0o1777)).unwrap();
         // CAP_NET_RAW, as ping carries it (struct vfs_cap_data, revision 2).
-        set("usr/bin/size-100000", "security.capability", &[1, 0, 0, 2, 0, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        set(
+            "usr/bin/size-100000",
+            "security.capability",
+            &[1, 0, 0, 2, 0, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        );
         set("many", "trusted.note", b"for root only");
     }
     tool("mkfifo", "coreutils", &[at.join("pipe").to_str().unwrap()]);
@@ -67,10 +118,22 @@ fn refused(dir: &Path) -> String {
 #[test]
 fn paths_that_leave_the_tree_are_refused() {
     let mut tree = Tree::new(0);
-    for bad in ["../x", "a/../b", "a//b", "./a", "a/.", "a\0b", &"n".repeat(256), &"d/".repeat(2100)] {
+    for bad in [
+        "../x",
+        "a/../b",
+        "a//b",
+        "./a",
+        "a/.",
+        "a\0b",
+        &"n".repeat(256),
+        &"d/".repeat(2100),
+    ] {
         assert!(tree.insert_bytes(bad, 0o644, "").is_err(), "{bad:?}");
     }
-    assert!(tree.insert_bytes("x", 0o10_644, "").is_err(), "type bits in a mode");
+    assert!(
+        tree.insert_bytes("x", 0o10_644, "").is_err(),
+        "type bits in a mode"
+    );
     assert!(tree.is_empty());
 }
 
@@ -78,7 +141,10 @@ fn paths_that_leave_the_tree_are_refused() {
 fn writing_through_a_link_is_refused_and_names_it() {
     let mut tree = Tree::new(0);
     tree.insert_symlink("lib", "usr/lib").unwrap();
-    let e = tree.insert_bytes("lib/x", 0o644, "").unwrap_err().to_string();
+    let e = tree
+        .insert_bytes("lib/x", 0o644, "")
+        .unwrap_err()
+        .to_string();
     assert!(e.contains("/lib is a link to usr/lib"), "{e}");
 }
 
@@ -108,12 +174,15 @@ fn removing_takes_what_is_below_and_nothing_beside() {
 #[test]
 fn links_resolve_as_on_the_board_and_loops_end() {
     let mut tree = Tree::new(0);
-    tree.insert_bytes("usr/lib/os-release", 0o644, "ID=debian").unwrap();
-    tree.insert_symlink("etc/os-release", "../usr/lib/os-release").unwrap();
+    tree.insert_bytes("usr/lib/os-release", 0o644, "ID=debian")
+        .unwrap();
+    tree.insert_symlink("etc/os-release", "../usr/lib/os-release")
+        .unwrap();
     tree.insert_symlink("lib", "usr/lib").unwrap();
     tree.insert_symlink("abs", "/lib/os-release").unwrap();
     tree.insert_symlink("loop", "loop").unwrap();
-    tree.insert_symlink("out", "../../../usr/lib/os-release").unwrap();
+    tree.insert_symlink("out", "../../../usr/lib/os-release")
+        .unwrap();
     for p in ["etc/os-release", "lib/os-release", "abs", "/out"] {
         assert_eq!(&*tree.read(p).unwrap(), b"ID=debian", "{p}");
     }
@@ -148,7 +217,11 @@ fn a_whiteout_is_refused() {
         return;
     }
     let work = tempfile::tempdir().unwrap();
-    tool("mknod", "coreutils", &[work.path().join("w").to_str().unwrap(), "c", "0", "0"]);
+    tool(
+        "mknod",
+        "coreutils",
+        &[work.path().join("w").to_str().unwrap(), "c", "0", "0"],
+    );
     assert!(refused(work.path()).contains("whiteout"));
 }
 
@@ -163,7 +236,9 @@ fn two_scans_of_equal_directories_are_equal() {
             fs::hard_link(at.join(format!("f{n}")), at.join(format!("g{n}"))).unwrap();
         }
         let tree = Tree::scan(&at, 5).unwrap();
-        tree.iter().map(|(p, e)| (p.to_vec(), e.link)).collect::<Vec<_>>()
+        tree.iter()
+            .map(|(p, e)| (p.to_vec(), e.link))
+            .collect::<Vec<_>>()
     };
     assert_eq!(make("a", &[1, 2, 3]), make("b", &[3, 1, 2]));
 }
@@ -174,7 +249,14 @@ fn a_link_whose_other_name_is_outside_is_an_ordinary_file() {
     fs::create_dir(work.path().join("in")).unwrap();
     fs::write(work.path().join("out"), "x").unwrap();
     fs::hard_link(work.path().join("out"), work.path().join("in/f")).unwrap();
-    assert_eq!(Tree::scan(&work.path().join("in"), 0).unwrap().get("f").unwrap().link, None);
+    assert_eq!(
+        Tree::scan(&work.path().join("in"), 0)
+            .unwrap()
+            .get("f")
+            .unwrap()
+            .link,
+        None
+    );
 }
 
 #[test]

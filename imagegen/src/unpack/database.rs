@@ -45,7 +45,8 @@ impl Control {
 
     fn names(&self, field: &str) -> impl Iterator<Item = &str> {
         let text = self.fields.get(field).map_or("", String::as_str);
-        text.split([',', '|']).filter_map(|d| d.split([' ', '(', ':', '\n']).find(|w| !w.is_empty()))
+        text.split([',', '|'])
+            .filter_map(|d| d.split([' ', '(', ':', '\n']).find(|w| !w.is_empty()))
     }
 
     /// The name of its files below `info/` (dpkg's database format 1).
@@ -71,7 +72,7 @@ impl Control {
             out.push_str("Conffiles:\n");
             for path in &self.conffiles {
                 // The mark dpkg itself writes for a file that --configure must still put in its place.
-                out.push_str(&format!(" {path} newconffile\n"));
+                out.extend([" ", path, " newconffile\n"]);
             }
         }
         out.push('\n');
@@ -81,7 +82,10 @@ impl Control {
 
 /// Reads the control member of a package and checks that it is the package we think it is.
 pub(super) fn read_control(package: &LockedPackage, deb: &Deb<'_>) -> Result<Control, UnpackError> {
-    let wrong = |source: DebError| UnpackError::Deb { package: package.name.clone(), source };
+    let wrong = |source: DebError| UnpackError::Deb {
+        package: package.name.clone(),
+        source,
+    };
     let bad = |why: String| wrong(DebError::Malformed(why));
     let mut archive = tar::Archive::new(deb.control().map_err(wrong)?);
     let mut members = BTreeMap::new();
@@ -90,37 +94,73 @@ pub(super) fn read_control(package: &LockedPackage, deb: &Deb<'_>) -> Result<Con
         if !entry.header().entry_type().is_file() {
             continue;
         }
-        let path = entry.path().map_err(|e| wrong(e.into()))?.to_string_lossy().into_owned();
+        let path = entry
+            .path()
+            .map_err(|e| wrong(e.into()))?
+            .to_string_lossy()
+            .into_owned();
         let name = path.trim_start_matches("./").to_owned();
         if name.is_empty() || name.contains('/') || name.starts_with('.') {
-            return Err(UnpackError::Refused { package: package.name.clone(), path, reason: "a control file in an odd place".to_owned() });
+            return Err(UnpackError::Refused {
+                package: package.name.clone(),
+                path,
+                reason: "a control file in an odd place".to_owned(),
+            });
         }
         let mode = entry.header().mode().map_err(|e| wrong(e.into()))? & 0o777;
         let mut bytes = Vec::new();
         entry.read_to_end(&mut bytes).map_err(|e| wrong(e.into()))?;
         members.insert(name, (mode, bytes));
     }
-    let text = members.remove("control").ok_or_else(|| bad("no control file".to_owned()))?.1;
+    let text = members
+        .remove("control")
+        .ok_or_else(|| bad("no control file".to_owned()))?
+        .1;
     let text = String::from_utf8(text).map_err(|e| bad(e.to_string()))?;
     let paragraph = ControlParagraphReader::new(text.as_bytes())
         .next()
         .ok_or_else(|| bad("empty control file".to_owned()))?
         .map_err(|e| bad(e.to_string()))?;
-    let fields: BTreeMap<String, String> = paragraph.iter_fields().map(|f| (f.name().to_owned(), f.value_str().to_owned())).collect();
-    for (field, wanted) in [("Package", &package.name), ("Version", &package.version), ("Architecture", &package.arch)] {
+    let fields: BTreeMap<String, String> = paragraph
+        .iter_fields()
+        .map(|f| (f.name().to_owned(), f.value_str().to_owned()))
+        .collect();
+    for (field, wanted) in [
+        ("Package", &package.name),
+        ("Version", &package.version),
+        ("Architecture", &package.arch),
+    ] {
         let got = fields.get(field).map_or("", |v| v.trim());
         if got != wanted {
-            return Err(bad(format!("its {field} is `{got}`, the lock says `{wanted}`")));
+            return Err(bad(format!(
+                "its {field} is `{got}`, the lock says `{wanted}`"
+            )));
         }
     }
     // deb-conffiles(5): a path per line; a flag may stand before it.
-    let conffiles = members.get("conffiles").map_or_else(String::new, |(_, b)| String::from_utf8_lossy(b).into_owned());
-    let conffiles = conffiles.lines().map(str::trim).filter(|l| l.starts_with('/')).map(str::to_owned).collect();
-    Ok(Control { text, fields, conffiles, members })
+    let conffiles = members.get("conffiles").map_or_else(String::new, |(_, b)| {
+        String::from_utf8_lossy(b).into_owned()
+    });
+    let conffiles = conffiles
+        .lines()
+        .map(str::trim)
+        .filter(|l| l.starts_with('/'))
+        .map(str::to_owned)
+        .collect();
+    Ok(Control {
+        text,
+        fields,
+        conffiles,
+        members,
+    })
 }
 
 /// Writes the records. They are as durable as the tree: it counts only once its stage is complete.
-pub(super) fn write(dir: &Path, packages: &[LockedPackage], unpacked: &[Unpacked]) -> Result<(), UnpackError> {
+pub(super) fn write(
+    dir: &Path,
+    packages: &[LockedPackage],
+    unpacked: &[Unpacked],
+) -> Result<(), UnpackError> {
     let base = dir.join("var/lib/dpkg");
     for sub in ["info", "triggers", "updates", "alternatives", "parts"] {
         let path = base.join(sub);
@@ -139,7 +179,11 @@ pub(super) fn write(dir: &Path, packages: &[LockedPackage], unpacked: &[Unpacked
         status.push_str(&u.control.status());
         let mut list = u.list.join("\n");
         list.push('\n');
-        put(&info.join(format!("{}.list", u.info_name)), list.as_bytes(), 0o644)?;
+        put(
+            &info.join(format!("{}.list", u.info_name)),
+            list.as_bytes(),
+            0o644,
+        )?;
         for (name, (mode, bytes)) in &u.control.members {
             put(&info.join(format!("{}.{name}", u.info_name)), bytes, *mode)?;
         }
@@ -156,14 +200,26 @@ pub(super) fn write(dir: &Path, packages: &[LockedPackage], unpacked: &[Unpacked
     }
     put(&base.join("status"), status.as_bytes(), 0o644)?;
     put(&base.join("available"), b"", 0o644)?;
-    let lines = |set: &BTreeSet<String>| set.iter().map(|l| format!("{l}\n")).collect::<String>();
-    put(&base.join("triggers/File"), lines(&file_triggers).as_bytes(), 0o644)?;
+    let lines = |set: &BTreeSet<String>| {
+        set.iter()
+            .flat_map(|l| [l.as_str(), "\n"])
+            .collect::<String>()
+    };
+    put(
+        &base.join("triggers/File"),
+        lines(&file_triggers).as_bytes(),
+        0o644,
+    )?;
     put(&base.join("triggers/Unincorp"), b"", 0o644)?;
     for (trigger, who) in &named_triggers {
         if trigger.contains('/') || trigger.starts_with('.') {
             continue;
         }
-        put(&base.join("triggers").join(trigger), lines(who).as_bytes(), 0o644)?;
+        put(
+            &base.join("triggers").join(trigger),
+            lines(who).as_bytes(),
+            0o644,
+        )?;
     }
     Ok(())
 }
@@ -183,7 +239,10 @@ fn interests(text: &str) -> Vec<(String, bool)> {
 }
 
 /// These need no fsync each: [`super::root_tree`]'s caller syncs the file system once, when the stage is complete.
-#[expect(clippy::disallowed_methods, reason = "thousands of files of a stage that counts only after one sync of all of them")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "thousands of files of a stage that counts only after one sync of all of them"
+)]
 fn put(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     fs::write(path, bytes).map_err(|e| files::named(path, &e))?;
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(|e| files::named(path, &e))

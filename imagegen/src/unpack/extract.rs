@@ -46,10 +46,21 @@ pub(super) fn data(
 ) -> Result<Vec<String>, UnpackError> {
     let package = &target.packages[index];
     let limit = (package.installed_kib.saturating_mul(2048) + SLACK).min(MAX_DATA);
-    let damaged = |source: io::Error| UnpackError::Deb { package: package.name.clone(), source: source.into() };
-    let reader = deb.data(limit).map_err(|source| UnpackError::Deb { package: package.name.clone(), source })?;
+    let damaged = |source: io::Error| UnpackError::Deb {
+        package: package.name.clone(),
+        source: source.into(),
+    };
+    let reader = deb.data(limit).map_err(|source| UnpackError::Deb {
+        package: package.name.clone(),
+        source,
+    })?;
     let mut archive = Archive::new(reader);
-    let mut place = Place { target, package: &package.name, index, parent: None };
+    let mut place = Place {
+        target,
+        package: &package.name,
+        index,
+        parent: None,
+    };
     let mut list = Vec::new();
     for entry in archive.entries().map_err(damaged)? {
         let mut entry = entry.map_err(damaged)?;
@@ -58,9 +69,18 @@ pub(super) fn data(
         }
         let raw = entry.path_bytes().into_owned();
         let path = place.clean(Path::new(OsStr::from_bytes(&raw)))?;
-        let shown = if path.as_os_str().is_empty() { "/.".to_owned() } else { format!("/{}", path.display()) };
+        let shown = if path.as_os_str().is_empty() {
+            "/.".to_owned()
+        } else {
+            format!("/{}", path.display())
+        };
         if only.is_none_or(|o| o == path.as_os_str()) {
-            place.put(&mut entry, &path, control.is_conffile(&shown), only.is_some())?;
+            place.put(
+                &mut entry,
+                &path,
+                control.is_conffile(&shown),
+                only.is_some(),
+            )?;
         }
         list.push(shown);
     }
@@ -69,7 +89,11 @@ pub(super) fn data(
 
 impl Place<'_> {
     fn refuse(&self, path: &Path, reason: &str) -> UnpackError {
-        UnpackError::Refused { package: self.package.to_owned(), path: path.display().to_string(), reason: reason.to_owned() }
+        UnpackError::Refused {
+            package: self.package.to_owned(),
+            path: path.display().to_string(),
+            reason: reason.to_owned(),
+        }
     }
 
     fn failed(&self, path: &Path, e: Errno) -> UnpackError {
@@ -78,10 +102,15 @@ impl Place<'_> {
 
     fn broke(&self, path: &Path, source: io::Error) -> UnpackError {
         match (source.kind(), source.get_ref()) {
-            (_, Some(inner)) if inner.is::<crate::deb::DebError>() => {
-                UnpackError::Deb { package: self.package.to_owned(), source: crate::deb::DebError::Io(source) }
-            }
-            _ => UnpackError::Write { package: self.package.to_owned(), path: format!("/{}", path.display()), source },
+            (_, Some(inner)) if inner.is::<crate::deb::DebError>() => UnpackError::Deb {
+                package: self.package.to_owned(),
+                source: crate::deb::DebError::Io(source),
+            },
+            _ => UnpackError::Write {
+                package: self.package.to_owned(),
+                path: format!("/{}", path.display()),
+                source,
+            },
         }
     }
 
@@ -92,8 +121,12 @@ impl Place<'_> {
             match part {
                 Component::CurDir => {}
                 Component::Normal(name) => clean.push(name),
-                Component::ParentDir => return Err(self.refuse(path, "a path that climbs with `..`")),
-                Component::RootDir | Component::Prefix(_) => return Err(self.refuse(path, "an absolute path")),
+                Component::ParentDir => {
+                    return Err(self.refuse(path, "a path that climbs with `..`"));
+                }
+                Component::RootDir | Component::Prefix(_) => {
+                    return Err(self.refuse(path, "an absolute path"));
+                }
             }
         }
         if clean.as_os_str().as_bytes().contains(&b'\n') {
@@ -102,11 +135,23 @@ impl Place<'_> {
         Ok(clean)
     }
 
-    fn put(&mut self, entry: &mut tar::Entry<'_, impl Read>, path: &Path, conffile: bool, again: bool) -> Result<(), UnpackError> {
+    fn put(
+        &mut self,
+        entry: &mut tar::Entry<'_, impl Read>,
+        path: &Path,
+        conffile: bool,
+        again: bool,
+    ) -> Result<(), UnpackError> {
         let header = entry.header();
-        let bad = |e: io::Error| UnpackError::Deb { package: self.package.to_owned(), source: e.into() };
+        let bad = |e: io::Error| UnpackError::Deb {
+            package: self.package.to_owned(),
+            source: e.into(),
+        };
         let mode = Mode::from_bits_truncate(header.mode().map_err(bad)?);
-        let owner = (id(header.uid().map_err(bad)?), id(header.gid().map_err(bad)?));
+        let owner = (
+            id(header.uid().map_err(bad)?),
+            id(header.gid().map_err(bad)?),
+        );
         let mtime = TimeSpec::new(header.mtime().map_err(bad)?.cast_signed(), 0);
         let kind = header.entry_type();
         if kind.is_dir() {
@@ -117,11 +162,16 @@ impl Place<'_> {
             stored.push(DPKG_NEW);
         }
         let stored = PathBuf::from(stored);
-        let name = stored.file_name().ok_or_else(|| self.refuse(path, "a file without a name"))?.to_owned();
+        let name = stored
+            .file_name()
+            .ok_or_else(|| self.refuse(path, "a file without a name"))?
+            .to_owned();
         if !again && self.claimed(path) {
             return Ok(());
         }
-        let link = entry.link_name_bytes().map(|b| PathBuf::from(OsStr::from_bytes(&b)));
+        let link = entry
+            .link_name_bytes()
+            .map(|b| PathBuf::from(OsStr::from_bytes(&b)));
         let dir = self.open_parent(&stored)?;
         let dir = dir.as_fd();
         match unlinkat(dir, name.as_os_str(), UnlinkatFlags::NoRemoveDir) {
@@ -130,27 +180,62 @@ impl Place<'_> {
         }
         match (kind, link) {
             (EntryType::Regular | EntryType::Continuous, _) => {
-                let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-                let mut file = File::from(openat(dir, name.as_os_str(), flags, Mode::S_IRUSR | Mode::S_IWUSR).map_err(|e| self.failed(path, e))?);
+                let flags = OFlag::O_WRONLY
+                    | OFlag::O_CREAT
+                    | OFlag::O_EXCL
+                    | OFlag::O_NOFOLLOW
+                    | OFlag::O_CLOEXEC;
+                let mut file = File::from(
+                    openat(dir, name.as_os_str(), flags, Mode::S_IRUSR | Mode::S_IWUSR)
+                        .map_err(|e| self.failed(path, e))?,
+                );
                 copy(entry, &mut file).map_err(|e| self.broke(path, e))?;
                 let fd = file.as_fd();
                 // Owner before mode: changing the owner clears the set-user-id bit.
-                nix::unistd::fchown(fd, Some(owner.0), Some(owner.1)).map_err(|e| self.failed(path, e))?;
+                nix::unistd::fchown(fd, Some(owner.0), Some(owner.1))
+                    .map_err(|e| self.failed(path, e))?;
                 nix::sys::stat::fchmod(fd, mode).map_err(|e| self.failed(path, e))?;
                 futimens(fd, &mtime, &mtime).map_err(|e| self.failed(path, e))
             }
             (EntryType::Symlink, Some(to)) => {
                 symlinkat(to.as_path(), dir, name.as_os_str()).map_err(|e| self.failed(path, e))?;
-                fchownat(dir, name.as_os_str(), Some(owner.0), Some(owner.1), AtFlags::AT_SYMLINK_NOFOLLOW).map_err(|e| self.failed(path, e))?;
-                utimensat(dir, name.as_os_str(), &mtime, &mtime, UtimensatFlags::NoFollowSymlink).map_err(|e| self.failed(path, e))
+                fchownat(
+                    dir,
+                    name.as_os_str(),
+                    Some(owner.0),
+                    Some(owner.1),
+                    AtFlags::AT_SYMLINK_NOFOLLOW,
+                )
+                .map_err(|e| self.failed(path, e))?;
+                utimensat(
+                    dir,
+                    name.as_os_str(),
+                    &mtime,
+                    &mtime,
+                    UtimensatFlags::NoFollowSymlink,
+                )
+                .map_err(|e| self.failed(path, e))
             }
             (EntryType::Link, Some(to)) => {
                 let to = self.clean(&to)?;
-                let old_name = to.file_name().ok_or_else(|| self.refuse(path, "a link to nothing"))?.to_owned();
-                let old_dir = open_beneath(self.target.dir.as_fd(), to.parent()).map_err(|e| self.failed(&to, e))?;
-                linkat(old_dir.as_fd(), old_name.as_os_str(), dir, name.as_os_str(), LinkatFlags::empty()).map_err(|e| self.failed(path, e))
+                let old_name = to
+                    .file_name()
+                    .ok_or_else(|| self.refuse(path, "a link to nothing"))?
+                    .to_owned();
+                let old_dir = open_beneath(self.target.dir.as_fd(), to.parent())
+                    .map_err(|e| self.failed(&to, e))?;
+                linkat(
+                    old_dir.as_fd(),
+                    old_name.as_os_str(),
+                    dir,
+                    name.as_os_str(),
+                    LinkatFlags::empty(),
+                )
+                .map_err(|e| self.failed(path, e))
             }
-            (EntryType::Block | EntryType::Char | EntryType::Fifo, _) => Err(self.refuse(path, "a device or pipe")),
+            (EntryType::Block | EntryType::Char | EntryType::Fifo, _) => {
+                Err(self.refuse(path, "a device or pipe"))
+            }
             _ => Err(self.refuse(path, "a member of a kind that packages do not have")),
         }
     }
@@ -162,7 +247,11 @@ impl Place<'_> {
         match owners.get(&key) {
             Some(&other) if other != self.index => {
                 drop(owners);
-                locked(&self.target.claims.twice).push((key, other.min(self.index), other.max(self.index)));
+                locked(&self.target.claims.twice).push((
+                    key,
+                    other.min(self.index),
+                    other.max(self.index),
+                ));
                 true
             }
             _ => {
@@ -172,21 +261,38 @@ impl Place<'_> {
         }
     }
 
-    fn directory(&mut self, path: &Path, mode: Mode, owner: (Uid, Gid), mtime: TimeSpec) -> Result<(), UnpackError> {
-        let Some(name) = path.file_name().map(OsStr::to_owned) else { return Ok(()) };
+    fn directory(
+        &mut self,
+        path: &Path,
+        mode: Mode,
+        owner: (Uid, Gid),
+        mtime: TimeSpec,
+    ) -> Result<(), UnpackError> {
+        let Some(name) = path.file_name().map(OsStr::to_owned) else {
+            return Ok(());
+        };
         let dir = self.open_parent(path)?;
         let dir = dir.as_fd();
         match mkdirat(dir, name.as_os_str(), Mode::S_IRWXU) {
             Ok(()) => {}
             // A link to a directory stays a link (dpkg does the same): `/lib` is one.
             Err(Errno::EEXIST) => {
-                open_beneath(self.target.dir.as_fd(), Some(path)).map_err(|e| self.failed(path, e))?;
+                open_beneath(self.target.dir.as_fd(), Some(path))
+                    .map_err(|e| self.failed(path, e))?;
                 return Ok(());
             }
             Err(e) => return Err(self.failed(path, e)),
         }
-        fchownat(dir, name.as_os_str(), Some(owner.0), Some(owner.1), AtFlags::AT_SYMLINK_NOFOLLOW).map_err(|e| self.failed(path, e))?;
-        fchmodat(dir, name.as_os_str(), mode, FchmodatFlags::FollowSymlink).map_err(|e| self.failed(path, e))?;
+        fchownat(
+            dir,
+            name.as_os_str(),
+            Some(owner.0),
+            Some(owner.1),
+            AtFlags::AT_SYMLINK_NOFOLLOW,
+        )
+        .map_err(|e| self.failed(path, e))?;
+        fchmodat(dir, name.as_os_str(), mode, FchmodatFlags::FollowSymlink)
+            .map_err(|e| self.failed(path, e))?;
         locked(&self.target.mtimes).insert(path.as_os_str().to_owned(), mtime.tv_sec());
         Ok(())
     }
@@ -214,9 +320,18 @@ impl Place<'_> {
         let mut fd = open_beneath(root, None).map_err(|e| self.failed(wanted, e))?;
         for part in wanted.components() {
             so_far.push(part);
-            match mkdirat(fd.as_fd(), part.as_os_str(), Mode::from_bits_truncate(0o755)) {
-                Ok(()) => fchmodat(fd.as_fd(), part.as_os_str(), Mode::from_bits_truncate(0o755), FchmodatFlags::FollowSymlink)
-                    .map_err(|e| self.failed(wanted, e))?,
+            match mkdirat(
+                fd.as_fd(),
+                part.as_os_str(),
+                Mode::from_bits_truncate(0o755),
+            ) {
+                Ok(()) => fchmodat(
+                    fd.as_fd(),
+                    part.as_os_str(),
+                    Mode::from_bits_truncate(0o755),
+                    FchmodatFlags::FollowSymlink,
+                )
+                .map_err(|e| self.failed(wanted, e))?,
                 Err(Errno::EEXIST) => {}
                 Err(e) => return Err(self.failed(wanted, e)),
             }
@@ -232,7 +347,9 @@ fn id<T: From<u32>>(n: u64) -> T {
 
 /// Opens a directory as if the tree were the whole world: links, absolute or not, cannot lead out (openat2(2), RESOLVE_IN_ROOT).
 fn open_beneath(root: BorrowedFd<'_>, path: Option<&Path>) -> Result<OwnedFd, Errno> {
-    let path = path.filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let path = path
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     let how = OpenHow::new()
         .flags(OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC)
         .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
@@ -254,10 +371,19 @@ fn copy(from: &mut impl Read, to: &mut File) -> io::Result<()> {
 pub(super) fn set_directory_times(target: &Target<'_>) -> Result<(), UnpackError> {
     for (path, seconds) in locked(&target.mtimes).iter() {
         let when = TimeSpec::new(*seconds, 0);
-        let Ok(fd) = open_beneath(target.dir.as_fd(), Some(Path::new(path))) else { continue };
+        let Ok(fd) = open_beneath(target.dir.as_fd(), Some(Path::new(path))) else {
+            continue;
+        };
         // An O_PATH descriptor takes no times; its name below /proc does.
         let name: OsString = format!("/proc/self/fd/{}", fd.as_raw_fd()).into();
-        utimensat(AT_FDCWD, name.as_os_str(), &when, &when, UtimensatFlags::FollowSymlink).map_err(io::Error::from)?;
+        utimensat(
+            AT_FDCWD,
+            name.as_os_str(),
+            &when,
+            &when,
+            UtimensatFlags::FollowSymlink,
+        )
+        .map_err(io::Error::from)?;
     }
     Ok(())
 }

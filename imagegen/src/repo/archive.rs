@@ -1,0 +1,158 @@
+//! Owns the reading of an archive: its suites' tables of contents, verified and not older than before, and the package lists they vouch for.
+
+use std::time::SystemTime;
+
+use super::index::Index;
+use super::keyring::Keyring;
+use super::{RepoError, release};
+use crate::fetch::{Client, FetchError, Wanted};
+use crate::files;
+use crate::lock::LockedRelease;
+use crate::mirror::Mirror;
+use crate::progress::Progress;
+use crate::resolve::Universe;
+use crate::store::Store;
+
+/// The name of the archive that holds the suites.
+pub const MAIN: &str = "main";
+/// The name of the archive that holds their security updates.
+pub const SECURITY: &str = "security";
+
+/// What making a lock needs besides recipe and board.
+#[derive(Debug)]
+pub struct Sources<'a> {
+    /// Where packages come from.
+    pub mirror: &'a Mirror,
+    /// Whom to believe.
+    pub keyring: &'a Keyring,
+    /// Where downloads go.
+    pub store: &'a Store,
+    /// The network.
+    pub client: &'a Client,
+    /// The time.
+    pub now: SystemTime,
+    /// Where progress goes.
+    pub progress: Progress,
+}
+
+/// Reads the package lists of a suite, its updates and its security updates.
+pub fn universe(
+    from: &Sources<'_>,
+    suite: &str,
+    arch: &str,
+    components: &[&str],
+    releases: &mut Vec<LockedRelease>,
+) -> Result<Universe, RepoError> {
+    let mut places = vec![(MAIN, from.mirror.main.as_str(), suite.to_owned(), false)];
+    if !["sid", "unstable"].contains(&suite) {
+        places.push((MAIN, &from.mirror.main, format!("{suite}-updates"), false));
+        if let Some(security) = &from.mirror.security {
+            places.push((
+                SECURITY,
+                security,
+                format!("{suite}-security"),
+                from.mirror.security_guessed,
+            ));
+        }
+    }
+    let mut indices = Vec::new();
+    for (archive, base, name, optional) in places {
+        match indices_of(from, archive, base, &name, arch, components) {
+            Ok((release, found)) => {
+                releases.push(release);
+                indices.extend(found);
+            }
+            Err(RepoError::Fetch(FetchError::NotFound { url, .. })) if optional => {
+                from.progress.note(&format!("note: no security archive beside the mirror ({url}); name one with --security-mirror"));
+            }
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(Universe {
+        arch: arch.to_owned(),
+        suite: suite.to_owned(),
+        indices,
+    })
+}
+
+/// Times a mirror that is in the middle of an update is asked again.
+const MID_SYNC_TRIES: u32 = 3;
+
+fn indices_of(
+    from: &Sources<'_>,
+    archive: &str,
+    base: &str,
+    suite: &str,
+    arch: &str,
+    components: &[&str],
+) -> Result<(LockedRelease, Vec<Index>), RepoError> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match indices_once(from, archive, base, suite, arch, components) {
+            // The table of contents and the lists may be from before and after an update of the mirror.
+            Err(RepoError::Fetch(
+                FetchError::NotFound { url, .. } | FetchError::Mismatch { url, .. },
+            )) if tries < MID_SYNC_TRIES && !url.ends_with("/InRelease") => {
+                from.progress.note(&format!("note: {url} does not fit its table of contents; the mirror may be updating, trying again"));
+                std::thread::sleep(std::time::Duration::from_secs(u64::from(tries) * 5));
+            }
+            other => return other,
+        }
+    }
+}
+
+fn indices_once(
+    from: &Sources<'_>,
+    archive: &str,
+    base: &str,
+    suite: &str,
+    arch: &str,
+    components: &[&str],
+) -> Result<(LockedRelease, Vec<Index>), RepoError> {
+    let dists = format!("{base}/dists/{suite}");
+    let url = format!("{dists}/InRelease");
+    let text = from.client.text(&url)?;
+    let release = release::verify(&url, suite, &text, from.keyring, from.now)?;
+    let seen = from.store.seen(&format!("{archive} {suite}"));
+    release.not_older_than(seen.as_ref().map(|(at, text)| (*at, text.as_str())))?;
+
+    let mut indices = Vec::new();
+    for component in components {
+        let file = release.packages(component, arch)?;
+        let wanted = Wanted {
+            url: format!("{dists}/{}", file.path),
+            sha256: file.sha256,
+            size: file.size,
+        };
+        let stage = from.progress.bytes("index", file.size);
+        stage.now(&format!("{suite} {component} {arch}"));
+        let path = from.client.fetch(from.store, &wanted, Some(&stage))?;
+        let bytes = std::fs::read(&path).map_err(|e| files::named(&path, &e))?;
+        if files::sha256(&bytes) != wanted.sha256 {
+            from.store.discard(&wanted.sha256)?;
+            return Err(RepoError::Malformed {
+                what: path.display().to_string(),
+                reason: "damaged in the cache, it was removed; start again".to_owned(),
+            });
+        }
+        let text = crate::deb::index_text(&bytes).map_err(|e| RepoError::Malformed {
+            what: wanted.url.clone(),
+            reason: e.to_string(),
+        })?;
+        indices.push(Index::new(archive, suite, text));
+    }
+    // Only a release whose lists could be read is remembered: a broken mirror must not lock us out of a good one.
+    from.store.set_seen(
+        &format!("{archive} {suite}"),
+        release.date(),
+        release.date_text(),
+    )?;
+    let locked = LockedRelease {
+        archive: archive.to_owned(),
+        suite: suite.to_owned(),
+        date: release.date_text().to_owned(),
+        seconds: release.date(),
+    };
+    Ok((locked, indices))
+}

@@ -1,0 +1,290 @@
+//! Packages for real: every board's set is resolved from the archive this machine's apt knows, and compared with apt's own answer.
+//! Without a reachable archive these tests say so and end: the rules themselves are tested in the crate, without a network.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use hypriot_imagegen::configure::Mode;
+use hypriot_imagegen::exec::{self, Cmd};
+use hypriot_imagegen::lock::Lock;
+use hypriot_imagegen::mirror::{self, Asked};
+use hypriot_imagegen::progress::Progress;
+use hypriot_imagegen::root::{self, Options, RootError};
+use hypriot_imagegen::{board, files, recipe};
+
+/// The cache that all builds of this checkout share: what was fetched once is not fetched again.
+fn cache() -> PathBuf {
+    let own = std::env::var_os("HYPRIOT_CACHE").map(PathBuf::from);
+    own.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache"))
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test is the outermost place")]
+fn options(cache: &Path) -> Options {
+    std::fs::create_dir_all(cache).unwrap();
+    let main = std::env::var("HYPRIOT_MIRROR").ok();
+    let security = std::env::var("HYPRIOT_SECURITY_MIRROR").ok();
+    Options {
+        cache: cache.canonicalize().unwrap(),
+        mirror: Asked { main, security },
+        keyring: None,
+        lock: None,
+        update: false,
+        configure: Mode::Native,
+        helper: PathBuf::from(env!("CARGO_BIN_EXE_hypriot-imagegen")),
+        now: SystemTime::now(),
+    }
+}
+
+/// True if there is an archive to ask.
+fn archive_is_there() -> bool {
+    let asked = options(&cache()).mirror;
+    let there = mirror::find(&asked, Path::new("/etc/apt")).is_ok_and(|m| {
+        hypriot_imagegen::fetch::Client::default()
+            .text(&format!("{}/dists/trixie/InRelease", m.main))
+            .is_ok()
+    });
+    if !there {
+        println!("skipped: no Debian archive can be reached from here");
+    }
+    there
+}
+
+fn lock_of(name: &str) -> Lock {
+    let board = board::find(name).unwrap();
+    root::lock(
+        &recipe::load(None).unwrap(),
+        &board,
+        &options(&cache()),
+        Progress::Quiet,
+    )
+    .unwrap()
+}
+
+/// What apt would install, asked with settings and lists of its own: nothing of this machine's apt is read but its sources' address.
+fn apt_says(name: &str, lock: &Lock, dir: &Path) -> BTreeSet<String> {
+    let board = board::find(name).unwrap();
+    let recipe = recipe::load(None).unwrap();
+    let found = mirror::find(&options(&cache()).mirror, Path::new("/etc/apt")).unwrap();
+    let keyring = found
+        .keyring
+        .clone()
+        .unwrap_or_else(hypriot_imagegen::repo::keyring::default_path);
+    for sub in [
+        "etc/apt.conf.d",
+        "etc/preferences.d",
+        "etc/trusted.gpg.d",
+        "lists/partial",
+        "cache/archives/partial",
+    ] {
+        std::fs::create_dir_all(dir.join(sub)).unwrap();
+    }
+    let mut sources = String::new();
+    for release in &lock.releases {
+        if !release.suite.starts_with(&lock.suite) {
+            continue;
+        }
+        let base = if release.archive == "main" {
+            &found.main
+        } else {
+            found.security.as_ref().unwrap()
+        };
+        let components = board.components.join(" ");
+        writeln!(
+            sources,
+            "deb [signed-by={}] {base} {} {components}",
+            keyring.display(),
+            release.suite
+        )
+        .unwrap();
+    }
+    files::replace(&dir.join("sources.list"), sources.as_bytes()).unwrap();
+    files::replace(&dir.join("status"), b"").unwrap();
+    let at = |p: &str| dir.join(p).display().to_string();
+    let settings = [
+        format!("Dir::Etc::SourceList={}", at("sources.list")),
+        format!("Dir::Etc::SourceParts={}", at("none")),
+        format!("Dir::Etc::Parts={}", at("etc/apt.conf.d")),
+        format!("Dir::Etc::Main={}", at("none")),
+        format!("Dir::Etc::Preferences={}", at("none")),
+        format!("Dir::Etc::PreferencesParts={}", at("etc/preferences.d")),
+        format!("Dir::State={dir}", dir = dir.display()),
+        format!("Dir::State::Lists={}", at("lists")),
+        format!("Dir::State::status={}", at("status")),
+        format!("Dir::Cache={}", at("cache")),
+        format!("APT::Architecture={}", lock.arch),
+        format!("APT::Architectures={}", lock.arch),
+        "APT::Install-Recommends=false".to_owned(),
+        "APT::Install-Suggests=false".to_owned(),
+        "APT::Sandbox::User=root".to_owned(),
+        "Acquire::Languages=none".to_owned(),
+        "Acquire::Retries=3".to_owned(),
+        "Debug::NoLocking=true".to_owned(),
+    ];
+    let apt = |args: &[&str]| {
+        let cmd = settings
+            .iter()
+            .fold(Cmd::new("apt-get"), |c, s| c.args(["-o", s]));
+        exec::run(
+            cmd.args(args)
+                .timeout(Duration::from_mins(5))
+                .env("LC_ALL", "C"),
+        )
+        .unwrap()
+        .text()
+    };
+    apt(&["-qq", "update"]);
+    // Essential packages are not pulled into an empty system by themselves.
+    let lists = apt(&[
+        "-qq",
+        "indextargets",
+        "--format",
+        "$(FILENAME)",
+        "Created-By: Packages",
+    ]);
+    let mut wanted: BTreeSet<String> = recipe
+        .packages
+        .iter()
+        .chain(&board.packages)
+        .cloned()
+        .collect();
+    for list in lists.lines() {
+        let text = exec::run(Cmd::new("/usr/lib/apt/apt-helper").args(["cat-file", list]))
+            .unwrap()
+            .text();
+        let essential = text
+            .split("\n\n")
+            .filter(|p| p.contains("\nEssential: yes"));
+        wanted.extend(
+            essential.filter_map(|p| Some(p.lines().next()?.strip_prefix("Package: ")?.to_owned())),
+        );
+    }
+    let wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
+    let answer = apt(&[&["-s", "install"], wanted.as_slice()].concat());
+    // Inst NAME (VERSION ORIGIN [ARCH])
+    let one = |l: &str| {
+        let rest = l.strip_prefix("Inst ")?;
+        let (package, rest) = rest.split_once(' ')?;
+        let package = package.split(':').next()?;
+        Some(format!(
+            "{package} {}",
+            rest.trim_start_matches('(').split(' ').next()?
+        ))
+    };
+    answer.lines().filter_map(one).collect()
+}
+
+#[test]
+fn every_board_gets_the_packages_apt_would_install() {
+    if !archive_is_there() {
+        return;
+    }
+    let mut asked = BTreeSet::new();
+    for name in board::names() {
+        let lock = lock_of(&name);
+        assert!(
+            lock.packages.len() > 150,
+            "{name}: {} packages",
+            lock.packages.len()
+        );
+        // Boards that ask for the same need not be compared twice.
+        let board = board::find(&name).unwrap();
+        if !asked.insert((board.arch, board.packages)) {
+            continue;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let apt = apt_says(&name, &lock, dir.path());
+        let ours: BTreeSet<String> = lock
+            .packages
+            .iter()
+            .map(|p| format!("{} {}", p.name, p.version))
+            .collect();
+        let more: Vec<_> = ours.difference(&apt).collect();
+        let less: Vec<_> = apt.difference(&ours).collect();
+        assert!(
+            more.is_empty() && less.is_empty(),
+            "{name}: only ours {more:?}; only apt's {less:?}"
+        );
+    }
+}
+
+#[test]
+fn unknown_package_is_named_with_a_suggestion() {
+    if !archive_is_there() {
+        return;
+    }
+    let text = "name='x'\nversion='1'\npackages=['avahi-deamon']\n";
+    let recipe = recipe::parse("x", text).unwrap();
+    let board = board::find("qemu-arm64").unwrap();
+    let e = root::lock(&recipe, &board, &options(&cache()), Progress::Quiet)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        e.contains("avahi-deamon") && e.contains("did you mean `avahi-daemon`"),
+        "{e}"
+    );
+}
+
+#[test]
+fn unreachable_mirror_is_named_with_the_fix() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut opts = options(dir.path());
+    opts.mirror = Asked {
+        main: Some("http://127.0.0.1:9/debian".to_owned()),
+        security: None,
+    };
+    let board = board::find("qemu-arm64").unwrap();
+    let e = root::lock(&recipe::load(None).unwrap(), &board, &opts, Progress::Quiet).unwrap_err();
+    let text = e.to_string();
+    assert!(
+        matches!(e, RootError::Lock(_))
+            && text.contains("127.0.0.1:9")
+            && text.contains("--mirror"),
+        "{text}"
+    );
+    assert!(
+        !root::lock_path(&recipe::load(None).unwrap(), &board, &opts).exists(),
+        "no half-written lock"
+    );
+}
+
+#[test]
+fn command_line_mistakes_are_explained() {
+    let run = |args: &[&str]| {
+        exec::run(Cmd::new(env!("CARGO_BIN_EXE_hypriot-imagegen")).args(args))
+            .unwrap_err()
+            .to_string()
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let cache = dir.path().to_str().unwrap();
+    assert!(run(&["root", "--board", "qemu-arm46", "--cache", cache]).contains("qemu-arm64"));
+    let bad = dir.path().join("bad.toml");
+    files::replace(
+        &bad,
+        b"name='x'\nversion='1'\npackages=['a']\ncolour='blue'\n",
+    )
+    .unwrap();
+    let e = run(&[
+        "root",
+        "--board",
+        "qemu-arm64",
+        "--cache",
+        cache,
+        "--recipe",
+        bad.to_str().unwrap(),
+    ]);
+    assert!(e.contains("colour") && e.contains("bad.toml"), "{e}");
+    assert!(
+        run(&[
+            "plan",
+            "--board",
+            "qemu-arm64",
+            "--cache",
+            cache,
+            "--mirror",
+            "ftp://x"
+        ])
+        .contains("http")
+    );
+}
