@@ -16,7 +16,7 @@ fn read(text: &str, shape: Shape) -> Result<Matcher, Problem> {
     )
 }
 
-type Row = (Shape, &'static str, serde_json::Value, serde_json::Value);
+type Row = (Shape, &'static str, Value, Value);
 
 /// Shape, matcher, a value for which it holds, one for which it does not.
 fn table() -> Vec<Row> {

@@ -335,7 +335,7 @@ mod tests {
     #[test]
     fn values_are_what_they_look_like() {
         let node = parse(
-            "a: 1\nb: [x, '2', 0644, 0x1f, 1.5, 1.0.1, true, ~, -3, '']\nc: {d: |\n    text\n  }\n",
+            "a: 1\nb: [x, '2', 0644, 0x1f, 1.5, 1.0.1, true, ~, -3, '']\nc:\n  d: |\n    text\n",
         )
         .expect("yaml");
         let expected = json!({"a": 1, "b": ["x", "2", "0644", 31, 1.5, "1.0.1", true, null, -3, ""], "c": {"d": "text\n"}});
@@ -376,7 +376,7 @@ mod tests {
             ("a: [1, 2\nb: 3\n", 0, ""),
             ("? [a]\n: b\n", 1, "key must be a word"),
             ("a: *missing\n", 1, ""),
-            ("\ta: 1\n", 0, ""),
+            ("a:\n\tb: 1\n", 0, ""),
         ];
         for (text, line, what) in table {
             let problem = parse(text).expect_err(&text[..text.len().min(40)]);
