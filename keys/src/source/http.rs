@@ -363,3 +363,6 @@ fn error(kind: SourceErrorKind, what: String) -> SourceError {
 fn refused(what: &str, why: &str) -> SourceError {
     error(SourceErrorKind::Refused, std::format!("{what}: {why}"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@ use std::vec::Vec;
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::time_provider::TimeProvider;
 use rustls::{
@@ -25,9 +26,7 @@ pub(super) fn config(time: TlsTime) -> Result<ClientConfig, String> {
     let roots = RootCertStore {
         roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
     };
-    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
-        .build()
-        .map_err(|e| e.to_string())?;
+    let verifier = NotBeforeIsNews::new(roots, &provider)?;
     let now = trusted_now(time.clock, time.floor);
     let time = Arc::new(Running {
         base: Duration::from_secs(now.0),
@@ -37,7 +36,7 @@ pub(super) fn config(time: TlsTime) -> Result<ClientConfig, String> {
         .with_safe_default_protocol_versions()
         .map_err(|e| e.to_string())?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(NotBeforeIsNews { verifier }))
+        .with_custom_certificate_verifier(Arc::new(verifier))
         .with_no_client_auth();
     Ok(config)
 }
@@ -66,6 +65,15 @@ impl TimeProvider for Running {
 #[derive(Debug)]
 struct NotBeforeIsNews {
     verifier: Arc<WebPkiServerVerifier>,
+}
+
+impl NotBeforeIsNews {
+    fn new(roots: RootCertStore, provider: &Arc<CryptoProvider>) -> Result<Self, String> {
+        WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+            .build()
+            .map(|verifier| Self { verifier })
+            .map_err(|e| e.to_string())
+    }
 }
 
 impl ServerCertVerifier for NotBeforeIsNews {
@@ -118,5 +126,85 @@ impl ServerCertVerifier for NotBeforeIsNews {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.verifier.supported_verify_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CA: &[u8] = include_bytes!("../../../testdata/tls/ca.der");
+    const INTERMEDIATE: &[u8] = include_bytes!("../../../testdata/tls/intermediate.der");
+    const SERVER: &[u8] = include_bytes!("../../../testdata/tls/server.der");
+
+    fn judge(at: &str, name: &'static str, ca: &'static [u8]) -> Result<(), Error> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from(ca)).unwrap();
+        let verifier = NotBeforeIsNews::new(roots, &provider).unwrap();
+        let at = crate::time::Timestamp::parse(at).unwrap();
+        let now = UnixTime::since_unix_epoch(Duration::from_secs(at.0));
+        let name = ServerName::try_from(name).unwrap();
+        let chain = [CertificateDer::from(INTERMEDIATE)];
+        verifier
+            .verify_server_cert(&CertificateDer::from(SERVER), &chain, &name, &[], now)
+            .map(|_| ())
+    }
+
+    #[test]
+    fn a_device_that_is_behind_still_connects() {
+        for at in [
+            "1970-01-01T00:00:00Z",
+            "2019-01-01T00:00:00Z",
+            "2026-05-01T00:00:00Z",
+            "2026-09-30T23:59:59Z",
+            "2026-11-23T00:00:00Z",
+        ] {
+            assert_eq!(judge(at, "board.example", CA), Ok(()), "{at}");
+        }
+    }
+
+    #[test]
+    fn what_has_ended_has_ended_and_names_and_authorities_count() {
+        let expired = judge("2027-01-02T00:00:00Z", "board.example", CA);
+        assert!(
+            matches!(
+                expired,
+                Err(Error::InvalidCertificate(
+                    CertificateError::ExpiredContext { .. }
+                ))
+            ),
+            "{expired:?}"
+        );
+        assert!(judge("2039-01-01T00:00:00Z", "board.example", CA).is_err());
+        for at in ["1970-01-01T00:00:00Z", "2026-11-23T00:00:00Z"] {
+            assert!(
+                judge(at, "other.example", CA).is_err(),
+                "another name at {at}"
+            );
+            assert!(
+                judge(at, "board.example", INTERMEDIATE).is_ok(),
+                "the intermediate as an anchor at {at}"
+            );
+            assert!(
+                judge(at, "board.example", SERVER).is_err(),
+                "an authority that signed nothing at {at}"
+            );
+        }
+    }
+
+    #[test]
+    fn time_runs_on_from_what_was_trusted() {
+        let time = TlsTime {
+            clock: crate::time::Timestamp(5),
+            floor: crate::time::Timestamp(1000),
+        };
+        assert!(config(time).is_ok());
+        let now = trusted_now(time.clock, time.floor);
+        let running = Running {
+            base: Duration::from_secs(now.0),
+            since: Instant::now(),
+        };
+        assert!((1000..1010).contains(&running.current_time().unwrap().as_secs()));
     }
 }
