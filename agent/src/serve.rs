@@ -242,7 +242,8 @@ impl Follower {
             let rendered = match read {
                 Ok(report) => Rendered::of(&report, self.depth),
                 Err(error) => {
-                    tracing::warn!("report: {error:#}");
+                    // One line in the journal each time the file changes; sd-daemon(3): <4> is a warning.
+                    eprintln!("<4>hypriot-agent serve: {error:#}");
                     Rendered::absent(
                         "there is no readable report: see journalctl -u hypriot-agent on the board",
                     )

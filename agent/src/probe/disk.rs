@@ -8,6 +8,8 @@ use crate::report::{Severity, Status};
 
 /// The file systems that matter on a HypriotOS board; the data partition holds all that changes.
 const DATA: &str = "/data";
+/// The initramfs leaves this when it could not mount the data partition.
+const LOST: &str = "/run/hypriot/data-lost";
 
 /// One line of mountinfo.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,9 +58,21 @@ pub(super) fn probe(look: &Look<'_>) -> Result<Found> {
     found.gauge("disk_inodes", room.inodes);
     found.gauge("disk_inodes_free", room.inodes_free);
     let readonly = is_readonly(mount);
+    if look.root.exists(LOST) {
+        found.add("disk-data", lost());
+        return Ok(found);
+    }
     found.gauge("disk_readonly", f64::from(u8::from(readonly)));
     found.add(name, judge(room, readonly));
     Ok(found)
+}
+
+fn lost() -> Finding {
+    let output =
+        "the data partition could not be mounted: the board runs with an empty one in memory";
+    let fix =
+        "do not update now; the card is failing: save what can be saved, then flash a new one";
+    Finding::pass(Severity::Required, "state", output).worse(Status::Fail, fix)
 }
 
 fn judge(room: Room, readonly: bool) -> Finding {

@@ -89,6 +89,15 @@ fn broken_probe_warns_alone() {
 }
 
 #[test]
+fn stand_in_for_the_data_partition_is_a_failure() {
+    let (_dir, root) = tree(BOARD);
+    std::fs::create_dir_all(root.path("/run/hypriot/data-lost")).expect("made");
+    let report = collect(&root, &context(None), NOW);
+    assert_eq!(report.status(), Status::Fail);
+    assert!(report.checks["disk-data"].output.contains("in memory"));
+}
+
+#[test]
 fn empty_root_yields_a_report_of_warnings() {
     let (_dir, root) = tree(&[]);
     let report = collect(&root, &context(None), NOW);

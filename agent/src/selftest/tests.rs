@@ -371,3 +371,15 @@ fn votes_carry_ids_weights_and_reasons() {
         (1, 1, 0)
     );
 }
+
+#[test]
+fn tests_of_the_image_are_good_files() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../systemd/usr/share/hypriot/selftest.d");
+    let suite = load(&[dir]);
+    assert_eq!(suite.problems().collect::<Vec<_>>(), Vec::<String>::new());
+    assert!(suite.len() > 90, "{}", suite.len());
+    // On a tree that is no board most of them fail, but none breaks the run.
+    let (_tree, root) = tree(BOARD);
+    let results = run(&suite, &setting(root), Duration::from_secs(3));
+    assert!(results.len() >= suite.len());
+}

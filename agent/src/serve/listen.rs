@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,7 +38,7 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 const HEAD_BYTES: usize = 16 * 1024;
 
 pub(super) async fn serve(options: &Options) -> Result<()> {
-    let listener = TcpListener::bind(options.listen).await.with_context(|| {
+    let listener = bind(options.listen).await.with_context(|| {
         format!(
             "listening on {}: if the address is in use, a container or another program has taken the port \
              (ss -ltnp shows which); choose another one with --listen",
@@ -70,6 +70,22 @@ pub(super) async fn serve(options: &Options) -> Result<()> {
         })
         .await;
     Ok(())
+}
+
+/// Binds; a kernel without IPv6 gets all of IPv4 instead of all of both.
+async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let error = match TcpListener::bind(address).await {
+        Ok(listener) => return Ok(listener),
+        Err(error) => error,
+    };
+    let no_ipv6 = matches!(
+        error.raw_os_error(),
+        Some(nix::libc::EAFNOSUPPORT | nix::libc::EADDRNOTAVAIL)
+    );
+    if no_ipv6 && address.ip() == IpAddr::from(Ipv6Addr::UNSPECIFIED) {
+        return TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await;
+    }
+    Err(error)
 }
 
 async fn accept(listener: &TcpListener, shared: &Shared) {
