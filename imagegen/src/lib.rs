@@ -27,6 +27,7 @@ pub mod cpio;
 pub mod fs;
 pub mod initramfs;
 pub mod mbr;
+pub mod output;
 pub mod publish;
 pub mod release;
 pub mod make;

@@ -11,6 +11,8 @@ use crate::bake::{self, Input};
 use crate::board::Board;
 use crate::fs::{Blocks, pass};
 use crate::image::{self, Card};
+use crate::lock::LockedPackage;
+use crate::output::{self, papers};
 use crate::progress::Progress;
 use crate::release::{self, Release};
 use crate::root::RootTree;
@@ -18,6 +20,9 @@ use crate::tree::{Content, Kind, Tree};
 
 /// A `root.json`, a `user-data`: nothing small is bigger.
 const SMALL_MAX: u64 = 1 << 20;
+
+/// Deflate level: more gains a hundredth and takes twice as long.
+const ZIP_LEVEL: u32 = 6;
 
 /// What to make.
 #[derive(Debug)]
@@ -48,6 +53,17 @@ pub struct Request<'a> {
     pub image: bool,
     /// Compression level of the payload.
     pub level: i32,
+    /// Which compressed forms of the card image are wanted besides it.
+    pub forms: Forms,
+}
+
+/// Compressed forms of a card image.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Forms {
+    /// `.img.zip` and its `.sha256`: what `flash` takes.
+    pub zip: bool,
+    /// `.img.zst`.
+    pub zst: bool,
 }
 
 /// What was made.
@@ -55,6 +71,8 @@ pub struct Request<'a> {
 pub struct Made {
     /// The card image.
     pub image: Option<PathBuf>,
+    /// Every file that was made.
+    pub files: Vec<PathBuf>,
     /// The release.
     pub release: Release,
     /// Bytes of the root file system.
@@ -103,6 +121,7 @@ pub fn make(request: &Request<'_>, progress: Progress) -> Result<Made> {
     let threads = pass::cores();
     let spec = release::Spec { board: &board.name, version, created: epoch, level: request.level, threads };
     let stem = release::stem(&board.name, version);
+    let mut made = Vec::new();
     let (image, release) = if request.image {
         let to = request.out.join(format!("{stem}.img"));
         let card = Card::plan(&volumes, &baked.raw, signature(&board.name, version))?;
@@ -112,6 +131,8 @@ pub fn make(request: &Request<'_>, progress: Progress) -> Result<Made> {
                 image::put(file, target, at, bytes)
             })
         })?;
+        made.push(to.clone());
+        made.extend(forms(&card, &release, request, &stem, epoch, threads)?);
         (Some(to), release)
     } else {
         let release = release::make(&volumes, &spec, &request.out, |_, _, bytes| {
@@ -120,13 +141,89 @@ pub fn make(request: &Request<'_>, progress: Progress) -> Result<Made> {
         })?;
         (None, release)
     };
+    made.extend([request.out.join(&release.index_name), release.payload.clone()]);
+    let sbom = request.out.join(format!("{stem}.spdx.json"));
+    let facts = Papers::of(request)?;
+    crate::files::replace(&sbom, &papers::sbom(&facts.facts(request, epoch, &version.to_string()))?)?;
+    made.push(sbom);
+    let manifest = request.out.join(format!("{stem}.manifest.json"));
+    let listed = made.iter().filter(|p| p.extension().is_none_or(|e| e != "img")).map(|p| listed(p)).collect::<Result<Vec<_>>>()?;
+    crate::files::replace(&manifest, &papers::manifest(&facts.facts(request, epoch, &version.to_string()), &listed)?)?;
+    made.push(manifest);
     stage.done(&format!(
         "{stem}: payload {} MiB, {} of {} segments from earlier releases",
         release.index.payload.size >> 20,
         release.reused,
         release.segments
     ));
-    Ok(Made { image, release, root_bytes: volumes.root.size(), boot_bytes: volumes.boot.size(), took: begun.elapsed() })
+    Ok(Made { image, files: made, release, root_bytes: volumes.root.size(), boot_bytes: volumes.boot.size(), took: begun.elapsed() })
+}
+
+/// The compressed forms of a card that are wanted, and its block map.
+fn forms(card: &Card<'_>, release: &Release, request: &Request<'_>, stem: &str, epoch: u64, threads: usize) -> Result<Vec<PathBuf>> {
+    let name = format!("{stem}.img");
+    let file = |more: &str| request.out.join(format!("{name}{more}"));
+    let bmap = request.out.join(format!("{stem}.bmap"));
+    output::bmap::write(card, &card.mapped(), threads, &bmap)?;
+    let mut made = vec![bmap];
+    if request.forms.zip {
+        let to = file(".zip");
+        output::zip::write(card, &name, epoch, ZIP_LEVEL, threads, &to)?;
+        output::zip::checksum(&to)?;
+        made.extend([to, file(".zip.sha256")]);
+    }
+    if request.forms.zst {
+        let to = file(".zst");
+        output::zst::write(card, release, request.level, threads, &to)?;
+        made.push(to);
+    }
+    Ok(made)
+}
+
+/// Name, SHA-256 and length of a finished file. The raw image is left out of manifests: its segments are in the index.
+fn listed(path: &Path) -> Result<(String, String, u64)> {
+    let name = path.file_name().and_then(|n| n.to_str()).context("made from a name")?.to_owned();
+    let (hash, len) = crate::files::sha256_file(path)?;
+    Ok((name, hash, len))
+}
+
+/// What the papers need in their own words.
+struct Papers {
+    packages: Vec<papers::Package>,
+    boot: Vec<papers::Package>,
+    agent: String,
+}
+
+impl Papers {
+    fn of(request: &Request<'_>) -> Result<Self> {
+        let rows = |packages: &[LockedPackage]| -> Vec<papers::Package> {
+            let row = |p: &LockedPackage| papers::Package {
+                name: p.name.clone(),
+                version: p.version.clone(),
+                arch: p.arch.clone(),
+                source: p.source.clone(),
+                sha256: p.sha256.clone(),
+                size: p.size,
+            };
+            packages.iter().map(row).collect()
+        };
+        let lock = &request.tree.lock;
+        let agent = blake3::hash(&file(&request.agent)?.read()?).to_hex().to_string();
+        Ok(Self { packages: rows(&lock.packages), boot: rows(&lock.boot_packages), agent })
+    }
+
+    fn facts<'a>(&'a self, request: &'a Request<'_>, created: u64, version: &'a str) -> papers::Facts<'a> {
+        papers::Facts {
+            board: &request.board.name,
+            version,
+            suite: &request.tree.lock.suite,
+            created,
+            kernel: &request.tree.kernel_version,
+            packages: &self.packages,
+            boot_packages: &self.boot,
+            agent: &self.agent,
+        }
+    }
 }
 
 /// The disk signature of the image. The board draws its own at its first start; this one is never 0, which Linux takes for

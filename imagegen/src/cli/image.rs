@@ -13,7 +13,7 @@ use hypriot_keys::time::Timestamp;
 use super::packages::BuildArgs;
 use super::progress;
 use crate::cross::{self, Target};
-use crate::make::{self, Request};
+use crate::make::{self, Forms, Request};
 use crate::project::Project;
 use crate::{publish, release, root};
 
@@ -53,6 +53,12 @@ pub(super) struct ImageArgs {
     /// Make the release only, no card image.
     #[arg(long)]
     release_only: bool,
+    /// Also make the `.img.zip` that `flash` takes, with its checksum.
+    #[arg(long)]
+    zip: bool,
+    /// Also make the `.img.zst`.
+    #[arg(long)]
+    zst: bool,
     /// zstd level of the payload's segments.
     #[arg(long, default_value_t = release::LEVEL, value_parser = clap::value_parser!(i32).range(1..=19))]
     level: i32,
@@ -137,6 +143,7 @@ pub(super) fn image(args: &ImageArgs) -> Result<()> {
             out: args.out.clone(),
             image: !args.release_only,
             level: args.level,
+            forms: Forms { zip: args.zip, zst: args.zst },
         },
         shown,
     )?;
@@ -144,7 +151,7 @@ pub(super) fn image(args: &ImageArgs) -> Result<()> {
     let index = args.out.join(&release.index_name);
     if args.build.json() {
         return row(&serde_json::json!({
-            "image": made.image, "index": index, "payload": release.payload, "payload-bytes": release.index.payload.size,
+            "image": made.image, "files": made.files, "index": index, "payload": release.payload, "payload-bytes": release.index.payload.size,
             "root-bytes": made.root_bytes, "boot-bytes": made.boot_bytes, "segments": release.segments, "reused": release.reused,
             "version": release.index.version.to_string(), "board": board.name, "seconds": made.took.as_secs_f64(),
         }));

@@ -215,13 +215,13 @@ fn entry(name: [u8; 11], attr: u8, cluster: u32, size: u32, stamp: DosTime) -> [
 
 /// Date and time as FAT keeps them, in UTC: the build must not depend on the builder's time zone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct DosTime {
-    date: u16,
-    time: u16,
+pub(crate) struct DosTime {
+    pub(crate) date: u16,
+    pub(crate) time: u16,
 }
 
 impl DosTime {
-    fn of(epoch: u64) -> Self {
+    pub(crate) fn of(epoch: u64) -> Self {
         // 1980-01-01 is the first day that FAT knows, 2107-12-31 the last.
         let at = hypriot_keys::time::Timestamp(epoch.clamp(315_532_800, 4_354_819_198)).to_string();
         let part = |from: usize, to: usize| at[from..to].parse::<u16>().expect("YYYY-MM-DDTHH:MM:SSZ");
