@@ -1,0 +1,69 @@
+//! A whole board, from packages to updates and power cuts, as `steps/life.toml` tells it. The slow test of the workspace.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, Result};
+use hypriot_tests::access;
+use hypriot_tests::board::{Hardware, VirtualBoard};
+use hypriot_tests::factory::{Factory, PORT, TARGET};
+use hypriot_tests::narrate::Narrator;
+use hypriot_tests::serve::Server;
+use hypriot_tests::stage::Stage;
+use hypriot_tests::steps::Scenario;
+
+#[test]
+fn a_board_lives_through_updates_bad_releases_and_power_cuts() -> Result<()> {
+    let factory = Factory::new()?;
+    factory.programs()?;
+    factory.agent(TARGET)?;
+    factory.keys()?;
+    factory.clear_repository()?;
+    for name in ["v1", "v2", "v3", "v4"] {
+        factory.release(name)?;
+    }
+
+    let scenario = Scenario::parse(include_str!("../steps/life.toml"))?;
+    let dir = tempfile::Builder::new()
+        .prefix("life-")
+        .tempdir_in(&factory.dir)?;
+    let board = VirtualBoard::new(Hardware::default(), &factory.image(), dir.path())?;
+    let ssh_key = access::grant(&board.card(), dir.path())?;
+    let server = Server::start(&factory.repository(), PORT)?;
+    let seed = seed()?;
+    let mut narrator = Narrator::new(scenario.step.len());
+    narrator.say(&format!(
+        "random moments of this run: HYPRIOT_TEST_SEED={seed}"
+    ));
+    let mut stage = Stage {
+        factory: &factory,
+        board,
+        server,
+        ssh_key: Some(ssh_key),
+        seed,
+        answered: 0,
+    };
+    let played = stage.play(&scenario, &mut narrator);
+    drop(stage);
+    narrator.summary();
+    let kept = if played.is_err() {
+        dir.keep().display().to_string()
+    } else {
+        "nowhere".to_owned()
+    };
+    played.with_context(|| format!("seed {seed}; card and console log are kept in {kept}"))
+}
+
+/// From the environment, to play a failure again; else from the clock.
+fn seed() -> Result<u64> {
+    if let Ok(text) = std::env::var("HYPRIOT_TEST_SEED") {
+        return text
+            .parse()
+            .with_context(|| format!("HYPRIOT_TEST_SEED={text} is not a number"));
+    }
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "any number will do; it is printed"
+    )]
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    Ok(now.as_secs().max(1))
+}
