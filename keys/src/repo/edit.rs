@@ -98,6 +98,12 @@ impl Repository {
     /// Delegates names from `parent` to a new role, which is staged empty.
     pub fn delegate(&mut self, parent: &str, new: &NewDelegation) -> Result<(), RepoError> {
         enough(&new.name, new.keys.len(), new.threshold)?;
+        // Its file lies flat beside the others, under a name that no web server decodes into another.
+        if !is_flat(&new.name) {
+            return Err(RepoError::TargetName {
+                name: new.name.clone(),
+            });
+        }
         let role = DelegatedRole {
             name: new.name.clone(),
             keys: RoleKeysOnly {

@@ -67,9 +67,9 @@ pub enum RepoError {
         /// Keys.
         keys: usize,
     },
-    /// A target's name that cannot be a flat file name.
+    /// A target's or role's name that cannot be a flat file name.
     #[error(
-        "{name:?} cannot be published: a target's name is letters, digits and ._+~- and does not begin with a dot, because releases are served as flat files"
+        "{name:?} cannot be published: the name of a target or role is letters, digits and ._+~- and does not begin with a dot, because releases are served as flat files"
     )]
     TargetName {
         /// The name.

@@ -256,6 +256,29 @@ fn load(name: &str) -> Loaded {
     }
 }
 
+/// Lays an attack out below `place` for another client; `place/root.json` is the root. Gives the case for `play.py`.
+pub(crate) fn expand(name: &str, place: &Path) -> serde_json::Value {
+    let attack = load(name);
+    let (before, served) = (
+        place.join(name).join("before"),
+        place.join(name).join("served"),
+    );
+    put(&served, &attack.served);
+    if let Some(files) = &attack.before {
+        put(&before, files);
+    }
+    serde_json::json!({
+        "name": name,
+        "root": place.join("root.json"),
+        "before": attack.before.is_some().then_some(before),
+        "before_clock": DAY_ZERO,
+        "served": served,
+        "clock": attack.case.clock,
+        "endless": attack.case.endless,
+        "targets": attack.case.target.into_iter().collect::<Vec<_>>(),
+    })
+}
+
 /// Writes an attack's directory.
 pub(crate) fn write(attack: &Attack) {
     let directory = place().join(attack.name);
@@ -319,7 +342,7 @@ fn parts(attack: &Attack) -> (Case, Files, Files) {
     )
 }
 
-fn put(directory: &Path, files: &Files) {
+pub(crate) fn put(directory: &Path, files: &Files) {
     for (name, bytes) in files {
         let path = directory.join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -331,7 +354,7 @@ fn put(directory: &Path, files: &Files) {
 }
 
 /// All files below a directory; none when it is not there.
-fn tree(directory: &Path) -> Files {
+pub(crate) fn tree(directory: &Path) -> Files {
     let mut files = BTreeMap::new();
     let Ok(entries) = std::fs::read_dir(directory) else {
         return files;

@@ -10,10 +10,12 @@
 )]
 
 mod fixture;
+mod interop;
 mod make;
 mod make_delegations;
 mod make_signatures;
 mod make_targets;
+mod python;
 mod table;
 mod world;
 

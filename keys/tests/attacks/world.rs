@@ -265,3 +265,8 @@ pub(crate) fn write(value: &Value) -> Vec<u8> {
     bytes.push(b'\n');
     bytes
 }
+
+/// The root that every device of these tests is made with.
+pub(crate) fn honest_root() -> Vec<u8> {
+    World::honest(1).roots[0].bytes()
+}
