@@ -91,7 +91,12 @@ pub fn bake(mut input: Input<'_>) -> Result<Baked> {
     let mut root = std::mem::replace(&mut input.root, Tree::new(0));
     root::bake(&mut root, &input)?;
     let config = config::bake(&root, &input)?;
-    Ok(Baked { root, boot, config, raw })
+    Ok(Baked {
+        root,
+        boot,
+        config,
+        raw,
+    })
 }
 
 /// The boot partition of a slot: kernel, initramfs, device trees, and which release it is.
@@ -99,13 +104,28 @@ fn boot(input: &Input<'_>) -> Result<Tree> {
     let board = input.board;
     let mut boot = Tree::new(input.root.epoch());
     let image = kernel::image(&input.root, &board.kernel.image, input.kernel_release)?;
-    boot.insert_bytes(KERNEL, 0o644, kernel::for_uboot(&image).context("the kernel image")?)?;
-    let initrd = initramfs::build(&input.root, input.kernel_release, &board.kernel.modules, &input.agent)?;
+    boot.insert_bytes(
+        KERNEL,
+        0o644,
+        kernel::for_uboot(&image).context("the kernel image")?,
+    )?;
+    let initrd = initramfs::build(
+        &input.root,
+        input.kernel_release,
+        &board.kernel.modules,
+        &input.agent,
+    )?;
     boot.insert_bytes(INITRAMFS, 0o644, initrd)?;
-    for (name, content) in kernel::device_trees(&input.root, &board.kernel.dtbs, input.kernel_release)? {
+    for (name, content) in
+        kernel::device_trees(&input.root, &board.kernel.dtbs, input.kernel_release)?
+    {
         boot.insert_file(&format!("dtbs/{name}"), 0o644, content)?;
     }
-    boot.insert_bytes("version", 0o644, format!("{} {}\n", board.name, input.version))?;
+    boot.insert_bytes(
+        "version",
+        0o644,
+        format!("{} {}\n", board.name, input.version),
+    )?;
     Ok(boot)
 }
 
@@ -139,7 +159,10 @@ fn embedded(dir: &Dir<'_>, epoch: u64) -> Result<Tree> {
     let mut todo = vec![dir];
     while let Some(dir) = todo.pop() {
         for file in dir.files() {
-            let path = file.path().to_str().context("names of embedded files are ASCII")?;
+            let path = file
+                .path()
+                .to_str()
+                .context("names of embedded files are ASCII")?;
             tree.insert_bytes(path, 0o644, file.contents())?;
         }
         todo.extend(dir.dirs());
@@ -149,16 +172,20 @@ fn embedded(dir: &Dir<'_>, epoch: u64) -> Result<Tree> {
 
 /// The settings the image gives to its agent.
 fn settings(input: &Input<'_>, epoch: u64) -> Result<String> {
-    let text = |key: &str, value: &str| format!("{key} = {}\n", toml::Value::String(value.to_owned()));
+    let text =
+        |key: &str, value: &str| format!("{key} = {}\n", toml::Value::String(value.to_owned()));
     let mut out = text("board", &input.board.name) + &text("version", &input.version.to_string());
     out += &text("built", &Timestamp(epoch).to_string());
     out += "\n[update]\n";
     if let Some(url) = input.update_url {
-        ensure!(!url.contains(char::is_control), "the update URL {url:?} has control characters");
+        ensure!(
+            !url.contains(char::is_control),
+            "the update URL {url:?} has control characters"
+        );
         out += &text("url", url);
     }
     if let Some(seconds) = input.poll_seconds {
-        out += &format!("poll_seconds = {seconds}\n");
+        out.extend(["poll_seconds = ", &seconds.to_string(), "\n"]);
     }
     Ok(out)
 }

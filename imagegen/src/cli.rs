@@ -36,7 +36,7 @@ enum Cmd {
     Plan(packages::BuildArgs),
     /// Build the root tree alone and print where it is.
     Root(packages::BuildArgs),
-    Image(image::ImageArgs),
+    Image(Box<image::ImageArgs>),
     Publish(image::PublishArgs),
     /// The sandbox starts itself: first process.
     #[command(hide = true)]

@@ -16,7 +16,11 @@ pub fn write(tree: &Tree) -> Result<Vec<u8>> {
     let mut ino = 0;
     for (path, entry) in tree.below(b"") {
         ino += 1;
-        ensure!(entry.xattrs.is_empty(), "{} has extended attributes, which an initramfs cannot hold", show(path));
+        ensure!(
+            entry.xattrs.is_empty(),
+            "{} has extended attributes, which an initramfs cannot hold",
+            show(path)
+        );
         let (format, rdev, data) = match &entry.kind {
             Kind::Dir => (0o040_000, (0, 0), None),
             Kind::File(content) => (0o100_000, (0, 0), Some(content.clone())),
@@ -28,10 +32,30 @@ pub fn write(tree: &Tree) -> Result<Vec<u8>> {
         };
         let data = data.map(|c| c.read()).transpose()?;
         let data = data.as_deref().unwrap_or_default();
-        let len = u32::try_from(data.len()).with_context(|| format!("{} is too long for cpio", show(path)))?;
-        let mtime = u32::try_from(entry.mtime).with_context(|| format!("the time of {} is too late for cpio", show(path)))?;
-        let links = if matches!(entry.kind, Kind::Dir) { 2 } else { 1 };
-        header(&mut out, [ino, format | u32::from(entry.mode), entry.uid, entry.gid, links, mtime, len, rdev.0, rdev.1], path)?;
+        let len = u32::try_from(data.len())
+            .with_context(|| format!("{} is too long for cpio", show(path)))?;
+        let mtime = u32::try_from(entry.mtime)
+            .with_context(|| format!("the time of {} is too late for cpio", show(path)))?;
+        let links = if matches!(entry.kind, Kind::Dir) {
+            2
+        } else {
+            1
+        };
+        header(
+            &mut out,
+            [
+                ino,
+                format | u32::from(entry.mode),
+                entry.uid,
+                entry.gid,
+                links,
+                mtime,
+                len,
+                rdev.0,
+                rdev.1,
+            ],
+            path,
+        )?;
         out.extend_from_slice(data);
         pad(&mut out, 4);
     }
@@ -41,11 +65,17 @@ pub fn write(tree: &Tree) -> Result<Vec<u8>> {
     Ok(out)
 }
 
-fn header(out: &mut Vec<u8>, [ino, mode, uid, gid, nlink, mtime, size, major, minor]: [u32; 9], name: &[u8]) -> Result<()> {
+fn header(
+    out: &mut Vec<u8>,
+    [ino, mode, uid, gid, nlink, mtime, size, major, minor]: [u32; 9],
+    name: &[u8],
+) -> Result<()> {
     let name_len = u32::try_from(name.len() + 1).context("a path is too long for cpio")?;
     out.extend_from_slice(b"070701");
     // c_devmajor and c_devminor are 0, c_check is unused in newc.
-    for field in [ino, mode, uid, gid, nlink, mtime, size, 0, 0, major, minor, name_len, 0] {
+    for field in [
+        ino, mode, uid, gid, nlink, mtime, size, 0, 0, major, minor, name_len, 0,
+    ] {
         out.extend_from_slice(format!("{field:08X}").as_bytes());
     }
     out.extend_from_slice(name);
@@ -72,13 +102,27 @@ mod tests {
         tree.insert_dir("proc", 0o555).unwrap();
         tree.insert_bytes("lib/modules/a-b.ko", 0o644, "").unwrap();
         if is_root() {
-            tree.insert("dev/console", 0o600, Kind::Char { major: 5, minor: 1 }).unwrap();
+            tree.insert("dev/console", 0o600, Kind::Char { major: 5, minor: 1 })
+                .unwrap();
         }
         let archive = work.path().join("a.cpio");
-        std::fs::File::create(&archive).and_then(|mut f| std::io::Write::write_all(&mut f, &write(&tree).unwrap())).unwrap();
+        std::fs::File::create(&archive)
+            .and_then(|mut f| std::io::Write::write_all(&mut f, &write(&tree).unwrap()))
+            .unwrap();
         let out = work.path().join("out");
         std::fs::create_dir(&out).unwrap();
-        tool("cpio", "cpio", &["-idm", "--quiet", "-D", out.to_str().unwrap(), "-F", archive.to_str().unwrap()]);
+        tool(
+            "cpio",
+            "cpio",
+            &[
+                "-idm",
+                "--quiet",
+                "-D",
+                out.to_str().unwrap(),
+                "-F",
+                archive.to_str().unwrap(),
+            ],
+        );
         let theirs = Tree::scan(&out, tree.epoch()).unwrap();
         for ((path, a), (other, b)) in tree.below(b"").zip(theirs.below(b"")) {
             assert_eq!((path, a.mode, a.mtime), (other, b.mode, b.mtime));
@@ -94,6 +138,11 @@ mod tests {
     fn what_an_initramfs_cannot_hold_is_refused_by_name() {
         let mut tree = Tree::new(0);
         tree.insert("s", 0o644, Kind::Socket).unwrap();
-        assert!(write(&tree).unwrap_err().to_string().contains("/s is a socket"));
+        assert!(
+            write(&tree)
+                .unwrap_err()
+                .to_string()
+                .contains("/s is a socket")
+        );
     }
 }

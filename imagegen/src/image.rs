@@ -43,25 +43,52 @@ pub struct Volumes {
 /// Plans the three file systems of a card.
 pub fn volumes(baked: &Baked, board: &str, version: &str) -> Result<Volumes> {
     let seed = format!("{board} {version}");
-    let hash = |what: &str| {
-        let hash = blake3::hash(format!("{what} {seed}").as_bytes());
-        u32::from_le_bytes(hash.as_bytes()[..4].try_into().expect("four of 32 bytes"))
+    let id = |what: &str| derived_id(&format!("{what} {seed}"));
+    let config = fat::Options {
+        label: "HypriotOS",
+        volume_id: id("config"),
+        size: layout::CONFIG.size,
     };
-    let config = fat::Options { label: "HypriotOS", volume_id: hash("config"), size: layout::CONFIG.size };
     // A boot file system is as long as it needs to be: a board writes it whole at each update.
     let size = fat::fitting_size(&baked.boot, BOOT_LEAST);
-    let room = layout::boot(Slot::A).size;
-    ensure!(size <= room, "kernel, initramfs and device trees need {} MiB, the boot partition has {} MiB", size >> 20, room >> 20);
-    let boot = fat::Options { label: "boot", volume_id: hash("boot"), size };
-    let root = erofs::plan(&baked.root, erofs::Options { label: "root", seed: &seed })?;
-    let room = layout::root(Slot::A).size;
+    let limit = layout::boot(Slot::A).size;
     ensure!(
-        root.size() <= room,
+        size <= limit,
+        "kernel, initramfs and device trees need {} MiB, the boot partition has {} MiB",
+        size >> 20,
+        limit >> 20
+    );
+    let boot = fat::Options {
+        label: "boot",
+        volume_id: id("boot"),
+        size,
+    };
+    let root = erofs::plan(
+        &baked.root,
+        erofs::Options {
+            label: "root",
+            seed: &seed,
+        },
+    )?;
+    let limit = layout::root(Slot::A).size;
+    ensure!(
+        root.size() <= limit,
         "the root file system needs {} MiB and its partition has {} MiB; take packages out of the recipe",
         root.size().div_ceil(1 << 20),
-        room >> 20
+        limit >> 20
     );
-    Ok(Volumes { config: fat::plan(&baked.config, config)?, boot: fat::plan(&baked.boot, boot)?, root })
+    Ok(Volumes {
+        config: fat::plan(&baked.config, config)?,
+        boot: fat::plan(&baked.boot, boot)?,
+        root,
+    })
+}
+
+/// A 32-bit identity that is the same for the same text, and never 0, which means "none".
+pub fn derived_id(text: &str) -> u32 {
+    let hash = blake3::hash(text.as_bytes());
+    let b = hash.as_bytes();
+    u32::from_le_bytes([b[0], b[1], b[2], b[3]]).max(1)
 }
 
 /// One thing on a card.
@@ -111,21 +138,43 @@ impl<'a> Card<'a> {
     /// Plans a card; refuses blobs that lie on anything else, by name.
     pub fn plan(volumes: &'a Volumes, raw: &[Raw], signature: u32) -> Result<Self> {
         let mut parts = Vec::new();
-        let mut put = |name: &str, at: u64, what: What<'a>| parts.push(Part { name: name.to_owned(), at, what });
+        let mut put = |name: &str, at: u64, what: What<'a>| {
+            parts.push(Part {
+                name: name.to_owned(),
+                at,
+                what,
+            });
+        };
         for (n, (at, sector)) in mbr::card(signature).encode()?.into_iter().enumerate() {
             if at == 0 {
                 // Sector 0 in two parts: boot ROMs own the bytes before the entries on some boards, a blob may lie there
                 // and then takes the place of the disk signature too.
                 let own_code = raw.iter().any(|r| r.offset == 0);
-                let from = if own_code { mbr::ENTRIES_AT } else { mbr::SIGNATURE_AT };
-                put("partition table", from as u64, What::Bytes(sector[from..].to_vec()));
+                let from = if own_code {
+                    mbr::ENTRIES_AT
+                } else {
+                    mbr::SIGNATURE_AT
+                };
+                put(
+                    "partition table",
+                    from as u64,
+                    What::Bytes(sector[from..].to_vec()),
+                );
             } else {
-                put(&format!("link {n} of the logical partitions"), at, What::Bytes(sector.to_vec()));
+                put(
+                    &format!("link {n} of the logical partitions"),
+                    at,
+                    What::Bytes(sector.to_vec()),
+                );
             }
         }
         for blob in raw {
             let end = blob.offset + blob.bytes.len() as u64;
-            ensure!(end <= RAW_END, "{} ends at byte {end}; boot loaders must end before {RAW_END}, where the boot state lies", blob.name);
+            ensure!(
+                end <= RAW_END,
+                "{} ends at byte {end}; boot loaders must end before {RAW_END}, where the boot state lies",
+                blob.name
+            );
             ensure!(
                 blob.offset != 0 || end <= BOOT_CODE,
                 "{} has {end} bytes at the start of the card, where there is room for {BOOT_CODE} before the partition table",
@@ -133,19 +182,47 @@ impl<'a> Card<'a> {
             );
             put(&blob.name, blob.offset, What::Bytes(blob.bytes.to_vec()));
         }
-        put("mark of a blank card", BLANK, What::Bytes(BLANK_MARK.to_vec()));
+        put(
+            "mark of a blank card",
+            BLANK,
+            What::Bytes(BLANK_MARK.to_vec()),
+        );
         let state = BootState::fresh().encode()?;
-        ensure!(state.len() == BOOT_STATE_SIZE, "the boot state has {} bytes (a bug)", state.len());
+        ensure!(
+            state.len() == BOOT_STATE_SIZE,
+            "the boot state has {} bytes (a bug)",
+            state.len()
+        );
         for (n, at) in BOOT_STATE.into_iter().enumerate() {
-            put(&format!("boot state, copy {}", n + 1), at, What::Bytes(state.clone()));
+            put(
+                &format!("boot state, copy {}", n + 1),
+                at,
+                What::Bytes(state.clone()),
+            );
         }
-        put(layout::CONFIG.name, layout::CONFIG.start, What::Volume(&volumes.config));
-        put(layout::boot(Slot::A).name, layout::boot(Slot::A).start, What::Volume(&volumes.boot));
-        put(layout::root(Slot::A).name, layout::root(Slot::A).start, What::Volume(&volumes.root));
+        put(
+            layout::CONFIG.name,
+            layout::CONFIG.start,
+            What::Volume(&volumes.config),
+        );
+        put(
+            layout::boot(Slot::A).name,
+            layout::boot(Slot::A).start,
+            What::Volume(&volumes.boot),
+        );
+        put(
+            layout::root(Slot::A).name,
+            layout::root(Slot::A).start,
+            What::Volume(&volumes.root),
+        );
         parts.sort_by_key(|p| p.at);
         for pair in parts.windows(2) {
             if pair[0].at + pair[0].len() > pair[1].at {
-                bail!("{:?} and {:?} lie on each other; correct the offsets in the board file", pair[0], pair[1]);
+                bail!(
+                    "{:?} and {:?} lie on each other; correct the offsets in the board file",
+                    pair[0],
+                    pair[1]
+                );
             }
         }
         Ok(Self { parts })
@@ -153,7 +230,10 @@ impl<'a> Card<'a> {
 
     /// What lies at a byte of the card.
     pub fn name_at(&self, at: u64) -> Option<&str> {
-        self.parts.iter().find(|p| (p.at..p.at + p.len()).contains(&at)).map(|p| p.name.as_str())
+        self.parts
+            .iter()
+            .find(|p| (p.at..p.at + p.len()).contains(&at))
+            .map(|p| p.name.as_str())
     }
 
     /// The runs of bytes that may differ from zero, in whole blocks of 4 KiB, joined.
@@ -163,14 +243,19 @@ impl<'a> Card<'a> {
         let mut add = |at: u64, len: u64| {
             let (from, to) = (at / block * block, (at + len).next_multiple_of(block));
             match runs.last_mut() {
-                Some((start, len)) if *start + *len >= from => *len = (*start + *len).max(to) - *start,
+                Some((start, len)) if *start + *len >= from => {
+                    *len = (*start + *len).max(to) - *start;
+                }
                 _ => runs.push((from, to - from)),
             }
         };
         for part in &self.parts {
             match &part.what {
                 What::Bytes(b) => add(part.at, b.len() as u64),
-                What::Volume(v) => v.mapped().into_iter().for_each(|(at, len)| add(part.at + at, len)),
+                What::Volume(v) => v
+                    .mapped()
+                    .into_iter()
+                    .for_each(|(at, len)| add(part.at + at, len)),
             }
         }
         runs
@@ -188,7 +273,12 @@ impl<'a> Card<'a> {
 
     /// Like [`Card::write`], but whoever makes the release writes the partitions of the slot with [`put`] while it has
     /// their bytes in its hands.
-    pub fn write_with<T>(&self, to: &Path, threads: usize, slot: impl FnOnce(&File) -> Result<T>) -> Result<T> {
+    pub fn write_with<T>(
+        &self,
+        to: &Path,
+        threads: usize,
+        slot: impl FnOnce(&File) -> Result<T>,
+    ) -> Result<T> {
         let mut failed = None;
         let written = files::replace_with(to, |file| {
             let fill = || {
@@ -199,7 +289,9 @@ impl<'a> Card<'a> {
                 slot(file)
             };
             fill().map_err(|e| {
-                let kind = e.downcast_ref::<io::Error>().map_or(io::ErrorKind::Other, io::Error::kind);
+                let kind = e
+                    .downcast_ref::<io::Error>()
+                    .map_or(io::ErrorKind::Other, io::Error::kind);
                 failed = Some(e);
                 kind.into()
             })
@@ -215,7 +307,11 @@ impl<'a> Card<'a> {
 
 /// Writes a piece of one of slot A's images to its place on a card.
 pub fn put(card: &File, target: Target, at: u64, bytes: &[u8]) -> Result<()> {
-    Ok(write_sparse(card, target.partition(Slot::A).start + at, bytes)?)
+    Ok(write_sparse(
+        card,
+        target.partition(Slot::A).start + at,
+        bytes,
+    )?)
 }
 
 fn is_of_slot(part: &Part<'_>) -> bool {
@@ -248,9 +344,17 @@ impl Blocks for Card<'_> {
 
     fn read_at(&self, at: u64, buf: &mut [u8]) -> Result<()> {
         let end = at + buf.len() as u64;
-        ensure!(end <= self.size(), "{} bytes at {at} are past the end of the card", buf.len());
+        ensure!(
+            end <= self.size(),
+            "{} bytes at {at} are past the end of the card",
+            buf.len()
+        );
         buf.fill(0);
-        for part in self.parts.iter().filter(|p| p.at < end && p.at + p.len() > at) {
+        for part in self
+            .parts
+            .iter()
+            .filter(|p| p.at < end && p.at + p.len() > at)
+        {
             let (from, to) = (part.at.max(at), (part.at + part.len()).min(end));
             let room = &mut buf[usize::try_from(from - at)?..usize::try_from(to - at)?];
             match &part.what {

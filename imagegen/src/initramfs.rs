@@ -31,7 +31,7 @@ pub fn build(root: &Tree, release: &str, wanted: &[String], agent: &Content) -> 
     let mut list = String::new();
     for module in modules::resolve(root, release, wanted)? {
         let path = format!("lib/modules/{release}/{}.ko", module.name);
-        list.push_str(&format!("/{path}\n"));
+        list.extend(["/", &path, "\n"]);
         tree.insert_bytes(&path, 0o644, module.bytes)?;
     }
     tree.insert_bytes("modules.list", 0o644, list)?;
@@ -40,16 +40,32 @@ pub fn build(root: &Tree, release: &str, wanted: &[String], agent: &Content) -> 
 
 /// The only kernel release of a tree.
 pub fn kernel_release(root: &Tree) -> Result<String> {
-    let dir = root.resolve("usr/lib/modules").map(|(at, _)| at).context("the tree has no /usr/lib/modules: is a kernel package installed?")?;
-    let names = root.below(&dir).filter(|(_, e)| matches!(e.kind, Kind::Dir)).filter_map(|(path, _)| {
-        let name = &path[dir.len() + 1..];
-        (!name.contains(&b'/')).then(|| String::from_utf8_lossy(name).into_owned())
-    });
-    let names: Vec<String> = names.filter(|n| root.get(&format!("usr/lib/modules/{n}/modules.dep")).is_some()).collect();
+    let dir = root
+        .resolve("usr/lib/modules")
+        .map(|(at, _)| at)
+        .context("the tree has no /usr/lib/modules: is a kernel package installed?")?;
+    let names = root
+        .below(&dir)
+        .filter(|(_, e)| matches!(e.kind, Kind::Dir))
+        .filter_map(|(path, _)| {
+            let name = &path[dir.len() + 1..];
+            (!name.contains(&b'/')).then(|| String::from_utf8_lossy(name).into_owned())
+        });
+    let names: Vec<String> = names
+        .filter(|n| {
+            root.get(&format!("usr/lib/modules/{n}/modules.dep"))
+                .is_some()
+        })
+        .collect();
     match names.as_slice() {
         [one] => Ok(one.clone()),
-        [] => anyhow::bail!("the tree has no /usr/lib/modules/*/modules.dep: no kernel is installed, or depmod did not run"),
-        more => anyhow::bail!("the tree has several kernels ({}); a board file must install exactly one", more.join(", ")),
+        [] => anyhow::bail!(
+            "the tree has no /usr/lib/modules/*/modules.dep: no kernel is installed, or depmod did not run"
+        ),
+        more => anyhow::bail!(
+            "the tree has several kernels ({}); a board file must install exactly one",
+            more.join(", ")
+        ),
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::bake::{self, Input};
+use crate::bake::{self, Baked, Input};
 use crate::board::Board;
 use crate::fs::{Blocks, pass};
 use crate::image::{self, Card};
@@ -86,45 +86,41 @@ pub struct Made {
 /// Makes everything.
 pub fn make(request: &Request<'_>, progress: Progress) -> Result<Made> {
     let begun = Instant::now();
-    std::fs::create_dir_all(&request.out).with_context(|| format!("cannot make the folder {}", request.out.display()))?;
+    std::fs::create_dir_all(&request.out)
+        .with_context(|| format!("cannot make the folder {}", request.out.display()))?;
     let (board, version) = (request.board, &request.version);
-    let epoch = u64::try_from(request.tree.source_date).context("the packages are from before 1970")?;
+    let epoch =
+        u64::try_from(request.tree.source_date).context("the packages are from before 1970")?;
 
     let stage = progress.steps("bake", 1);
-    let boot_files = Tree::scan(&request.tree.boot_dir, epoch)?;
-    let overlays = request.overlays.iter().map(|dir| plain(dir, epoch)).collect::<Result<Vec<_>>>()?;
-    let trust_root = request.trust_root.as_deref().map(small).transpose()?;
-    let user_data = request.user_data.as_deref().map(small).transpose()?;
-    let blobs = request.blobs.iter().map(|(name, path)| Ok((name.clone(), file(path)?))).collect::<Result<BTreeMap<_, _>>>()?;
-    for name in blobs.keys() {
-        let known = board.boot.raw.iter().map(|r| r.file.as_str()).collect::<Vec<_>>();
-        ensure!(known.contains(&name.as_str()), "board {} has no blob `{name}`; it has: {}", board.name, known.join(", "));
-    }
-    let baked = bake::bake(Input {
-        board,
-        version,
-        root: Tree::scan(&request.tree.dir, epoch)?,
-        boot_files: &boot_files,
-        kernel_release: &request.tree.kernel_version,
-        agent: file(&request.agent)?,
-        overlays,
-        trust_root: trust_root.as_deref(),
-        update_url: request.update_url.as_deref(),
-        poll_seconds: request.poll_seconds,
-        user_data: user_data.as_deref(),
-        blobs: &blobs,
-    })?;
+    let baked = contents(request, epoch)?;
     let volumes = image::volumes(&baked, &board.name, &version.to_string())?;
-    stage.done(&format!("{} entries, root {} MiB, boot {} MiB", baked.root.len(), volumes.root.size() >> 20, volumes.boot.size() >> 20));
+    stage.done(&format!(
+        "{} entries, root {} MiB, boot {} MiB",
+        baked.root.len(),
+        volumes.root.size() >> 20,
+        volumes.boot.size() >> 20
+    ));
 
     let stage = progress.bytes("image", volumes.root.size() + volumes.boot.size());
     let threads = pass::cores();
-    let spec = release::Spec { board: &board.name, version, created: epoch, level: request.level, threads };
+    let spec = release::Spec {
+        board: &board.name,
+        version,
+        created: epoch,
+        level: request.level,
+        threads,
+    };
     let stem = release::stem(&board.name, version);
     let mut made = Vec::new();
     let (image, release) = if request.image {
         let to = request.out.join(format!("{stem}.img"));
-        let card = Card::plan(&volumes, &baked.raw, signature(&board.name, version))?;
+        // The board draws a disk signature of its own at its first start.
+        let card = Card::plan(
+            &volumes,
+            &baked.raw,
+            image::derived_id(&format!("disk {} {version}", board.name)),
+        )?;
         let release = card.write_with(&to, threads, |file| {
             release::make(&volumes, &spec, &request.out, |target, at, bytes| {
                 stage.add(bytes.len() as u64);
@@ -141,14 +137,27 @@ pub fn make(request: &Request<'_>, progress: Progress) -> Result<Made> {
         })?;
         (None, release)
     };
-    made.extend([request.out.join(&release.index_name), release.payload.clone()]);
+    made.extend([
+        request.out.join(&release.index_name),
+        release.payload.clone(),
+    ]);
     let sbom = request.out.join(format!("{stem}.spdx.json"));
     let facts = Papers::of(request)?;
-    crate::files::replace(&sbom, &papers::sbom(&facts.facts(request, epoch, &version.to_string()))?)?;
+    crate::files::replace(
+        &sbom,
+        &papers::sbom(&facts.facts(request, epoch, &version.to_string()))?,
+    )?;
     made.push(sbom);
     let manifest = request.out.join(format!("{stem}.manifest.json"));
-    let listed = made.iter().filter(|p| p.extension().is_none_or(|e| e != "img")).map(|p| listed(p)).collect::<Result<Vec<_>>>()?;
-    crate::files::replace(&manifest, &papers::manifest(&facts.facts(request, epoch, &version.to_string()), &listed)?)?;
+    let listed = made
+        .iter()
+        .filter(|p| p.extension().is_none_or(|e| e != "img"))
+        .map(|p| listed(p))
+        .collect::<Result<Vec<_>>>()?;
+    crate::files::replace(
+        &manifest,
+        &papers::manifest(&facts.facts(request, epoch, &version.to_string()), &listed)?,
+    )?;
     made.push(manifest);
     stage.done(&format!(
         "{stem}: payload {} MiB, {} of {} segments from earlier releases",
@@ -156,11 +165,71 @@ pub fn make(request: &Request<'_>, progress: Progress) -> Result<Made> {
         release.reused,
         release.segments
     ));
-    Ok(Made { image, files: made, release, root_bytes: volumes.root.size(), boot_bytes: volumes.boot.size(), took: begun.elapsed() })
+    Ok(Made {
+        image,
+        files: made,
+        release,
+        root_bytes: volumes.root.size(),
+        boot_bytes: volumes.boot.size(),
+        took: begun.elapsed(),
+    })
+}
+
+/// Reads the inputs and bakes them.
+fn contents(request: &Request<'_>, epoch: u64) -> Result<Baked> {
+    let (board, version) = (request.board, &request.version);
+    let boot_files = Tree::scan(&request.tree.boot_dir, epoch)?;
+    let overlays = request
+        .overlays
+        .iter()
+        .map(|dir| plain(dir, epoch))
+        .collect::<Result<Vec<_>>>()?;
+    let trust_root = request.trust_root.as_deref().map(small).transpose()?;
+    let user_data = request.user_data.as_deref().map(small).transpose()?;
+    let blobs = request
+        .blobs
+        .iter()
+        .map(|(name, path)| Ok((name.clone(), file(path)?)))
+        .collect::<Result<BTreeMap<_, _>>>()?;
+    for name in blobs.keys() {
+        let known = board
+            .boot
+            .raw
+            .iter()
+            .map(|r| r.file.as_str())
+            .collect::<Vec<_>>();
+        ensure!(
+            known.contains(&name.as_str()),
+            "board {} has no blob `{name}`; it has: {}",
+            board.name,
+            known.join(", ")
+        );
+    }
+    bake::bake(Input {
+        board,
+        version,
+        root: Tree::scan(&request.tree.dir, epoch)?,
+        boot_files: &boot_files,
+        kernel_release: &request.tree.kernel_version,
+        agent: file(&request.agent)?,
+        overlays,
+        trust_root: trust_root.as_deref(),
+        update_url: request.update_url.as_deref(),
+        poll_seconds: request.poll_seconds,
+        user_data: user_data.as_deref(),
+        blobs: &blobs,
+    })
 }
 
 /// The compressed forms of a card that are wanted, and its block map.
-fn forms(card: &Card<'_>, release: &Release, request: &Request<'_>, stem: &str, epoch: u64, threads: usize) -> Result<Vec<PathBuf>> {
+fn forms(
+    card: &Card<'_>,
+    release: &Release,
+    request: &Request<'_>,
+    stem: &str,
+    epoch: u64,
+    threads: usize,
+) -> Result<Vec<PathBuf>> {
     let name = format!("{stem}.img");
     let file = |more: &str| request.out.join(format!("{name}{more}"));
     let bmap = request.out.join(format!("{stem}.bmap"));
@@ -182,7 +251,11 @@ fn forms(card: &Card<'_>, release: &Release, request: &Request<'_>, stem: &str, 
 
 /// Name, SHA-256 and length of a finished file. The raw image is left out of manifests: its segments are in the index.
 fn listed(path: &Path) -> Result<(String, String, u64)> {
-    let name = path.file_name().and_then(|n| n.to_str()).context("made from a name")?.to_owned();
+    let name = path
+        .file_name()
+        .and_then(|n| n.to_str())
+        .context("made from a name")?
+        .to_owned();
     let (hash, len) = crate::files::sha256_file(path)?;
     Ok((name, hash, len))
 }
@@ -208,11 +281,22 @@ impl Papers {
             packages.iter().map(row).collect()
         };
         let lock = &request.tree.lock;
-        let agent = blake3::hash(&file(&request.agent)?.read()?).to_hex().to_string();
-        Ok(Self { packages: rows(&lock.packages), boot: rows(&lock.boot_packages), agent })
+        let agent = blake3::hash(&file(&request.agent)?.read()?)
+            .to_hex()
+            .to_string();
+        Ok(Self {
+            packages: rows(&lock.packages),
+            boot: rows(&lock.boot_packages),
+            agent,
+        })
     }
 
-    fn facts<'a>(&'a self, request: &'a Request<'_>, created: u64, version: &'a str) -> papers::Facts<'a> {
+    fn facts<'a>(
+        &'a self,
+        request: &'a Request<'_>,
+        created: u64,
+        version: &'a str,
+    ) -> papers::Facts<'a> {
         papers::Facts {
             board: &request.board.name,
             version,
@@ -224,13 +308,6 @@ impl Papers {
             agent: &self.agent,
         }
     }
-}
-
-/// The disk signature of the image. The board draws its own at its first start; this one is never 0, which Linux takes for
-/// "none".
-fn signature(board: &str, version: &semver::Version) -> u32 {
-    let hash = blake3::hash(format!("disk {board} {version}").as_bytes());
-    u32::from_le_bytes(hash.as_bytes()[..4].try_into().expect("four of 32 bytes")).max(1)
 }
 
 /// A folder of the project or the user as a tree: owned by root, whoever checked it out under whatever umask.
@@ -253,13 +330,22 @@ fn plain(dir: &Path, epoch: u64) -> Result<Tree> {
 }
 
 fn file(path: &Path) -> Result<Content> {
-    let meta = std::fs::metadata(path).with_context(|| format!("cannot look at {}", path.display()))?;
+    let meta =
+        std::fs::metadata(path).with_context(|| format!("cannot look at {}", path.display()))?;
     ensure!(meta.is_file(), "{} is not a file", path.display());
-    Ok(Content::Host { path: path.into(), len: meta.len() })
+    Ok(Content::Host {
+        path: path.into(),
+        len: meta.len(),
+    })
 }
 
 fn small(path: &Path) -> Result<Vec<u8>> {
     let content = file(path)?;
-    ensure!(content.len() <= SMALL_MAX, "{} has {} bytes; at most {SMALL_MAX} are allowed", path.display(), content.len());
+    ensure!(
+        content.len() <= SMALL_MAX,
+        "{} has {} bytes; at most {SMALL_MAX} are allowed",
+        path.display(),
+        content.len()
+    );
     Ok(content.read()?.to_vec())
 }

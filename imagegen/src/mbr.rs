@@ -56,7 +56,13 @@ pub fn card(signature: u32) -> Table {
     let kind = |n| if n <= 3 { FAT32_LBA } else { LINUX };
     let mut partitions: Vec<Partition> = layout::PARTITIONS
         .iter()
-        .map(|p| Partition { number: p.number, kind: kind(p.number), active: p.number == 1, start: p.start, size: p.size })
+        .map(|p| Partition {
+            number: p.number,
+            kind: kind(p.number),
+            active: p.number == 1,
+            start: p.start,
+            size: p.size,
+        })
         .collect();
     partitions.push(Partition {
         number: layout::EXTENDED,
@@ -66,7 +72,10 @@ pub fn card(signature: u32) -> Table {
         size: layout::IMAGE_SIZE - layout::EXTENDED_START,
     });
     partitions.sort_by_key(|p| p.number);
-    Table { signature, partitions }
+    Table {
+        signature,
+        partitions,
+    }
 }
 
 impl Table {
@@ -89,7 +98,10 @@ impl Table {
         let logical: Vec<&Partition> = self.partitions.iter().filter(|p| p.number > 4).collect();
         let container = self.partitions.iter().find(|p| p.kind == EXTENDED_LBA);
         let Some(container) = container else {
-            ensure!(logical.is_empty(), "there are logical partitions but no extended one");
+            ensure!(
+                logical.is_empty(),
+                "there are logical partitions but no extended one"
+            );
             return Ok(out);
         };
         // Each link lies where the one before it ends; the first at the start of the container.
@@ -97,16 +109,33 @@ impl Table {
             .chain(logical.iter().map(|p| p.start + p.size))
             .collect();
         for (n, p) in logical.iter().enumerate() {
-            ensure!(usize::from(p.number) == n + 5, "logical partitions are numbered from 5 without gaps");
-            ensure!(links[n] + SECTOR <= p.start, "partition {} leaves no room for its link of the chain", p.number);
-            ensure!(p.start + p.size <= container.start + container.size, "partition {} leaves the extended one", p.number);
+            ensure!(
+                usize::from(p.number) == n + 5,
+                "logical partitions are numbered from 5 without gaps"
+            );
+            ensure!(
+                links[n] + SECTOR <= p.start,
+                "partition {} leaves no room for its link of the chain",
+                p.number
+            );
+            ensure!(
+                p.start + p.size <= container.start + container.size,
+                "partition {} leaves the extended one",
+                p.number
+            );
             let mut link = [0; 512];
             seal(&mut link);
             // The entry's start counts from its link.
             put(&mut link, 0, p, links[n])?;
             if let Some(next) = logical.get(n + 1) {
                 // The second entry spans from the next link to the end of its partition, counted from the container.
-                let span = Partition { number: 0, kind: EXTENDED_CHS, active: false, start: links[n + 1], size: next.start + next.size - links[n + 1] };
+                let span = Partition {
+                    number: 0,
+                    kind: EXTENDED_CHS,
+                    active: false,
+                    start: links[n + 1],
+                    size: next.start + next.size - links[n + 1],
+                };
                 put(&mut link, 1, &span, container.start)?;
             }
             out.push((links[n], link));
@@ -121,26 +150,47 @@ impl Table {
         let mut partitions = Vec::new();
         let mut container = None;
         for n in 0..4 {
-            let Some(p) = take(&first, n, 0) else { continue };
-            partitions.push(Partition { number: u8::try_from(n + 1).expect("1 to 4"), ..p });
+            let Some(p) = take(&first, n, 0) else {
+                continue;
+            };
+            partitions.push(Partition {
+                number: u8::try_from(n + 1)?,
+                ..p
+            });
             if p.kind == EXTENDED_LBA || p.kind == EXTENDED_CHS {
-                ensure!(container.replace(p.start).is_none(), "the disk has two extended partitions");
+                ensure!(
+                    container.replace(p.start).is_none(),
+                    "the disk has two extended partitions"
+                );
             }
         }
         let mut next = container;
         for n in 0.. {
-            let (Some(at), Some(base)) = (next.take(), container) else { break };
+            let (Some(at), Some(base)) = (next.take(), container) else {
+                break;
+            };
             ensure!(n < LINKS_MAX, "the chain of logical partitions never ends");
-            let link = sector(disk, at).with_context(|| format!("link {n} of the logical partitions"))?;
+            let link =
+                sector(disk, at).with_context(|| format!("link {n} of the logical partitions"))?;
             if let Some(p) = take(&link, 0, at) {
-                partitions.push(Partition { number: u8::try_from(n + 5).expect("at most 69"), ..p });
+                partitions.push(Partition {
+                    number: u8::try_from(n + 5)?,
+                    ..p
+                });
             }
             next = take(&link, 1, base).map(|p| p.start);
         }
         for p in &partitions {
-            ensure!(p.start + p.size <= disk.size(), "partition {} reaches past the end of the disk", p.number);
+            ensure!(
+                p.start + p.size <= disk.size(),
+                "partition {} reaches past the end of the disk",
+                p.number
+            );
         }
-        Ok(Self { signature, partitions })
+        Ok(Self {
+            signature,
+            partitions,
+        })
     }
 }
 
@@ -149,8 +199,13 @@ fn seal(sector: &mut [u8; 512]) {
 }
 
 fn put(sector: &mut [u8; 512], n: usize, p: &Partition, base: u64) -> Result<()> {
-    ensure!(p.start.is_multiple_of(SECTOR) && p.size.is_multiple_of(SECTOR), "partition {} is not on sectors", p.number);
-    let lba = |bytes: u64| u32::try_from(bytes / SECTOR).context("MBR cannot address more than 2 TiB");
+    ensure!(
+        p.start.is_multiple_of(SECTOR) && p.size.is_multiple_of(SECTOR),
+        "partition {} is not on sectors",
+        p.number
+    );
+    let lba =
+        |bytes: u64| u32::try_from(bytes / SECTOR).context("MBR cannot address more than 2 TiB");
     let e = &mut sector[ENTRIES_AT + 16 * n..][..16];
     e[0] = if p.active { 0x80 } else { 0 };
     // Cylinder, head, sector "beyond": what every tool writes for a place that CHS cannot say; LBA counts.
@@ -164,15 +219,28 @@ fn put(sector: &mut [u8; 512], n: usize, p: &Partition, base: u64) -> Result<()>
 
 fn take(sector: &[u8], n: usize, base: u64) -> Option<Partition> {
     let e = &sector[ENTRIES_AT + 16 * n..][..16];
-    let word = |at: usize| u64::from(u32::from_le_bytes([e[at], e[at + 1], e[at + 2], e[at + 3]])) * SECTOR;
+    let word = |at: usize| {
+        u64::from(u32::from_le_bytes([e[at], e[at + 1], e[at + 2], e[at + 3]])) * SECTOR
+    };
     let (kind, size) = (e[4], word(12));
-    (kind != 0 && size != 0).then(|| Partition { number: 0, kind, active: e[0] & 0x80 != 0, start: base + word(8), size })
+    (kind != 0 && size != 0).then(|| Partition {
+        number: 0,
+        kind,
+        active: e[0] & 0x80 != 0,
+        start: base + word(8),
+        size,
+    })
 }
 
 fn sector<B: Blocks + ?Sized>(disk: &B, at: u64) -> Result<Vec<u8>> {
-    let bytes = disk.bytes(at, 512).context("cannot read the partition table")?;
+    let bytes = disk
+        .bytes(at, 512)
+        .context("cannot read the partition table")?;
     if bytes[510..] != [0x55, 0xAA] {
-        bail!("there is no partition table at {} MiB: its sector does not end with 55 AA", at / MIB);
+        bail!(
+            "there is no partition table at {} MiB: its sector does not end with 55 AA",
+            at / MIB
+        );
     }
     Ok(bytes)
 }

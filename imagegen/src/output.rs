@@ -2,7 +2,7 @@
 
 pub mod bmap;
 pub mod papers;
-pub mod zip;
-pub mod zst;
 #[cfg(test)]
 mod tests;
+pub mod zip;
+pub mod zst;

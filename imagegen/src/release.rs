@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use hypriot_keys::time::Timestamp;
-use hypriot_updater::index::{FORMAT, Image, Index, MAX_INDEX, PayloadFile, SEGMENT, SegmentHash, Target};
+use hypriot_updater::index::{
+    FORMAT, Image, Index, MAX_INDEX, PayloadFile, SEGMENT, SegmentHash, Target,
+};
 use hypriot_updater::payload::{self, Operation};
 
 use crate::files;
@@ -71,7 +73,12 @@ struct Packed {
 }
 
 /// Writes index and payload of a release into `out`. Every piece of the images is shown to `also` once, in any order.
-pub fn make(volumes: &Volumes, spec: &Spec<'_>, out: &Path, also: impl Fn(Target, u64, &[u8]) -> Result<()> + Sync) -> Result<Release> {
+pub fn make(
+    volumes: &Volumes,
+    spec: &Spec<'_>,
+    out: &Path,
+    also: impl Fn(Target, u64, &[u8]) -> Result<()> + Sync,
+) -> Result<Release> {
     let stem = stem(spec.board, spec.version);
     let encoder = encoder(spec.level);
     let earlier = Earlier::find(out, spec.board, &encoder);
@@ -83,10 +90,15 @@ pub fn make(volumes: &Volumes, spec: &Spec<'_>, out: &Path, also: impl Fn(Target
             pack(bytes, spec.level, &earlier)
         });
         let segments = segments.with_context(|| format!("the {target:?} image"))?;
-        images.push(Image { target, size: volume.size(), segments: segments.iter().map(|s| s.hash).collect() });
+        images.push(Image {
+            target,
+            size: volume.size(),
+            segments: segments.iter().map(|s| s.hash).collect(),
+        });
         packed.extend(segments);
     }
-    let rows: Vec<(Operation, usize)> = packed.iter().map(|p| (p.operation, p.data.len())).collect();
+    let rows: Vec<(Operation, usize)> =
+        packed.iter().map(|p| (p.operation, p.data.len())).collect();
     let table = payload::encode_table(&rows);
     let size = table.len() as u64 + packed.iter().map(|p| p.data.len() as u64).sum::<u64>();
     let name = format!("{stem}.payload");
@@ -96,7 +108,10 @@ pub fn make(volumes: &Volumes, spec: &Spec<'_>, out: &Path, also: impl Fn(Target
         version: spec.version.clone(),
         created: Timestamp(spec.created),
         images,
-        payload: PayloadFile { name: name.clone(), size },
+        payload: PayloadFile {
+            name: name.clone(),
+            size,
+        },
     };
     let index_bytes = index.encode()?;
     let path = out.join(&name);
@@ -108,7 +123,14 @@ pub fn make(volumes: &Volumes, spec: &Spec<'_>, out: &Path, also: impl Fn(Target
     files::replace(&out.join(&index_name), &index_bytes)?;
     files::replace(&out.join(mark_name(&stem)), encoder.as_bytes())?;
     let reused = packed.iter().filter(|p| p.reused).count();
-    Ok(Release { index, index_name, index_bytes, payload: path, reused, segments: packed.len() })
+    Ok(Release {
+        index,
+        index_name,
+        index_bytes,
+        payload: path,
+        reused,
+        segments: packed.len(),
+    })
 }
 
 /// What packed the segments: the bytes of a frame depend on it.
@@ -123,17 +145,37 @@ fn mark_name(stem: &str) -> String {
 fn pack(bytes: &[u8], level: i32, earlier: &Earlier) -> Result<Packed> {
     let hash = SegmentHash::of(bytes);
     if pass::is_zero(bytes) {
-        return Ok(Packed { hash, operation: Operation::Zeros, data: Vec::new(), reused: false });
+        return Ok(Packed {
+            hash,
+            operation: Operation::Zeros,
+            data: Vec::new(),
+            reused: false,
+        });
     }
     if let Some((operation, data)) = earlier.get(hash, bytes.len()) {
-        return Ok(Packed { hash, operation, data, reused: true });
+        return Ok(Packed {
+            hash,
+            operation,
+            data,
+            reused: true,
+        });
     }
     let frame = zstd::bulk::compress(bytes, level).context("cannot compress a segment")?;
     // A frame that is not smaller is no frame (the payload's reader refuses it).
     Ok(if frame.len() < bytes.len() {
-        Packed { hash, operation: Operation::Zstd, data: frame, reused: false }
+        Packed {
+            hash,
+            operation: Operation::Zstd,
+            data: frame,
+            reused: false,
+        }
     } else {
-        Packed { hash, operation: Operation::Raw, data: bytes.to_vec(), reused: false }
+        Packed {
+            hash,
+            operation: Operation::Raw,
+            data: bytes.to_vec(),
+            reused: false,
+        }
     })
 }
 
@@ -145,7 +187,10 @@ struct Earlier {
 
 impl Earlier {
     fn find(dir: &Path, board: &str, encoder: &str) -> Self {
-        let mut found = Self { payloads: Vec::new(), segments: HashMap::new() };
+        let mut found = Self {
+            payloads: Vec::new(),
+            segments: HashMap::new(),
+        };
         let mut names: Vec<(std::time::SystemTime, String)> = std::fs::read_dir(dir)
             .into_iter()
             .flatten()
@@ -154,12 +199,14 @@ impl Earlier {
                 let name = e.file_name().into_string().ok()?;
                 let stem = name.strip_suffix(".encoder")?.to_owned();
                 let made = e.metadata().ok()?.modified().ok()?;
-                stem.starts_with(&format!("hypriotos-{board}-")).then_some((made, stem))
+                stem.starts_with(&format!("hypriotos-{board}-"))
+                    .then_some((made, stem))
             })
             .collect();
         names.sort();
         for (_, stem) in names.iter().rev().take(EARLIER_MAX) {
-            let same = std::fs::read(dir.join(mark_name(stem))).is_ok_and(|m| m == encoder.as_bytes());
+            let same =
+                std::fs::read(dir.join(mark_name(stem))).is_ok_and(|m| m == encoder.as_bytes());
             if same && let Some((index, file)) = open(dir, stem) {
                 found.add(&index, file);
             }
@@ -172,7 +219,9 @@ impl Earlier {
         if file.read_exact_at(&mut table, 0).is_err() {
             return;
         }
-        let Ok(entries) = payload::parse_table(index, &table) else { return };
+        let Ok(entries) = payload::parse_table(index, &table) else {
+            return;
+        };
         let n = self.payloads.len();
         self.payloads.push(file);
         for ((_, _, _, hash), entry) in index.segments().zip(entries) {
@@ -188,7 +237,9 @@ impl Earlier {
         let mut data = vec![0; entry.len];
         self.payloads[*n].read_exact_at(&mut data, entry.at).ok()?;
         let right = match entry.operation {
-            Operation::Zstd => zstd::bulk::decompress(&data, len).is_ok_and(|b| SegmentHash::of(&b) == hash),
+            Operation::Zstd => {
+                zstd::bulk::decompress(&data, len).is_ok_and(|b| SegmentHash::of(&b) == hash)
+            }
             _ => SegmentHash::of(&data) == hash,
         };
         right.then_some((entry.operation, data))
@@ -207,22 +258,34 @@ fn open(dir: &Path, stem: &str) -> Option<(Index, std::fs::File)> {
 pub fn verify(dir: &Path, index_bytes: &[u8]) -> Result<u64> {
     let index = Index::parse(index_bytes)?;
     let path = dir.join(&index.payload.name);
-    let file = std::fs::File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
+    let file =
+        std::fs::File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
     let size = file.metadata()?.len();
-    ensure!(size == index.payload.size, "{} has {size} bytes, its index says {}", path.display(), index.payload.size);
+    ensure!(
+        size == index.payload.size,
+        "{} has {size} bytes, its index says {}",
+        path.display(),
+        index.payload.size
+    );
     let mut table = vec![0; payload::table_len(&index)];
-    file.read_exact_at(&mut table, 0).context("the payload's table")?;
+    file.read_exact_at(&mut table, 0)
+        .context("the payload's table")?;
     let entries = payload::parse_table(&index, &table)?;
     let mut total = 0;
     for (n, ((_, _, len, hash), entry)) in index.segments().zip(entries).enumerate() {
         let mut data = vec![0; entry.len];
-        file.read_exact_at(&mut data, entry.at).with_context(|| format!("segment {n} of the payload"))?;
+        file.read_exact_at(&mut data, entry.at)
+            .with_context(|| format!("segment {n} of the payload"))?;
         let bytes = match entry.operation {
             Operation::Zeros => vec![0; len],
             Operation::Raw => data,
-            Operation::Zstd => zstd::bulk::decompress(&data, len).with_context(|| format!("segment {n} of the payload"))?,
+            Operation::Zstd => zstd::bulk::decompress(&data, len)
+                .with_context(|| format!("segment {n} of the payload"))?,
         };
-        ensure!(SegmentHash::of(&bytes) == hash, "segment {n} of the payload is not what the index says");
+        ensure!(
+            SegmentHash::of(&bytes) == hash,
+            "segment {n} of the payload is not what the index says"
+        );
         total += len as u64;
     }
     Ok(total)

@@ -225,14 +225,23 @@ impl Tree {
     /// The whole text of the file at `path`, links followed.
     pub fn read(&self, path: &str) -> Result<Arc<[u8]>> {
         match self.resolve(path) {
-            Some((_, Entry { kind: Kind::File(content), .. })) => content.read(),
+            Some((
+                _,
+                Entry {
+                    kind: Kind::File(content),
+                    ..
+                },
+            )) => content.read(),
             Some((_, other)) => bail!("/{path} in the tree is a {}, not a file", other.kind.name()),
             None => bail!("the tree has no /{path}"),
         }
     }
 
     /// Everything below `dir` (links not followed), without `dir` itself, in byte order.
-    pub fn below<'a>(&'a self, dir: &[u8]) -> impl Iterator<Item = (&'a [u8], &'a Entry)> + use<'a> {
+    pub fn below<'a>(
+        &'a self,
+        dir: &[u8],
+    ) -> impl Iterator<Item = (&'a [u8], &'a Entry)> + use<'a> {
         let (from, to) = if dir.is_empty() {
             (Bound::Excluded(Vec::new()), Bound::Unbounded)
         } else {
@@ -242,7 +251,9 @@ impl Tree {
                 Bound::Excluded([dir, b"0"].concat()),
             )
         };
-        self.entries.range((from, to)).map(|(p, e)| (p.as_slice(), e))
+        self.entries
+            .range((from, to))
+            .map(|(p, e)| (p.as_slice(), e))
     }
 
     /// Puts a file at `path`, in place of a file, link or nothing. Missing directories are made 0755 root:root.
@@ -287,7 +298,11 @@ impl Tree {
     /// Puts `entry` at `path` (a key without leading slash); the general form of the other inserts.
     pub fn insert_entry(&mut self, path: Vec<u8>, mut entry: Entry) -> Result<()> {
         let shown = show(&path);
-        ensure!(entry.mode <= 0o7777, "{shown}: mode {:o} has bits that are no permissions", entry.mode);
+        ensure!(
+            entry.mode <= 0o7777,
+            "{shown}: mode {:o} has bits that are no permissions",
+            entry.mode
+        );
         self.parents(&path)?;
         entry.mtime = entry.mtime.min(self.epoch);
         match self.entries.get_mut(&path) {
@@ -311,7 +326,10 @@ impl Tree {
                 self.entries.insert(path, entry);
             }
         }
-        ensure!(self.entries.len() <= ENTRIES_MAX, "the tree has more than {ENTRIES_MAX} entries");
+        ensure!(
+            self.entries.len() <= ENTRIES_MAX,
+            "the tree has more than {ENTRIES_MAX} entries"
+        );
         Ok(())
     }
 
@@ -330,7 +348,10 @@ impl Tree {
         ensure!(!key.is_empty(), "the root of a tree cannot be removed");
         let mut gone: Vec<Vec<u8>> = self.below(&key).map(|(p, _)| p.to_vec()).collect();
         gone.push(key);
-        Ok(gone.iter().filter(|p| self.entries.remove(*p).is_some()).count())
+        Ok(gone
+            .iter()
+            .filter(|p| self.entries.remove(*p).is_some())
+            .count())
     }
 
     /// A copy of everything below `dir`, as a tree of its own.
@@ -351,7 +372,10 @@ impl Tree {
     pub fn overlay(&mut self, upper: &Self) -> Result<()> {
         for (path, entry) in upper.below(b"") {
             let both_dirs = matches!(entry.kind, Kind::Dir)
-                && self.entries.get(path).is_some_and(|e| matches!(e.kind, Kind::Dir));
+                && self
+                    .entries
+                    .get(path)
+                    .is_some_and(|e| matches!(e.kind, Kind::Dir));
             if !both_dirs {
                 let mut entry = entry.clone();
                 // Link numbers of another tree mean nothing here.
@@ -376,9 +400,14 @@ impl Tree {
         for end in slashes.map(|(i, _)| i).collect::<Vec<_>>() {
             let parent = &path[..end];
             match self.entries.get(parent) {
-                Some(Entry { kind: Kind::Dir, .. }) => {}
+                Some(Entry {
+                    kind: Kind::Dir, ..
+                }) => {}
                 // Writing through a link would put the file where nobody looks for it.
-                Some(Entry { kind: Kind::Symlink(to), .. }) => bail!(
+                Some(Entry {
+                    kind: Kind::Symlink(to),
+                    ..
+                }) => bail!(
                     "{} cannot be put there: {} is a link to {}; use the real path",
                     show(path),
                     show(parent),
@@ -420,10 +449,18 @@ pub fn key(path: &[u8]) -> Result<Vec<u8>> {
     if path.is_empty() {
         return Ok(Vec::new());
     }
-    ensure!(path.len() < PATH_MAX, "a path of {} bytes is too long", path.len());
+    ensure!(
+        path.len() < PATH_MAX,
+        "a path of {} bytes is too long",
+        path.len()
+    );
     for part in path.split(|b| *b == b'/') {
         ensure!(
-            !part.is_empty() && part != b"." && part != b".." && part.len() <= NAME_MAX && !part.contains(&0),
+            !part.is_empty()
+                && part != b"."
+                && part != b".."
+                && part.len() <= NAME_MAX
+                && !part.contains(&0),
             "{} is no path of a tree: each part has 1 to {NAME_MAX} bytes and is neither . nor ..",
             show(path)
         );
@@ -433,7 +470,9 @@ pub fn key(path: &[u8]) -> Result<Vec<u8>> {
 
 /// Components in reverse, ready to be popped; empty ones and `.` left out.
 fn components(path: &[u8]) -> Vec<Vec<u8>> {
-    let parts = path.split(|b| *b == b'/').filter(|p| !p.is_empty() && *p != b".");
+    let parts = path
+        .split(|b| *b == b'/')
+        .filter(|p| !p.is_empty() && *p != b".");
     parts.rev().map(<[u8]>::to_vec).collect()
 }
 

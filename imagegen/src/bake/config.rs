@@ -20,14 +20,23 @@ pub(super) fn bake(root: &Tree, input: &Input<'_>) -> Result<Tree> {
     out.insert_bytes("os-release", 0o644, root.read("usr/lib/os-release")?)?;
     match board.boot.method {
         Method::UbootScript | Method::RpiFirmware => {
-            out.insert_bytes("boot.scr", 0o644, scr::encode(&script_text(board), "HypriotOS boot", root.epoch())?)?;
+            out.insert_bytes(
+                "boot.scr",
+                0o644,
+                scr::encode(&script_text(board), "HypriotOS boot", root.epoch())?,
+            )?;
         }
-        Method::AndroidBootimg => bail!("board {} is started by an Android boot image and has no card", board.name),
+        Method::AndroidBootimg => bail!(
+            "board {} is started by an Android boot image and has no card",
+            board.name
+        ),
     }
     for file in &board.boot.files {
         let (dir, pattern) = file.from.rsplit_once('/').unwrap_or(("", &file.from));
         let found = input.boot_files.resolve(dir).map(|(at, _)| at);
-        let at = found.with_context(|| format!("the boot packages have no /{dir} (board file, boot.files)"))?;
+        let at = found.with_context(|| {
+            format!("the boot packages have no /{dir} (board file, boot.files)")
+        })?;
         let cut = if at.is_empty() { 0 } else { at.len() + 1 };
         let mut any = false;
         for (path, entry) in input.boot_files.below(&at) {
@@ -44,7 +53,11 @@ pub(super) fn bake(root: &Tree, input: &Input<'_>) -> Result<Tree> {
             out.insert_file(&to, 0o644, content(input.boot_files, &from)?)?;
             any = true;
         }
-        ensure!(any, "nothing in the boot packages matches /{} (board file, boot.files)", file.from);
+        ensure!(
+            any,
+            "nothing in the boot packages matches /{} (board file, boot.files)",
+            file.from
+        );
     }
     for text in &board.boot.texts {
         out.insert_bytes(&text.name, 0o644, &text.text)?;
@@ -73,12 +86,21 @@ pub(super) fn raw(input: &Input<'_>) -> Result<Vec<Raw>> {
                 blob.offset,
                 blob.file
             ),
-            (None, None) => content(input.boot_files, &blob.file).context("board file, boot.raw")?,
+            (None, None) => {
+                content(input.boot_files, &blob.file).context("board file, boot.raw")?
+            }
         };
-        ensure!(source.len() <= BLOB_MAX * 2, "{} has {} bytes, too many for a boot loader", blob.file, source.len());
+        ensure!(
+            source.len() <= BLOB_MAX * 2,
+            "{} has {} bytes, too many for a boot loader",
+            blob.file,
+            source.len()
+        );
         let all = source.read()?;
         let skip = usize::try_from(blob.skip)?;
-        let rest = all.get(skip..).with_context(|| format!("{} is shorter than the {skip} bytes to skip", blob.file))?;
+        let rest = all
+            .get(skip..)
+            .with_context(|| format!("{} is shorter than the {skip} bytes to skip", blob.file))?;
         let part = match blob.length {
             Some(max) if rest.len() as u64 > max => {
                 ensure!(
@@ -93,7 +115,11 @@ pub(super) fn raw(input: &Input<'_>) -> Result<Vec<Raw>> {
             _ => rest,
         };
         ensure!(!part.is_empty(), "{} is empty", blob.file);
-        out.push(Raw { name: blob.file.clone(), offset: blob.offset, bytes: Arc::from(part) });
+        out.push(Raw {
+            name: blob.file.clone(),
+            offset: blob.offset,
+            bytes: Arc::from(part),
+        });
     }
     Ok(out)
 }

@@ -12,14 +12,20 @@ const KERNEL_MAX: u64 = 256 << 20;
 /// The bytes of the kernel image at `pattern`, in which `*` stands for the kernel's release.
 pub(super) fn image(root: &Tree, pattern: &str, release: &str) -> Result<Vec<u8>> {
     let path = pattern.replace('*', release);
-    let bytes = root.read(&path).with_context(|| format!("the kernel image /{path} (board file, kernel.image)"))?;
+    let bytes = root
+        .read(&path)
+        .with_context(|| format!("the kernel image /{path} (board file, kernel.image)"))?;
     Ok(bytes.to_vec())
 }
 
 /// U-Boot's `booti` and `bootz` want the image itself. Debian's arm64 kernels come as such, gzip-compressed, or as an EFI
 /// program that unpacks itself, depending on the release.
 pub(super) fn for_uboot(image: &[u8]) -> Result<Vec<u8>> {
-    let le = |at: usize| image.get(at..at + 4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]) as usize);
+    let le = |at: usize| {
+        image
+            .get(at..at + 4)
+            .map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]) as usize)
+    };
     if image.starts_with(&[0x1f, 0x8b]) {
         return unpack(flate2::read::GzDecoder::new(image));
     }
@@ -28,13 +34,19 @@ pub(super) fn for_uboot(image: &[u8]) -> Result<Vec<u8>> {
         let (Some(at), Some(len), Some(kind)) = (le(8), le(12), image.get(24..32)) else {
             bail!("its EFI header is cut short");
         };
-        let packed = at.checked_add(len).and_then(|end| image.get(at..end)).context("its EFI payload is cut short")?;
+        let packed = at
+            .checked_add(len)
+            .and_then(|end| image.get(at..end))
+            .context("its EFI payload is cut short")?;
         let kind = kind.split(|b| *b == 0).next().unwrap_or_default();
         return match kind {
             b"gzip" => unpack(flate2::read::GzDecoder::new(packed)),
             b"zstd22" | b"zstd" => unpack(zstd::stream::read::Decoder::new(packed)?),
             b"xzkern" => unpack(xz2::read::XzDecoder::new(packed)),
-            other => bail!("its EFI payload is compressed with {}, which is not known here", String::from_utf8_lossy(other)),
+            other => bail!(
+                "its EFI payload is compressed with {}, which is not known here",
+                String::from_utf8_lossy(other)
+            ),
         };
     }
     Ok(image.to_vec())
@@ -42,29 +54,50 @@ pub(super) fn for_uboot(image: &[u8]) -> Result<Vec<u8>> {
 
 fn unpack(from: impl Read) -> Result<Vec<u8>> {
     let mut out = Vec::new();
-    let n = from.take(KERNEL_MAX + 1).read_to_end(&mut out).context("it cannot be unpacked")?;
-    ensure!(n as u64 <= KERNEL_MAX, "it unpacks to more than {KERNEL_MAX} bytes");
+    let n = from
+        .take(KERNEL_MAX + 1)
+        .read_to_end(&mut out)
+        .context("it cannot be unpacked")?;
+    ensure!(
+        n as u64 <= KERNEL_MAX,
+        "it unpacks to more than {KERNEL_MAX} bytes"
+    );
     Ok(out)
 }
 
 /// The device trees at `patterns` with their names below `dtbs/`: what follows the directory of the kernel's release.
-pub(super) fn device_trees(root: &Tree, patterns: &[String], release: &str) -> Result<Vec<(String, Content)>> {
+pub(super) fn device_trees(
+    root: &Tree,
+    patterns: &[String],
+    release: &str,
+) -> Result<Vec<(String, Content)>> {
     let mut out = Vec::new();
     for pattern in patterns {
         // The first `*` may stand for the release in a directory's name, a last one for any file name.
         let (dir, file) = pattern.rsplit_once('/').unwrap_or(("", pattern));
         let dir = dir.replace('*', release);
-        let (at, _) = root.resolve(&dir).with_context(|| format!("the tree has no /{dir} (board file, kernel.dtbs)"))?;
+        let (at, _) = root
+            .resolve(&dir)
+            .with_context(|| format!("the tree has no /{dir} (board file, kernel.dtbs)"))?;
         let before = out.len();
         for (path, entry) in root.below(&at) {
             let name = String::from_utf8_lossy(&path[at.len() + 1..]).into_owned();
             if let (Kind::File(content), true) = (&entry.kind, matches(file, &name)) {
-                let vendor = dir.split_once(&format!("{release}/")).map_or("", |(_, rest)| rest);
-                let name = if vendor.is_empty() { name } else { format!("{vendor}/{name}") };
+                let vendor = dir
+                    .split_once(&format!("{release}/"))
+                    .map_or("", |(_, rest)| rest);
+                let name = if vendor.is_empty() {
+                    name
+                } else {
+                    format!("{vendor}/{name}")
+                };
                 out.push((name, content.clone()));
             }
         }
-        ensure!(out.len() > before, "nothing in the tree matches /{pattern} (board file, kernel.dtbs)");
+        ensure!(
+            out.len() > before,
+            "nothing in the tree matches /{pattern} (board file, kernel.dtbs)"
+        );
     }
     Ok(out)
 }
@@ -76,6 +109,8 @@ pub(super) fn matches(pattern: &str, name: &str) -> bool {
     }
     match pattern.split_once('*') {
         None => pattern == name,
-        Some((start, end)) => name.len() >= start.len() + end.len() && name.starts_with(start) && name.ends_with(end),
+        Some((start, end)) => {
+            name.len() >= start.len() + end.len() && name.starts_with(start) && name.ends_with(end)
+        }
     }
 }

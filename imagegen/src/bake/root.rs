@@ -3,15 +3,26 @@
 use anyhow::{Context, Result, ensure};
 
 use super::{AGENT, Input, SETTINGS, SKEL, TRUST_ROOT, embedded, settings};
-use crate::tree::{Content, Kind, Tree, show};
+use crate::tree::{Kind, Tree, show};
 
 /// Where units lie.
 const UNITS: &str = "usr/lib/systemd/system";
 /// Services of Debian's own that an image needs and that its packages do not enable by themselves.
-const ENABLED: [(&str, &str); 2] = [("systemd-networkd.service", "multi-user.target.wants"), ("systemd-resolved.service", "multi-user.target.wants")];
+const ENABLED: [(&str, &str); 2] = [
+    ("systemd-networkd.service", "multi-user.target.wants"),
+    ("systemd-resolved.service", "multi-user.target.wants"),
+];
 /// Directories that something is mounted on, with their modes.
-const PLACES: [(&str, u16); 8] =
-    [("boot", 0o755), ("data", 0o755), ("dev", 0o755), ("proc", 0o555), ("run", 0o755), ("sys", 0o555), ("tmp", 0o1777), ("root", 0o700)];
+const PLACES: [(&str, u16); 8] = [
+    ("boot", 0o755),
+    ("data", 0o755),
+    ("dev", 0o755),
+    ("proc", 0o555),
+    ("run", 0o755),
+    ("sys", 0o555),
+    ("tmp", 0o1777),
+    ("root", 0o700),
+];
 
 pub(super) fn bake(root: &mut Tree, input: &Input<'_>) -> Result<()> {
     only_what_belongs(root)?;
@@ -38,16 +49,25 @@ pub(super) fn bake(root: &mut Tree, input: &Input<'_>) -> Result<()> {
     }
     for (unit, wants) in ENABLED {
         if root.get(&format!("{UNITS}/{unit}")).is_some() {
-            root.insert_symlink(&format!("etc/systemd/system/{wants}/{unit}"), &format!("/{UNITS}/{unit}"))?;
+            root.insert_symlink(
+                &format!("etc/systemd/system/{wants}/{unit}"),
+                &format!("/{UNITS}/{unit}"),
+            )?;
         }
     }
-    if root.get(&format!("{UNITS}/systemd-resolved.service")).is_some() {
+    if root
+        .get(&format!("{UNITS}/systemd-resolved.service"))
+        .is_some()
+    {
         root.insert_symlink("etc/resolv.conf", "../run/systemd/resolve/stub-resolv.conf")?;
     }
     // Empty, not absent: systemd makes one at the first start and writes it to /etc (machine-id(5)).
     root.insert_bytes("etc/machine-id", 0o444, "")?;
     for name in ["user-data", "meta-data", "network-config"] {
-        root.insert_symlink(&format!("var/lib/cloud/seed/nocloud/{name}"), &format!("/boot/{name}"))?;
+        root.insert_symlink(
+            &format!("var/lib/cloud/seed/nocloud/{name}"),
+            &format!("/boot/{name}"),
+        )?;
     }
     os_release(root, input)
 }
@@ -71,8 +91,12 @@ fn only_what_belongs(root: &mut Tree) -> Result<()> {
 }
 
 fn children(root: &Tree, dir: &str) -> Vec<String> {
-    let below = root.below(dir.as_bytes()).map(|(p, _)| String::from_utf8_lossy(p).into_owned());
-    below.filter(|p| !p[dir.len() + 1..].contains('/')).collect()
+    let below = root
+        .below(dir.as_bytes())
+        .map(|(p, _)| String::from_utf8_lossy(p).into_owned());
+    below
+        .filter(|p| !p[dir.len() + 1..].contains('/'))
+        .collect()
 }
 
 /// The units of a tree with their text.
@@ -81,7 +105,8 @@ fn units(tree: &Tree) -> Result<Vec<(String, String)>> {
     for (path, entry) in tree.below(UNITS.as_bytes()) {
         let name = String::from_utf8_lossy(&path[UNITS.len() + 1..]).into_owned();
         if let (Kind::File(content), false) = (&entry.kind, name.contains('/')) {
-            let text = String::from_utf8(content.read()?.to_vec()).with_context(|| format!("{name} is not text"))?;
+            let text = String::from_utf8(content.read()?.to_vec())
+                .with_context(|| format!("{name} is not text"))?;
             out.push((name, text));
         }
     }
@@ -90,9 +115,16 @@ fn units(tree: &Tree) -> Result<Vec<(String, String)>> {
 
 /// Makes the links that `systemctl enable` makes (systemd.unit(5), [Install] section), so that owners can disable them.
 fn enable(root: &mut Tree, unit: &str, text: &str) -> Result<()> {
-    let install = text.lines().map(str::trim).skip_while(|l| *l != "[Install]").skip(1).take_while(|l| !l.starts_with('['));
+    let install = text
+        .lines()
+        .map(str::trim)
+        .skip_while(|l| *l != "[Install]")
+        .skip(1)
+        .take_while(|l| !l.starts_with('['));
     for line in install {
-        let Some((key, value)) = line.split_once('=') else { continue };
+        let Some((key, value)) = line.split_once('=') else {
+            continue;
+        };
         for name in value.split_whitespace() {
             let dir = match key.trim() {
                 "WantedBy" => format!("etc/systemd/system/{name}.wants/{unit}"),
@@ -109,13 +141,32 @@ fn enable(root: &mut Tree, unit: &str, text: &str) -> Result<()> {
 /// Debian's os-release with the keys that HypriotOS always had.
 fn os_release(root: &mut Tree, input: &Input<'_>) -> Result<()> {
     let path = "usr/lib/os-release";
-    let text = String::from_utf8(root.read(path)?.to_vec()).context("/usr/lib/os-release is not text")?;
-    let own = ["HYPRIOT_OS", "HYPRIOT_OS_VERSION", "HYPRIOT_DEVICE", "HYPRIOT_IMAGE_VERSION"];
-    let mut out: String = text.lines().filter(|l| !own.iter().any(|k| l.starts_with(&format!("{k}=")))).map(|l| format!("{l}\n")).collect();
+    let text =
+        String::from_utf8(root.read(path)?.to_vec()).context("/usr/lib/os-release is not text")?;
+    let own = [
+        "HYPRIOT_OS",
+        "HYPRIOT_OS_VERSION",
+        "HYPRIOT_DEVICE",
+        "HYPRIOT_IMAGE_VERSION",
+    ];
+    let foreign = |l: &&str| {
+        !own.iter()
+            .any(|k| l.split_once('=').is_some_and(|(key, _)| key == *k))
+    };
+    let mut lines: Vec<String> = text.lines().filter(foreign).map(str::to_owned).collect();
     let (board, version) = (input.board, input.version);
-    for (key, value) in own.iter().zip([format!("HypriotOS/{}", board.arch), format!("v{version}"), board.description.clone(), format!("v{version}")]) {
-        ensure!(!value.contains(['"', '\\', '$', '`', '\n']), "{value:?} cannot stand in os-release");
-        out += &format!("{key}=\"{value}\"\n");
+    for (key, value) in own.iter().zip([
+        format!("HypriotOS/{}", board.arch),
+        format!("v{version}"),
+        board.description.clone(),
+        format!("v{version}"),
+    ]) {
+        ensure!(
+            !value.contains(['"', '\\', '$', '`', '\n']),
+            "{value:?} cannot stand in os-release"
+        );
+        lines.push(format!("{key}=\"{value}\""));
     }
-    root.insert_file(path, 0o644, Content::Bytes(out.into_bytes().into()))
+    lines.push(String::new());
+    root.insert_bytes(path, 0o644, lines.join("\n"))
 }

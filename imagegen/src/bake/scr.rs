@@ -46,9 +46,30 @@ mod tests {
         let (text, image) = (work.path().join("boot.cmd"), work.path().join("boot.scr"));
         crate::files::replace(&text, b"echo hello\nboot\n").unwrap();
         let (from, to) = (text.to_str().unwrap(), image.to_str().unwrap());
-        tool("mkimage", "u-boot-tools", &["-A", "arm", "-O", "linux", "-T", "script", "-C", "none", "-n", "HypriotOS boot", "-d", from, to]);
+        tool(
+            "mkimage",
+            "u-boot-tools",
+            &[
+                "-A",
+                "arm",
+                "-O",
+                "linux",
+                "-T",
+                "script",
+                "-C",
+                "none",
+                "-n",
+                "HypriotOS boot",
+                "-d",
+                from,
+                to,
+            ],
+        );
         let theirs = std::fs::read(&image).unwrap();
         let time = u32::from_be_bytes([theirs[8], theirs[9], theirs[10], theirs[11]]);
-        assert_eq!(encode("echo hello\nboot\n", "HypriotOS boot", u64::from(time)).unwrap(), theirs);
+        assert_eq!(
+            encode("echo hello\nboot\n", "HypriotOS boot", u64::from(time)).unwrap(),
+            theirs
+        );
     }
 }

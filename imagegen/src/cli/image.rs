@@ -108,10 +108,17 @@ pub(super) fn image(args: &ImageArgs) -> Result<()> {
     let (recipe, board, opts, shown) = args.build.read()?;
     let version = match &args.version {
         Some(version) => version.clone(),
-        None => recipe.version.parse().with_context(|| format!("the recipe's version `{}` is none of the form 1.2.3", recipe.version))?,
+        None => recipe.version.parse().with_context(|| {
+            format!(
+                "the recipe's version `{}` is none of the form 1.2.3",
+                recipe.version
+            )
+        })?,
     };
     let blobs = args.blob.iter().map(|b| {
-        let (name, path) = b.split_once('=').with_context(|| format!("--blob {b}: it must be NAME=FILE"))?;
+        let (name, path) = b
+            .split_once('=')
+            .with_context(|| format!("--blob {b}: it must be NAME=FILE"))?;
         Ok((name.to_owned(), PathBuf::from(path)))
     });
     let blobs = blobs.collect::<Result<BTreeMap<_, _>>>()?;
@@ -143,7 +150,10 @@ pub(super) fn image(args: &ImageArgs) -> Result<()> {
             out: args.out.clone(),
             image: !args.release_only,
             level: args.level,
-            forms: Forms { zip: args.zip, zst: args.zst },
+            forms: Forms {
+                zip: args.zip,
+                zst: args.zst,
+            },
         },
         shown,
     )?;
@@ -159,13 +169,22 @@ pub(super) fn image(args: &ImageArgs) -> Result<()> {
     if let Some(image) = &made.image {
         say(&format!("{}: flash it to a card", image.display()));
     }
-    say(&format!("{}: sign and publish it with hypriot-imagegen publish", index.display()));
+    say(&format!(
+        "{}: sign and publish it with hypriot-imagegen publish",
+        index.display()
+    ));
     Ok(())
 }
 
 fn build_agent(project: &Project, target: &str, out: &Path) -> Result<PathBuf> {
-    let target = Target::parse(target).with_context(|| format!("the board file's agent-target `{target}` is unknown"))?;
-    let request = cross::Request { root: project.root.clone(), cache: project.cache.clone(), target, out: out.to_owned() };
+    let target = Target::parse(target)
+        .with_context(|| format!("the board file's agent-target `{target}` is unknown"))?;
+    let request = cross::Request {
+        root: project.root.clone(),
+        cache: project.cache.clone(),
+        target,
+        out: out.to_owned(),
+    };
     Ok(cross::build(&request, &mut progress())?.path)
 }
 
@@ -173,7 +192,10 @@ fn build_agent(project: &Project, target: &str, out: &Path) -> Result<PathBuf> {
 pub(super) fn publish(args: &PublishArgs) -> Result<()> {
     let mut keys = Vec::new();
     for path in &args.key {
-        let passphrase = keyfile::passphrase(args.passphrase_file.as_deref(), &format!("Passphrase of {}: ", path.display()))?;
+        let passphrase = keyfile::passphrase(
+            args.passphrase_file.as_deref(),
+            &format!("Passphrase of {}: ", path.display()),
+        )?;
         keys.push(keyfile::load(path, &passphrase)?);
     }
     ensure!(!keys.is_empty(), "at least one key is needed");
@@ -181,14 +203,25 @@ pub(super) fn publish(args: &PublishArgs) -> Result<()> {
     let signers: Vec<_> = keys.iter().collect();
     let done = publish::publish(&mut repo, &args.index, &signers, &args.to)?;
     if args.json {
-        return row(&serde_json::json!({ "to": args.to, "files": done.files, "versions": done.versions, "checked": done.targets_checked }));
+        return row(
+            &serde_json::json!({ "to": args.to, "files": done.files, "versions": done.versions, "checked": done.targets_checked }),
+        );
     }
-    say(&format!("{}: {} files, checked with the client that boards use", args.to.display(), done.files.len()));
+    say(&format!(
+        "{}: {} files, checked with the client that boards use",
+        args.to.display(),
+        done.files.len()
+    ));
     Ok(())
 }
 
-#[expect(clippy::disallowed_methods, reason = "the outermost place: everything below takes the time as an argument")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the outermost place: everything below takes the time as an argument"
+)]
 fn now() -> Result<Timestamp> {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).context("this machine's clock is before 1970")?;
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .context("this machine's clock is before 1970")?;
     Ok(Timestamp(since.as_secs()))
 }

@@ -42,7 +42,13 @@ impl Blocks for [u8] {
         let part = from
             .checked_add(buf.len())
             .and_then(|to| self.get(from..to))
-            .ok_or_else(|| anyhow!("{} bytes at {at} are past the end ({})", buf.len(), self.len()))?;
+            .ok_or_else(|| {
+                anyhow!(
+                    "{} bytes at {at} are past the end ({})",
+                    buf.len(),
+                    self.len()
+                )
+            })?;
         buf.copy_from_slice(part);
         Ok(())
     }
@@ -88,8 +94,15 @@ impl HostFile {
     /// Opens it for reading.
     pub fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-        let len = file.metadata().with_context(|| format!("cannot look at {}", path.display()))?.len();
-        Ok(Self { file, name: path.into(), len })
+        let len = file
+            .metadata()
+            .with_context(|| format!("cannot look at {}", path.display()))?
+            .len();
+        Ok(Self {
+            file,
+            name: path.into(),
+            len,
+        })
     }
 }
 
@@ -99,9 +112,13 @@ impl Blocks for HostFile {
     }
 
     fn read_at(&self, at: u64, buf: &mut [u8]) -> Result<()> {
-        self.file
-            .read_exact_at(buf, at)
-            .with_context(|| format!("cannot read {} bytes at {at} of {}", buf.len(), self.name.display()))
+        self.file.read_exact_at(buf, at).with_context(|| {
+            format!(
+                "cannot read {} bytes at {at} of {}",
+                buf.len(),
+                self.name.display()
+            )
+        })
     }
 }
 
@@ -112,7 +129,11 @@ enum Source {
     /// In a file of the tree that is in memory, from here on.
     Shared(Arc<[u8]>, usize),
     /// In a file of the host that must have `file_len` bytes, from `from` on.
-    Host { path: Arc<Path>, from: u64, file_len: u64 },
+    Host {
+        path: Arc<Path>,
+        from: u64,
+        file_len: u64,
+    },
 }
 
 #[derive(Debug, Clone)]
@@ -138,7 +159,11 @@ impl Volume {
         }
         let source = Source::Arena(self.arena.len());
         self.arena.extend_from_slice(bytes);
-        self.extents.push(Extent { at, len: bytes.len() as u64, source });
+        self.extents.push(Extent {
+            at,
+            len: bytes.len() as u64,
+            source,
+        });
     }
 
     /// Puts `len` bytes of a file, from its byte `from` on, at a place.
@@ -147,8 +172,14 @@ impl Volume {
             return;
         }
         let source = match content {
-            Content::Bytes(b) => Source::Shared(b.clone(), usize::try_from(from).expect("it is in memory")),
-            Content::Host { path, len } => Source::Host { path: path.clone(), from, file_len: *len },
+            Content::Bytes(b) => {
+                Source::Shared(b.clone(), usize::try_from(from).expect("it is in memory"))
+            }
+            Content::Host { path, len } => Source::Host {
+                path: path.clone(),
+                from,
+                file_len: *len,
+            },
         };
         self.extents.push(Extent { at, len, source });
     }
@@ -159,7 +190,11 @@ impl Volume {
         self.extents.sort_by_key(|e| e.at);
         let mut end = 0;
         for e in &self.extents {
-            ensure!(e.at >= end && e.at + e.len <= len, "two things were planned at {} of an image (a bug)", e.at);
+            ensure!(
+                e.at >= end && e.at + e.len <= len,
+                "two things were planned at {} of an image (a bug)",
+                e.at
+            );
             end = e.at + e.len;
         }
         Ok(())
@@ -177,7 +212,13 @@ impl Volume {
         runs
     }
 
-    fn read_extent(&self, e: &Extent, skip: u64, part: &mut [u8], open: &mut Option<(Arc<Path>, File)>) -> Result<()> {
+    fn read_extent(
+        &self,
+        e: &Extent,
+        skip: u64,
+        part: &mut [u8],
+        open: &mut Option<(Arc<Path>, File)>,
+    ) -> Result<()> {
         let within = usize::try_from(skip);
         match &e.source {
             Source::Arena(from) => {
@@ -188,12 +229,20 @@ impl Volume {
                 let from = from + within.expect("it is in memory");
                 part.copy_from_slice(&bytes[from..from + part.len()]);
             }
-            Source::Host { path, from, file_len } => {
+            Source::Host {
+                path,
+                from,
+                file_len,
+            } => {
                 let file = match open {
                     Some((p, file)) if Arc::ptr_eq(p, path) => file,
                     _ => {
-                        let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-                        let now = file.metadata().with_context(|| format!("cannot look at {}", path.display()))?.len();
+                        let file = File::open(path)
+                            .with_context(|| format!("cannot open {}", path.display()))?;
+                        let now = file
+                            .metadata()
+                            .with_context(|| format!("cannot look at {}", path.display()))?
+                            .len();
                         ensure!(
                             now == *file_len,
                             "{} changed while the image was made: {now} bytes, {file_len} expected; build again and leave the tree alone meanwhile",
@@ -217,7 +266,12 @@ impl Blocks for Volume {
 
     fn read_at(&self, at: u64, buf: &mut [u8]) -> Result<()> {
         let end = at + buf.len() as u64;
-        ensure!(end <= self.len, "{} bytes at {at} are past the end ({})", buf.len(), self.len);
+        ensure!(
+            end <= self.len,
+            "{} bytes at {at} are past the end ({})",
+            buf.len(),
+            self.len
+        );
         let mut open = None;
         let mut done = at;
         let first = self.extents.partition_point(|e| e.at + e.len <= at);

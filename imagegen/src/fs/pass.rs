@@ -1,7 +1,7 @@
 //! One pass over an image on all cores, segment by segment. Results come in order, whatever the number of cores.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 
@@ -34,12 +34,15 @@ pub fn each<B: Blocks + ?Sized, T: Send>(
                 break;
             }
             let at = n as u64 * segment;
-            let part = usize::try_from(segment.min(len - at)).expect("at most `room`");
-            let result = image.read_at(at, &mut buf[..part]).and_then(|()| work(n, at, &buf[..part]));
+            // never more than `room`
+            let part = usize::try_from(segment.min(len - at)).unwrap_or(room);
+            let result = image
+                .read_at(at, &mut buf[..part])
+                .and_then(|()| work(n, at, &buf[..part]));
             if result.is_err() {
                 stop.store(true, Ordering::Relaxed);
             }
-            done.lock().expect("no thread panics while it holds this")[n] = Some(result);
+            done.lock().unwrap_or_else(PoisonError::into_inner)[n] = Some(result);
         }
     };
     std::thread::scope(|scope| {
@@ -48,7 +51,7 @@ pub fn each<B: Blocks + ?Sized, T: Send>(
         }
         run();
     });
-    let done = done.into_inner().expect("no thread panics while it holds this");
+    let done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
     // Segments are handed out in order, so nothing that was not done comes before the error.
     done.into_iter().flatten().collect()
 }

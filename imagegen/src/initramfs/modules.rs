@@ -49,21 +49,34 @@ pub(super) fn resolve(root: &Tree, release: &str, wanted: &[String]) -> Result<V
         let bytes = root.read(&format!("{dir}/{file}"))?;
         String::from_utf8(bytes.to_vec()).with_context(|| format!("/{dir}/{file} is not text"))
     };
-    let optional = |file: &str| if root.get(&format!("{dir}/{file}")).is_some() { text(file) } else { Ok(String::new()) };
-    let dep = text("modules.dep").context("the kernel's list of modules is missing: depmod did not run")?;
+    let optional = |file: &str| {
+        if root.get(&format!("{dir}/{file}")).is_some() {
+            text(file)
+        } else {
+            Ok(String::new())
+        }
+    };
+    let dep = text("modules.dep")
+        .context("the kernel's list of modules is missing: depmod did not run")?;
     let builtin = optional("modules.builtin")?;
     let (soft, alias) = (optional("modules.softdep")?, optional("modules.alias")?);
 
     let mut modules = BTreeMap::new();
     for line in dep.lines() {
-        let (path, needs) = line.split_once(':').with_context(|| format!("odd line in modules.dep: {line:?}"))?;
+        let (path, needs) = line
+            .split_once(':')
+            .with_context(|| format!("odd line in modules.dep: {line:?}"))?;
         modules.insert(name_of(path), (path, needs.split_whitespace().collect()));
     }
     let builtin = builtin.lines().map(name_of).collect();
     let soft = soft.lines().filter_map(|l| {
         let mut words = l.split_whitespace().skip_while(|w| *w != "softdep").skip(1);
         let name = fold(words.next()?);
-        let pre = words.skip_while(|w| *w != "pre:").skip(1).take_while(|w| *w != "post:").collect();
+        let pre = words
+            .skip_while(|w| *w != "pre:")
+            .skip(1)
+            .take_while(|w| *w != "post:")
+            .collect();
         Some((name, pre))
     });
     let mut aliases: BTreeMap<&str, Vec<String>> = BTreeMap::new();
@@ -74,10 +87,19 @@ pub(super) fn resolve(root: &Tree, release: &str, wanted: &[String]) -> Result<V
             aliases.entry(from).or_default().push(fold(to));
         }
     }
-    let index = Index { root, dir, modules, builtin, soft: soft.collect(), aliases };
+    let index = Index {
+        root,
+        dir,
+        modules,
+        builtin,
+        soft: soft.collect(),
+        aliases,
+    };
     let mut order: Vec<String> = Vec::new();
     for name in wanted {
-        index.add(&fold(name), &mut order, 0).with_context(|| format!("kernel module {name} (board file, kernel.modules)"))?;
+        index
+            .add(&fold(name), &mut order, 0)
+            .with_context(|| format!("kernel module {name} (board file, kernel.modules)"))?;
     }
     for name in companions(wanted) {
         if index.modules.contains_key(*name) {
@@ -90,7 +112,11 @@ pub(super) fn resolve(root: &Tree, release: &str, wanted: &[String]) -> Result<V
 /// What the kernel would ask `modprobe` for by itself; there is none in an initramfs. vfat needs the tables of the code
 /// page and character set that `/init` mounts with.
 fn companions(wanted: &[String]) -> &'static [&'static str] {
-    if wanted.iter().any(|w| w == "vfat") { &["nls_cp437", "nls_ascii"] } else { &[] }
+    if wanted.iter().any(|w| w == "vfat") {
+        &["nls_cp437", "nls_ascii"]
+    } else {
+        &[]
+    }
 }
 
 impl Index<'_> {
@@ -115,7 +141,13 @@ impl Index<'_> {
             let found: Vec<String> = if known(&soft_name) {
                 vec![soft_name]
             } else {
-                self.aliases.get(soft).into_iter().flatten().filter(|n| known(n)).cloned().collect()
+                self.aliases
+                    .get(soft)
+                    .into_iter()
+                    .flatten()
+                    .filter(|n| known(n))
+                    .cloned()
+                    .collect()
             };
             for n in found.iter().filter(|n| *n != name) {
                 self.add(n, order, depth + 1)?;
@@ -132,8 +164,13 @@ impl Index<'_> {
     fn load(&self, name: String) -> Result<Module> {
         let (path, _) = &self.modules[&name];
         let packed = self.root.read(&format!("{}/{path}", self.dir))?;
-        let bytes = unpack(path, &packed).with_context(|| format!("cannot unpack the kernel module /{}/{path}", self.dir))?;
-        ensure!(bytes.starts_with(b"\x7fELF"), "/{}/{path} is no kernel module: it is not ELF", self.dir);
+        let bytes = unpack(path, &packed)
+            .with_context(|| format!("cannot unpack the kernel module /{}/{path}", self.dir))?;
+        ensure!(
+            bytes.starts_with(b"\x7fELF"),
+            "/{}/{path} is no kernel module: it is not ELF",
+            self.dir
+        );
         Ok(Module { name, bytes })
     }
 }
@@ -152,6 +189,9 @@ fn unpack(path: &str, packed: &[u8]) -> Result<Vec<u8>> {
 
 fn read(from: impl Read, out: &mut Vec<u8>) -> Result<()> {
     let n = from.take(MODULE_MAX + 1).read_to_end(out)?;
-    ensure!(n as u64 <= MODULE_MAX, "it unpacks to more than {MODULE_MAX} bytes");
+    ensure!(
+        n as u64 <= MODULE_MAX,
+        "it unpacks to more than {MODULE_MAX} bytes"
+    );
     Ok(())
 }

@@ -12,7 +12,7 @@ fn root() -> Tree {
     let dir = format!("usr/lib/modules/{RELEASE}");
     let mut put = |name: &str, bytes: &[u8]| {
         tree.insert_bytes(&format!("{dir}/{name}"), 0o644, bytes)
-            .unwrap()
+            .unwrap();
     };
     put(
         "modules.dep",

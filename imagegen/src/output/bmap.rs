@@ -17,13 +17,31 @@ const BLOCK: u64 = 4096;
 const RANGE: u64 = 16 << 20;
 
 /// Writes the map of `image`, of which only `mapped` (whole blocks) may differ from zero.
-pub fn write<B: Blocks + ?Sized>(image: &B, mapped: &[(u64, u64)], threads: usize, to: &Path) -> Result<()> {
+pub fn write<B: Blocks + ?Sized>(
+    image: &B,
+    mapped: &[(u64, u64)],
+    threads: usize,
+    to: &Path,
+) -> Result<()> {
     let mut ranges = Vec::new();
     for (at, len) in mapped {
-        let hashes = pass::each(&Window { of: image, start: *at, len: *len }, RANGE, threads, |_, from, bytes| {
-            let first = (at + from) / BLOCK;
-            Ok((first, first + (bytes.len() as u64).div_ceil(BLOCK) - 1, hex::encode(Sha256::digest(bytes))))
-        })?;
+        let hashes = pass::each(
+            &Window {
+                of: image,
+                start: *at,
+                len: *len,
+            },
+            RANGE,
+            threads,
+            |_, from, bytes| {
+                let first = (at + from) / BLOCK;
+                Ok((
+                    first,
+                    first + (bytes.len() as u64).div_ceil(BLOCK) - 1,
+                    hex::encode(Sha256::digest(bytes)),
+                ))
+            },
+        )?;
         ranges.extend(hashes);
     }
     let blocks: u64 = ranges.iter().map(|(first, last, _)| last - first + 1).sum();
@@ -36,7 +54,11 @@ pub fn write<B: Blocks + ?Sized>(image: &B, mapped: &[(u64, u64)], threads: usiz
         image.size().div_ceil(BLOCK),
     );
     for (first, last, hash) in &ranges {
-        let range = if first == last { first.to_string() } else { format!("{first}-{last}") };
+        let range = if first == last {
+            first.to_string()
+        } else {
+            format!("{first}-{last}")
+        };
         writeln!(text, "        <Range chksum=\"{hash}\">{range}</Range>")?;
     }
     text.push_str("    </BlockMap>\n</bmap>\n");

@@ -52,7 +52,10 @@ pub fn manifest(facts: &Facts<'_>, files: &[(String, String, u64)]) -> Result<Ve
         let row = |p: &Package| json!({ "name": p.name, "version": p.version, "arch": p.arch, "source": p.source, "sha256": p.sha256, "size": p.size });
         packages.iter().map(row).collect()
     };
-    let files: Vec<Value> = files.iter().map(|(name, sha256, size)| json!({ "name": name, "sha256": sha256, "size": size })).collect();
+    let files: Vec<Value> = files
+        .iter()
+        .map(|(name, sha256, size)| json!({ "name": name, "sha256": sha256, "size": size }))
+        .collect();
     text(&json!({
         "format": "hypriot-manifest/1",
         "board": facts.board,
@@ -84,9 +87,16 @@ pub fn sbom(facts: &Facts<'_>) -> Result<Vec<u8>> {
         "copyrightText": "NOASSERTION",
         "primaryPackagePurpose": "OPERATING-SYSTEM",
     })];
-    let mut relations = vec![json!({ "spdxElementId": "SPDXRef-DOCUMENT", "relationshipType": "DESCRIBES", "relatedSpdxElement": image })];
+    let mut relations = vec![
+        json!({ "spdxElementId": "SPDXRef-DOCUMENT", "relationshipType": "DESCRIBES", "relatedSpdxElement": image }),
+    ];
     for p in facts.packages.iter().chain(facts.boot_packages) {
-        let mut id = format!("SPDXRef-{}-{}-{}", plain(&p.name), p.arch, plain(&p.version));
+        let mut id = format!(
+            "SPDXRef-{}-{}-{}",
+            plain(&p.name),
+            p.arch,
+            plain(&p.version)
+        );
         while !taken.insert(id.clone()) {
             id.push('.');
         }
@@ -139,7 +149,15 @@ fn text(value: &Value) -> Result<Vec<u8>> {
 
 /// An SPDX identifier has letters, digits, `.` and `-` only.
 fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).collect()
+    text.chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || c == '.' {
+                c
+            } else {
+                '-'
+            }
+        })
+        .collect()
 }
 
 /// Percent-encoding of a package URL (purl specification, "Character encoding").

@@ -35,21 +35,45 @@ fn unzip_gives_the_image_and_cores_do_not_show() {
     assert_eq!(std::fs::read(&one).unwrap(), std::fs::read(&two).unwrap());
     assert!(std::fs::metadata(&one).unwrap().len() < 1_200_000);
     tool("unzip", "unzip", &["-tq", one.to_str().unwrap()]);
-    tool("unzip", "unzip", &["-q", one.to_str().unwrap(), "-d", work.path().to_str().unwrap()]);
+    tool(
+        "unzip",
+        "unzip",
+        &[
+            "-q",
+            one.to_str().unwrap(),
+            "-d",
+            work.path().to_str().unwrap(),
+        ],
+    );
     assert!(std::fs::read(work.path().join("x.img")).unwrap() == picture);
     super::zip::checksum(&one).unwrap();
     let text = std::fs::read_to_string(work.path().join("one.zip.sha256")).unwrap();
-    assert_eq!(text, format!("{}  one.zip\n", files::sha256(&std::fs::read(&one).unwrap())));
+    assert_eq!(
+        text,
+        format!(
+            "{}  one.zip\n",
+            files::sha256(&std::fs::read(&one).unwrap())
+        )
+    );
 }
 
 #[test]
 fn zstd_gives_the_card_out_of_the_payload() {
     let work = tempfile::tempdir().unwrap();
     let agent: Vec<u8> = picture();
-    let baked = bake_with(&board(PLAIN), "1.0.0", |i| i.agent = Content::Bytes(agent.into())).unwrap();
+    let baked = bake_with(&board(PLAIN), "1.0.0", |i| {
+        i.agent = Content::Bytes(agent.into());
+    })
+    .unwrap();
     let volumes = volumes(&baked, "x", "1.0.0").unwrap();
     let version = "1.0.0".parse().unwrap();
-    let spec = Spec { board: "x", version: &version, created: 1, level: 3, threads: 2 };
+    let spec = Spec {
+        board: "x",
+        version: &version,
+        created: 1,
+        level: 3,
+        threads: 2,
+    };
     let made = release::make(&volumes, &spec, work.path(), |_, _, _| Ok(())).unwrap();
     let card = Card::plan(&volumes, &[], 1).unwrap();
     let to = work.path().join("x.zst");
@@ -75,17 +99,34 @@ fn a_bmap_covers_everything_that_is_not_zero() {
     let to = work.path().join("x.bmap");
     super::bmap::write(&picture[..], &mapped, 2, &to).unwrap();
     let text = std::fs::read_to_string(&to).unwrap();
-    assert!(text.contains("<MappedBlocksCount> 513 </MappedBlocksCount>") && text.contains(">256-512</Range>"), "{text}");
+    assert!(
+        text.contains("<MappedBlocksCount> 513 </MappedBlocksCount>")
+            && text.contains(">256-512</Range>"),
+        "{text}"
+    );
     let mut left = picture.clone();
     for line in text.lines().filter(|l| l.contains("<Range")) {
-        let parts: Vec<&str> = line.split(['"', '>', '<', '-']).filter(|p| !p.trim().is_empty()).collect();
-        let (hash, first, last): (&str, usize, usize) = (parts[1], parts[2].parse().unwrap(), parts[3].parse().unwrap());
-        assert_eq!(hash, hex::encode(Sha256::digest(&picture[first * 4096..(last + 1) * 4096])));
+        let parts: Vec<&str> = line
+            .split(['"', '>', '<', '-'])
+            .filter(|p| !p.trim().is_empty())
+            .collect();
+        let (hash, first, last): (&str, usize, usize) = (
+            parts[1],
+            parts[2].parse().unwrap(),
+            parts[3].parse().unwrap(),
+        );
+        assert_eq!(
+            hash,
+            hex::encode(Sha256::digest(&picture[first * 4096..(last + 1) * 4096]))
+        );
         left[first * 4096..(last + 1) * 4096].fill(0);
     }
     assert!(pass::is_zero(&left));
     let own = text.split("<BmapFileChecksum> ").nth(1).unwrap()[..64].to_owned();
-    assert_eq!(own, files::sha256(text.replacen(&own, &"0".repeat(64), 1).as_bytes()));
+    assert_eq!(
+        own,
+        files::sha256(text.replacen(&own, &"0".repeat(64), 1).as_bytes())
+    );
 }
 
 #[test]
@@ -98,7 +139,12 @@ fn papers_name_every_package_once() {
         sha256: "00".repeat(32),
         size: 1,
     };
-    let packages = [package("libstdc++6", "14.2.0-19"), package("docker.io", "26.1.5+dfsg1-9+b1"), package("a", "1:2~3"), package("a-", "1-2-3")];
+    let packages = [
+        package("libstdc++6", "14.2.0-19"),
+        package("docker.io", "26.1.5+dfsg1-9+b1"),
+        package("a", "1:2~3"),
+        package("a-", "1-2-3"),
+    ];
     let facts = Facts {
         board: "x",
         version: "1.0.0",
@@ -109,18 +155,39 @@ fn papers_name_every_package_once() {
         boot_packages: &[],
         agent: "ff",
     };
-    let sbom: serde_json::Value = serde_json::from_slice(&super::papers::sbom(&facts).unwrap()).unwrap();
-    let ids: std::collections::BTreeSet<&str> = sbom["packages"].as_array().unwrap().iter().map(|p| p["SPDXID"].as_str().unwrap()).collect();
+    let sbom: serde_json::Value =
+        serde_json::from_slice(&super::papers::sbom(&facts).unwrap()).unwrap();
+    let ids: std::collections::BTreeSet<&str> = sbom["packages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|p| p["SPDXID"].as_str().unwrap())
+        .collect();
     assert_eq!(ids.len(), packages.len() + 1);
     for id in &ids {
-        assert!(id.strip_prefix("SPDXRef-").unwrap().bytes().all(|b| b.is_ascii_alphanumeric() || b".-".contains(&b)), "{id}");
+        assert!(
+            id.strip_prefix("SPDXRef-")
+                .unwrap()
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b".-".contains(&b)),
+            "{id}"
+        );
     }
     for relation in sbom["relationships"].as_array().unwrap() {
         let target = relation["relatedSpdxElement"].as_str().unwrap();
         assert!(ids.contains(target), "{target}");
     }
-    assert_eq!(sbom["packages"][1]["externalRefs"][0]["referenceLocator"], "pkg:deb/debian/libstdc%2B%2B6@14.2.0-19?arch=arm64&distro=trixie");
-    assert_eq!(super::papers::sbom(&facts).unwrap(), super::papers::sbom(&facts).unwrap());
-    let manifest: serde_json::Value = serde_json::from_slice(&super::papers::manifest(&facts, &[("f".to_owned(), "00".to_owned(), 1)]).unwrap()).unwrap();
+    assert_eq!(
+        sbom["packages"][1]["externalRefs"][0]["referenceLocator"],
+        "pkg:deb/debian/libstdc%2B%2B6@14.2.0-19?arch=arm64&distro=trixie"
+    );
+    assert_eq!(
+        super::papers::sbom(&facts).unwrap(),
+        super::papers::sbom(&facts).unwrap()
+    );
+    let manifest: serde_json::Value = serde_json::from_slice(
+        &super::papers::manifest(&facts, &[("f".to_owned(), "00".to_owned(), 1)]).unwrap(),
+    )
+    .unwrap();
     assert_eq!(manifest["packages"].as_array().unwrap().len(), 4);
 }

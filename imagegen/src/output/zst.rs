@@ -22,10 +22,18 @@ enum Piece {
 }
 
 /// Writes `card`, whose slot A holds `release`, to `to`.
-pub fn write<B: Blocks + ?Sized>(card: &B, release: &Release, level: i32, threads: usize, to: &Path) -> Result<()> {
-    let file = File::open(&release.payload).with_context(|| format!("cannot open {}", release.payload.display()))?;
+pub fn write<B: Blocks + ?Sized>(
+    card: &B,
+    release: &Release,
+    level: i32,
+    threads: usize,
+    to: &Path,
+) -> Result<()> {
+    let file = File::open(&release.payload)
+        .with_context(|| format!("cannot open {}", release.payload.display()))?;
     let mut table = vec![0; payload::table_len(&release.index)];
-    file.read_exact_at(&mut table, 0).context("cannot read the payload's table")?;
+    file.read_exact_at(&mut table, 0)
+        .context("cannot read the payload's table")?;
     let entries = payload::parse_table(&release.index, &table)?;
     let mut known = std::collections::HashMap::new();
     for ((image, n, len, _), entry) in release.index.segments().zip(entries) {
@@ -35,13 +43,23 @@ pub fn write<B: Blocks + ?Sized>(card: &B, release: &Release, level: i32, thread
         }
     }
     let zeros = zstd::bulk::compress(&vec![0; usize::try_from(SEGMENT)?], level)?;
-    let pieces = pass::each(&Skip { card, known: &known }, SEGMENT, threads, |_, at, bytes| {
-        Ok(match known.get(&at) {
-            Some(entry) => Piece::Payload(*entry),
-            None if bytes.len() as u64 == SEGMENT && pass::is_zero(bytes) => Piece::Made(zeros.clone()),
-            None => Piece::Made(zstd::bulk::compress(bytes, level)?),
-        })
-    })?;
+    let pieces = pass::each(
+        &Skip {
+            card,
+            known: &known,
+        },
+        SEGMENT,
+        threads,
+        |_, at, bytes| {
+            Ok(match known.get(&at) {
+                Some(entry) => Piece::Payload(*entry),
+                None if bytes.len() as u64 == SEGMENT && pass::is_zero(bytes) => {
+                    Piece::Made(zeros.clone())
+                }
+                None => Piece::Made(zstd::bulk::compress(bytes, level)?),
+            })
+        },
+    )?;
     files::replace_with(to, |out| {
         for piece in &pieces {
             match piece {
@@ -70,6 +88,10 @@ impl<B: Blocks + ?Sized> Blocks for Skip<'_, B> {
     }
 
     fn read_at(&self, at: u64, buf: &mut [u8]) -> Result<()> {
-        if self.known.contains_key(&at) { Ok(()) } else { self.card.read_at(at, buf) }
+        if self.known.contains_key(&at) {
+            Ok(())
+        } else {
+            self.card.read_at(at, buf)
+        }
     }
 }

@@ -8,7 +8,7 @@ use crate::tree::Content;
 fn make_in(dir: &Path, version: &str, agent: &str, threads: usize) -> Release {
     let agent: Vec<u8> = agent.bytes().cycle().take(3 << 20).collect();
     let baked = bake_with(&board(PLAIN), version, |i| {
-        i.agent = Content::Bytes(agent.into())
+        i.agent = Content::Bytes(agent.into());
     })
     .unwrap();
     let version = version.parse().unwrap();

@@ -27,7 +27,8 @@ pub(super) fn scan(dir: &Path, epoch: u64) -> Result<Tree> {
         let list = std::fs::read_dir(&host)
             .with_context(|| format!("cannot read the directory {}", host.display()))?;
         for item in list {
-            let item = item.with_context(|| format!("cannot read the directory {}", host.display()))?;
+            let item =
+                item.with_context(|| format!("cannot read the directory {}", host.display()))?;
             let path = join(&at, item.file_name().as_bytes());
             let host = item.path();
             let meta = std::fs::symlink_metadata(&host)
@@ -54,7 +55,12 @@ pub(super) fn scan(dir: &Path, epoch: u64) -> Result<Tree> {
     Ok(tree)
 }
 
-fn entry(host: &Path, meta: &std::fs::Metadata, epoch: u64, links: &mut HashMap<u64, u32>) -> Result<Entry> {
+fn entry(
+    host: &Path,
+    meta: &std::fs::Metadata,
+    epoch: u64,
+    links: &mut HashMap<u64, u32>,
+) -> Result<Entry> {
     let kind = meta.file_type();
     let rdev = meta.rdev();
     let (major, minor) = (rustix::fs::major(rdev), rustix::fs::minor(rdev));
@@ -127,7 +133,10 @@ fn xattrs(host: &Path) -> Result<Xattrs> {
             Ok(got) => break got,
             Err(rustix::io::Errno::RANGE) if names.len() < XATTR_MAX => names.resize(XATTR_MAX, 0),
             Err(rustix::io::Errno::NOTSUP) => return Ok(Xattrs::new()),
-            Err(e) => bail!("cannot list the extended attributes of {}: {e}", host.display()),
+            Err(e) => bail!(
+                "cannot list the extended attributes of {}: {e}",
+                host.display()
+            ),
         }
     };
     let mut out = Xattrs::new();

@@ -2,8 +2,8 @@
 
 use anyhow::{Context, Result, ensure};
 
-use super::inodes::Inode;
 use super::Place;
+use super::inodes::Inode;
 use crate::tree::{Kind, Xattrs};
 
 /// Block size; the only one that every kernel with EROFS and every page size of our boards can mount.
@@ -13,6 +13,8 @@ const BLOCK_BITS: u8 = 12;
 pub(super) const SUPER_OFFSET: u64 = 1024;
 /// `sizeof(struct erofs_super_block)`.
 pub(super) const SUPER_SIZE: u64 = 128;
+/// The checksum covers the super block's block from its start on.
+pub(super) const SUM_SIZE: usize = 4096 - 1024;
 /// `EROFS_SUPER_MAGIC_V1` (include/uapi/linux/magic.h).
 pub(super) const MAGIC: u32 = 0xE0F5_E1E2;
 /// `EROFS_FEATURE_COMPAT_SB_CHKSUM | EROFS_FEATURE_COMPAT_MTIME`.
@@ -47,7 +49,8 @@ pub(super) struct SuperBlock<'a> {
 
 impl SuperBlock<'_> {
     pub(super) fn encode(&self, checksum: u32) -> Result<Vec<u8>> {
-        let root = u16::try_from(self.root).context("the root inode must lie in the first 2 MiB (a bug)")?;
+        let root = u16::try_from(self.root)
+            .context("the root inode must lie in the first 2 MiB (a bug)")?;
         let mut label = [0; 16];
         label[..self.label.len()].copy_from_slice(self.label.as_bytes());
         let mut b = Vec::with_capacity(128);
@@ -72,7 +75,11 @@ impl SuperBlock<'_> {
 /// `struct erofs_inode_extended`.
 pub(super) fn inode(inode: &Inode<'_>, place: Place, ino: u32) -> Vec<u8> {
     let e = inode.entry;
-    let layout = if place.tail > 0 { FLAT_INLINE } else { FLAT_PLAIN };
+    let layout = if place.tail > 0 {
+        FLAT_INLINE
+    } else {
+        FLAT_PLAIN
+    };
     // union erofs_inode_i_u: raw_blkaddr or rdev.
     let union = match e.kind {
         Kind::Char { major, minor } | Kind::Block { major, minor } => device(major, minor),
@@ -166,7 +173,11 @@ pub(super) fn directory(inode: &Inode<'_>, children: &[(u64, &Inode<'_>)]) -> Ve
         for (child, (at, target)) in names.by_ref().take(*count) {
             let nameoff = count * DIRENT + text.len();
             dirents.extend(nid(*at).to_le_bytes()); // nid
-            dirents.extend(u16::try_from(nameoff).expect("inside a block").to_le_bytes()); // nameoff
+            dirents.extend(
+                u16::try_from(nameoff)
+                    .expect("inside a block")
+                    .to_le_bytes(),
+            ); // nameoff
             dirents.extend([file_type(&target.entry.kind), 0]); // file_type, reserved
             text.extend_from_slice(&child.name);
         }
@@ -192,7 +203,11 @@ const XATTR_PREFIXES: [(&[u8], u8); 6] = [
 
 /// `i_xattr_icount`: one for the header, one for every four bytes after it.
 fn xattr_count(len: usize) -> u16 {
-    if len == 0 { 0 } else { u16::try_from((len - 12) / 4 + 1).expect("checked by xattrs()") }
+    if len == 0 {
+        0
+    } else {
+        u16::try_from((len - 12) / 4 + 1).expect("checked by xattrs()")
+    }
 }
 
 /// `struct erofs_xattr_ibody_header` and the entries; empty for no attributes.
@@ -203,24 +218,39 @@ pub(super) fn xattrs(all: &Xattrs) -> Result<Vec<u8>> {
     let mut b = vec![0; 12]; // h_name_filter, h_shared_count, h_reserved2: no filter, nothing shared
     for (full, value) in all {
         let shown = String::from_utf8_lossy(full);
-        let found = XATTR_PREFIXES.iter().find_map(|(prefix, index)| Some((full.strip_prefix(*prefix)?, *index)));
-        let (name, index) =
-            found.with_context(|| format!("{shown} has no prefix that EROFS knows (user, trusted, security, POSIX ACL)"))?;
-        let name_len = u8::try_from(name.len()).with_context(|| format!("the name {shown} is too long"))?;
-        let value_len = u16::try_from(value.len()).with_context(|| format!("the value of {shown} is too long"))?;
+        let found = XATTR_PREFIXES
+            .iter()
+            .find_map(|(prefix, index)| Some((full.strip_prefix(*prefix)?, *index)));
+        let (name, index) = found.with_context(|| {
+            format!("{shown} has no prefix that EROFS knows (user, trusted, security, POSIX ACL)")
+        })?;
+        let name_len =
+            u8::try_from(name.len()).with_context(|| format!("the name {shown} is too long"))?;
+        let value_len = u16::try_from(value.len())
+            .with_context(|| format!("the value of {shown} is too long"))?;
         b.extend([name_len, index]); // e_name_len, e_name_index
         b.extend(value_len.to_le_bytes()); // e_value_size
         b.extend_from_slice(name);
         b.extend_from_slice(value);
         b.resize(b.len().next_multiple_of(4), 0); // EROFS_XATTR_ALIGN
     }
-    ensure!((b.len() - 12) / 4 < usize::from(u16::MAX), "they need {} bytes, more than an inode can have", b.len());
+    ensure!(
+        (b.len() - 12) / 4 < usize::from(u16::MAX),
+        "they need {} bytes, more than an inode can have",
+        b.len()
+    );
     Ok(b)
 }
 
 /// CRC-32C as the kernel's `crc32c(~0, ...)`: reflected, polynomial 0x1EDC6F41, no final inversion.
 pub(super) fn crc32c(bytes: &[u8]) -> u32 {
     bytes.iter().fold(!0, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |c, _| if c & 1 == 1 { (c >> 1) ^ 0x82F6_3B78 } else { c >> 1 })
+        (0..8).fold(crc ^ u32::from(*byte), |c, _| {
+            if c & 1 == 1 {
+                (c >> 1) ^ 0x82F6_3B78
+            } else {
+                c >> 1
+            }
+        })
     })
 }

@@ -64,9 +64,20 @@ pub(super) fn collect(tree: &Tree) -> Result<Vec<Inode<'_>>> {
                 bail!("{} is a socket: an image cannot hold one", show(path));
             }
             links.extend(entry.link.map(|n| (n, number)));
-            let xattrs = disk::xattrs(&entry.xattrs).with_context(|| format!("extended attributes of {}", show(path)))?;
-            let nlink = if matches!(entry.kind, Kind::Dir) { 2 } else { 1 };
-            inodes.push(Inode { path: path.to_vec(), entry, nlink, xattrs, children: Vec::new() });
+            let xattrs = disk::xattrs(&entry.xattrs)
+                .with_context(|| format!("extended attributes of {}", show(path)))?;
+            let nlink = if matches!(entry.kind, Kind::Dir) {
+                2
+            } else {
+                1
+            };
+            inodes.push(Inode {
+                path: path.to_vec(),
+                entry,
+                nlink,
+                xattrs,
+                children: Vec::new(),
+            });
         }
         if matches!(entry.kind, Kind::Dir) {
             dirs.insert(path, number);
@@ -76,17 +87,29 @@ pub(super) fn collect(tree: &Tree) -> Result<Vec<Inode<'_>>> {
     for (path, number) in names {
         let cut = path.iter().rposition(|b| *b == b'/');
         let (dir, name) = cut.map_or((&path[..0], path), |i| (&path[..i], &path[i + 1..]));
-        let parent = *dirs.get(dir).with_context(|| format!("{} has no directory to lie in", show(path)))?;
-        ensure!(name.len() <= NAME_MAX, "the name of {} is too long", show(path));
+        let parent = *dirs
+            .get(dir)
+            .with_context(|| format!("{} has no directory to lie in", show(path)))?;
+        ensure!(
+            name.len() <= NAME_MAX,
+            "the name of {} is too long",
+            show(path)
+        );
         let is_dir = matches!(inodes[number].entry.kind, Kind::Dir);
         if is_dir {
             for (name, inode) in [(&b"."[..], number), (b"..", parent)] {
-                inodes[number].children.push(Child { name: name.to_vec(), inode });
+                inodes[number].children.push(Child {
+                    name: name.to_vec(),
+                    inode,
+                });
             }
         }
         // The root is its own parent and has no name.
         if !path.is_empty() {
-            inodes[parent].children.push(Child { name: name.to_vec(), inode: number });
+            inodes[parent].children.push(Child {
+                name: name.to_vec(),
+                inode: number,
+            });
             inodes[parent].nlink += u32::from(is_dir);
         }
     }
@@ -103,5 +126,6 @@ fn same_inode(a: &Entry, b: &Entry) -> bool {
         (Kind::File(x), Kind::File(y)) => x.len() == y.len(),
         (x, y) => x == y,
     };
-    kind && (a.mode, a.uid, a.gid, a.mtime) == (b.mode, b.uid, b.gid, b.mtime) && a.xattrs == b.xattrs
+    kind && (a.mode, a.uid, a.gid, a.mtime) == (b.mode, b.uid, b.gid, b.mtime)
+        && a.xattrs == b.xattrs
 }

@@ -49,7 +49,11 @@ struct Place {
 
 /// Plans the image of `tree`.
 pub fn plan(tree: &Tree, options: Options<'_>) -> Result<Volume> {
-    ensure!(options.label.len() <= 16, "the label {:?} has more than 16 bytes", options.label);
+    ensure!(
+        options.label.len() <= 16,
+        "the label {:?} has more than 16 bytes",
+        options.label
+    );
     let inodes = inodes::collect(tree)?;
     let (places, total) = place(&inodes)?;
 
@@ -70,8 +74,7 @@ pub fn plan(tree: &Tree, options: Options<'_>) -> Result<Volume> {
     volume.finish(u64::from(total) * BLOCK)?;
 
     // EROFS_FEATURE_COMPAT_SB_CHKSUM: over the rest of the super block's block, its own field zero.
-    let mut first = vec![0; usize::try_from(BLOCK - disk::SUPER_OFFSET).expect("less than a block")];
-    volume.read_at(disk::SUPER_OFFSET, &mut first)?;
+    let first = volume.bytes(disk::SUPER_OFFSET, disk::SUM_SIZE)?;
     let with_sum = super_block.encode(disk::crc32c(&first))?;
     // The super block was put first, so it lies at the start of the arena.
     volume.arena[..with_sum.len()].copy_from_slice(&with_sum);
@@ -93,11 +96,13 @@ fn place(inodes: &[Inode<'_>]) -> Result<(Vec<Place>, u32)> {
         places.push(Place {
             at,
             block: 0,
-            blocks: u32::try_from((size - tail).div_ceil(BLOCK)).map_err(|_| too_big())?,
+            blocks: u32::try_from((size - tail).div_ceil(BLOCK))
+                .ok()
+                .ok_or_else(too_big)?,
             tail,
         });
     }
-    let mut next = u32::try_from(packer.blocks()).map_err(|_| too_big())?;
+    let mut next = u32::try_from(packer.blocks()).ok().ok_or_else(too_big)?;
     for files in [false, true] {
         for (place, inode) in places.iter_mut().zip(inodes) {
             if matches!(inode.entry.kind, Kind::File(_)) == files && place.blocks > 0 {
@@ -121,7 +126,7 @@ fn put_inode(
     inode: &Inode<'_>,
     place: Place,
 ) -> Result<()> {
-    let ino = u32::try_from(number + 1).map_err(|_| too_big())?;
+    let ino = u32::try_from(number + 1).ok().ok_or_else(too_big)?;
     volume.put(place.at, &disk::inode(inode, place, ino));
     volume.put(place.at + disk::INODE_SIZE, &inode.xattrs);
 
@@ -129,7 +134,11 @@ fn put_inode(
         Kind::File(content) => content.clone(),
         Kind::Symlink(text) => Content::Bytes(text.clone()),
         Kind::Dir => {
-            let types: Vec<_> = inode.children.iter().map(|c| (places[c.inode].at, &inodes[c.inode])).collect();
+            let types: Vec<_> = inode
+                .children
+                .iter()
+                .map(|c| (places[c.inode].at, &inodes[c.inode]))
+                .collect();
             Content::Bytes(disk::directory(inode, &types).into())
         }
         Kind::Char { .. } | Kind::Block { .. } | Kind::Fifo | Kind::Socket => return Ok(()),

@@ -15,13 +15,20 @@ pub(super) struct Packer {
 impl Packer {
     /// The area starts in block 0, behind the super block.
     pub(super) fn new(start: u64) -> Self {
-        Self { room: BTreeMap::from([(BLOCK - start, BTreeSet::from([start]))]), blocks: 1 }
+        Self {
+            room: BTreeMap::from([(BLOCK - start, BTreeSet::from([start]))]),
+            blocks: 1,
+        }
     }
 
     /// Room for `len` bytes, aligned to an inode slot. What fits one block does not cross into the next.
     pub(super) fn take(&mut self, len: u64) -> u64 {
         let len = len.next_multiple_of(SLOT);
-        let found = self.room.range(len..).next().map(|(free, at)| (*free, *at.first().expect("never empty")));
+        let found = self
+            .room
+            .range(len..)
+            .next()
+            .map(|(free, at)| (*free, *at.first().expect("never empty")));
         let (free, at) = found.unwrap_or_else(|| {
             let at = self.blocks * BLOCK;
             let blocks = len.div_ceil(BLOCK);

@@ -5,21 +5,39 @@ use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::path::Path;
 
 use super::*;
+use crate::files::replace;
 use crate::fs::pass;
 use crate::testing::{is_root, tool};
 use crate::tree::{Entry, Xattrs, tests::fixture};
 
 const EPOCH: u64 = 1_700_000_000;
-const OPTIONS: Options<'_> = Options { label: "root", seed: "test 1.0.0" };
+const OPTIONS: Options<'_> = Options {
+    label: "root",
+    seed: "test 1.0.0",
+};
 
 fn write(volume: &Volume, to: &Path) -> String {
     let file = fs::File::create(to).unwrap();
-    pass::each(volume, 1 << 20, 2, |_, at, bytes| Ok(file.write_all_at(bytes, at)?)).unwrap();
+    pass::each(volume, 1 << 20, 2, |_, at, bytes| {
+        Ok(file.write_all_at(bytes, at)?)
+    })
+    .unwrap();
     blake3::hash(&fs::read(to).unwrap()).to_hex().to_string()
 }
 
 /// What must survive: everything but where content comes from and how link groups are numbered.
-fn facts(tree: &Tree) -> Vec<(String, String, u16, u32, u32, u64, Xattrs, Option<u32>, Option<blake3::Hash>)> {
+type Fact = (
+    String,
+    String,
+    u16,
+    [u32; 2],
+    u64,
+    Xattrs,
+    Option<u32>,
+    Option<blake3::Hash>,
+);
+
+fn facts(tree: &Tree) -> Vec<Fact> {
     let fact = |(path, e): (&[u8], &Entry)| {
         let hash = match &e.kind {
             Kind::File(c) => Some(blake3::hash(&c.read().unwrap())),
@@ -29,7 +47,16 @@ fn facts(tree: &Tree) -> Vec<(String, String, u16, u32, u32, u64, Xattrs, Option
             Kind::File(c) => format!("file of {}", c.len()),
             other => format!("{other:?}"),
         };
-        (show(path), kind, e.mode, e.uid, e.gid, e.mtime, e.xattrs.clone(), e.link, hash)
+        (
+            show(path),
+            kind,
+            e.mode,
+            [e.uid, e.gid],
+            e.mtime,
+            e.xattrs.clone(),
+            e.link,
+            hash,
+        )
     };
     tree.iter().map(fact).collect()
 }
@@ -45,20 +72,45 @@ fn assert_same(ours: &Tree, theirs: &Tree) {
 #[test]
 fn erofs_utils_extract_what_went_in() {
     let work = tempfile::tempdir().unwrap();
-    let (from, image, out) = (work.path().join("in"), work.path().join("i.erofs"), work.path().join("out"));
+    let (from, image, out) = (
+        work.path().join("in"),
+        work.path().join("i.erofs"),
+        work.path().join("out"),
+    );
     fixture(&from);
     let tree = Tree::scan(&from, EPOCH).unwrap();
     write(&plan(&tree, OPTIONS).unwrap(), &image);
-    let text = tool("fsck.erofs", "erofs-utils", &["-d3", image.to_str().unwrap()]);
+    let text = tool(
+        "fsck.erofs",
+        "erofs-utils",
+        &["-d3", image.to_str().unwrap()],
+    );
     assert!(text.contains("No error"), "{text}");
-    tool("fsck.erofs", "erofs-utils", &["--preserve", &format!("--extract={}", out.display()), image.to_str().unwrap()]);
+    tool(
+        "fsck.erofs",
+        "erofs-utils",
+        &[
+            "--preserve",
+            &format!("--extract={}", out.display()),
+            image.to_str().unwrap(),
+        ],
+    );
     // fsck.erofs 1.5 restores neither attributes nor hard links, and loses the set-id bits when it sets the owner; the
     // kernel's test below looks at those.
     let strip = |t: &Tree| {
         let mut bare = Tree::new(EPOCH);
         for (path, e) in t.iter() {
             let xattrs = Xattrs::new();
-            bare.insert_entry(path.to_vec(), Entry { xattrs, link: None, mode: e.mode & 0o1777, ..e.clone() }).unwrap();
+            bare.insert_entry(
+                path.to_vec(),
+                Entry {
+                    xattrs,
+                    link: None,
+                    mode: e.mode & 0o1777,
+                    ..e.clone()
+                },
+            )
+            .unwrap();
         }
         bare
     };
@@ -67,18 +119,38 @@ fn erofs_utils_extract_what_went_in() {
 
 #[test]
 fn the_kernel_mounts_what_went_in() {
-    let supported = fs::read_to_string("/proc/filesystems").unwrap().lines().any(|l| l.trim() == "erofs");
+    let supported = fs::read_to_string("/proc/filesystems")
+        .unwrap()
+        .lines()
+        .any(|l| l.trim() == "erofs");
     if !is_root() || !supported || !Path::new("/dev/loop-control").exists() {
-        println!("not run: needs root, loop devices and a kernel with EROFS; erofs-utils and our reader cover the rest");
+        println!(
+            "not run: needs root, loop devices and a kernel with EROFS; erofs-utils and our reader cover the rest"
+        );
         return;
     }
     let work = tempfile::tempdir().unwrap();
-    let (from, image, at) = (work.path().join("in"), work.path().join("i.erofs"), work.path().join("mnt"));
+    let (from, image, at) = (
+        work.path().join("in"),
+        work.path().join("i.erofs"),
+        work.path().join("mnt"),
+    );
     fixture(&from);
     let tree = Tree::scan(&from, EPOCH).unwrap();
     write(&plan(&tree, OPTIONS).unwrap(), &image);
     fs::create_dir(&at).unwrap();
-    tool("mount", "mount", &["-t", "erofs", "-o", "loop,ro", image.to_str().unwrap(), at.to_str().unwrap()]);
+    tool(
+        "mount",
+        "mount",
+        &[
+            "-t",
+            "erofs",
+            "-o",
+            "loop,ro",
+            image.to_str().unwrap(),
+            at.to_str().unwrap(),
+        ],
+    );
     let seen = Tree::scan(&at, EPOCH).map(|t| facts(&t));
     tool("umount", "mount", &[at.to_str().unwrap()]);
     let (ours, theirs) = (facts(&tree), seen.unwrap());
@@ -98,20 +170,43 @@ fn order_of_insertion_and_cores_do_not_show() {
         }
         plan(&tree, OPTIONS).unwrap()
     };
-    let a = write(&make(&["usr/bin/a", "etc/b", "etc/c-d", "etc/c/d"]), &work.path().join("a"));
-    let b = write(&make(&["etc/c/d", "etc/c-d", "etc/b", "usr/bin/a"]), &work.path().join("b"));
+    let a = write(
+        &make(&["usr/bin/a", "etc/b", "etc/c-d", "etc/c/d"]),
+        &work.path().join("a"),
+    );
+    let b = write(
+        &make(&["etc/c/d", "etc/c-d", "etc/b", "usr/bin/a"]),
+        &work.path().join("b"),
+    );
     assert_eq!(a, b);
 }
 
 #[test]
 fn sizes_around_a_block_have_their_tail_in_one_block() {
-    for size in [0, 1, 4031, 4032, 4033, 4095, 4096, 4097, 8127, 8128, 8129, 1 << 20] {
+    for size in [
+        0,
+        1,
+        4031,
+        4032,
+        4033,
+        4095,
+        4096,
+        4097,
+        8127,
+        8128,
+        8129,
+        1 << 20,
+    ] {
         let mut tree = Tree::new(EPOCH);
         tree.insert_bytes("f", 0o644, vec![7; size]).unwrap();
         let inodes = inodes::collect(&tree).unwrap();
         let (places, blocks) = place(&inodes).unwrap();
         let p = places[1];
-        assert_eq!(u64::from(p.blocks) * BLOCK + p.tail, (size as u64).next_multiple_of(if p.tail > 0 { 1 } else { BLOCK }), "{size}");
+        assert_eq!(
+            u64::from(p.blocks) * BLOCK + p.tail,
+            (size as u64).next_multiple_of(if p.tail > 0 { 1 } else { BLOCK }),
+            "{size}"
+        );
         if p.tail > 0 {
             let tail = p.at + disk::INODE_SIZE;
             assert_eq!(tail / BLOCK, (tail + p.tail - 1) / BLOCK, "{size}");
@@ -123,24 +218,41 @@ fn sizes_around_a_block_have_their_tail_in_one_block() {
 #[test]
 fn files_beyond_4_gib_are_planned_without_overlap() {
     let mut tree = Tree::new(EPOCH);
-    let big = |len| Content::Host { path: Path::new("/nowhere").into(), len };
+    let big = |len| Content::Host {
+        path: Path::new("/nowhere").into(),
+        len,
+    };
     tree.insert_file("a", 0o644, big(5 << 30)).unwrap();
     // A tail too long to lie behind its inode, so that planning does not read it.
-    tree.insert_file("b", 0o644, big((6 << 30) + BLOCK - 1)).unwrap();
+    tree.insert_file("b", 0o644, big((6 << 30) + BLOCK - 1))
+        .unwrap();
     let volume = plan(&tree, OPTIONS).unwrap();
     assert_eq!(volume.size(), (11 << 30) + 2 * BLOCK);
     tree.insert_file("c", 0o644, big(17 << 40)).unwrap();
-    assert!(plan(&tree, OPTIONS).unwrap_err().to_string().contains("16 TiB"));
+    assert!(
+        plan(&tree, OPTIONS)
+            .unwrap_err()
+            .to_string()
+            .contains("16 TiB")
+    );
 }
 
 #[test]
 fn what_an_image_cannot_hold_is_refused_by_name() {
     let mut tree = Tree::new(EPOCH);
     tree.insert("run/x", 0o644, Kind::Socket).unwrap();
-    assert!(plan(&tree, OPTIONS).unwrap_err().to_string().contains("/run/x is a socket"));
+    assert!(
+        plan(&tree, OPTIONS)
+            .unwrap_err()
+            .to_string()
+            .contains("/run/x is a socket")
+    );
     let mut tree = Tree::new(EPOCH);
     let xattrs = Xattrs::from([(b"odd.name".to_vec(), vec![1])]);
-    let entry = Entry { xattrs, ..tree.get("").unwrap().clone() };
+    let entry = Entry {
+        xattrs,
+        ..tree.get("").unwrap().clone()
+    };
     tree.insert_entry(b"d".to_vec(), entry).unwrap();
     let e = format!("{:#}", plan(&tree, OPTIONS).unwrap_err());
     assert!(e.contains("/d") && e.contains("odd.name"), "{e}");
@@ -151,10 +263,17 @@ fn a_file_that_changes_between_plan_and_write_is_refused() {
     let work = tempfile::tempdir().unwrap();
     fs::create_dir(work.path().join("in")).unwrap();
     let file = work.path().join("in/f");
-    fs::write(&file, vec![1; 9000]).unwrap();
-    let volume = plan(&Tree::scan(&work.path().join("in"), EPOCH).unwrap(), OPTIONS).unwrap();
-    fs::write(&file, vec![1; 8999]).unwrap();
-    let e = volume.bytes(0, usize::try_from(volume.size()).unwrap()).unwrap_err().to_string();
+    replace(&file, &[1; 9000]).unwrap();
+    let volume = plan(
+        &Tree::scan(&work.path().join("in"), EPOCH).unwrap(),
+        OPTIONS,
+    )
+    .unwrap();
+    replace(&file, &[1; 8999]).unwrap();
+    let e = volume
+        .bytes(0, usize::try_from(volume.size()).unwrap())
+        .unwrap_err()
+        .to_string();
     assert!(e.contains("changed while the image was made"), "{e}");
 }
 
@@ -165,8 +284,15 @@ fn dump_shows_our_super_block() {
     let mut tree = Tree::new(EPOCH);
     tree.insert_bytes("a", 0o644, "x").unwrap();
     write(&plan(&tree, OPTIONS).unwrap(), &image);
-    let text = tool("dump.erofs", "erofs-utils", &["-s", image.to_str().unwrap()]);
-    for want in ["Filesystem magic number:                      0xE0F5E1E2", "Filesystem inode count:                       2"] {
+    let text = tool(
+        "dump.erofs",
+        "erofs-utils",
+        &["-s", image.to_str().unwrap()],
+    );
+    for want in [
+        "Filesystem magic number:                      0xE0F5E1E2",
+        "Filesystem inode count:                       2",
+    ] {
         assert!(text.contains(want), "{text}");
     }
     assert!(text.contains("sb_csum") && text.contains("mtime"), "{text}");
@@ -182,8 +308,15 @@ fn crc_is_the_kernels() {
 fn modes_survive_a_strict_umask() {
     let work = tempfile::tempdir().unwrap();
     let f = work.path().join("f");
-    fs::write(&f, "x").unwrap();
+    replace(&f, b"x").unwrap();
     fs::set_permissions(&f, fs::Permissions::from_mode(0o4751)).unwrap();
     symlink("f", work.path().join("l")).unwrap();
-    assert_eq!(Tree::scan(work.path(), EPOCH).unwrap().get("f").unwrap().mode, 0o4751);
+    assert_eq!(
+        Tree::scan(work.path(), EPOCH)
+            .unwrap()
+            .get("f")
+            .unwrap()
+            .mode,
+        0o4751
+    );
 }

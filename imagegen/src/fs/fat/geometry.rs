@@ -44,12 +44,18 @@ impl Geometry {
             "a FAT file system of {size} bytes cannot be made: 4 MiB to 1 TiB in whole sectors"
         );
         let tries = [64, 32, 16, 8, 4, 2, 1].map(|n| Self::with(size, Width::Fat32, n));
-        let fat32 = tries.into_iter().find(|g| g.clusters as u64 >= MIN_FAT32 + 16);
+        let fat32 = tries
+            .into_iter()
+            .find(|g| u64::from(g.clusters) >= MIN_FAT32 + 16);
         let fat16 = || {
             let tries = [1, 2, 4, 8, 16, 32].map(|n| Self::with(size, Width::Fat16, n));
-            tries.into_iter().find(|g| (MIN_FAT16 + 16..MIN_FAT32 - 16).contains(&u64::from(g.clusters)))
+            tries
+                .into_iter()
+                .find(|g| (MIN_FAT16 + 16..MIN_FAT32 - 16).contains(&u64::from(g.clusters)))
         };
-        fat32.or_else(fat16).ok_or_else(|| anyhow::anyhow!("a FAT file system of {size} bytes cannot be made"))
+        fat32
+            .or_else(fat16)
+            .ok_or_else(|| anyhow::anyhow!("a FAT file system of {size} bytes cannot be made"))
     }
 
     fn with(size: u64, width: Width, per_cluster: u64) -> Self {
@@ -59,10 +65,20 @@ impl Geometry {
             Width::Fat32 => (32, 0, 4),
         };
         // An upper bound: as if the tables took no room. Rounded up to keep clusters on 4 KiB.
-        let table = ((total / per_cluster + 2) * entry).div_ceil(SECTOR64).next_multiple_of(4);
+        let table = ((total / per_cluster + 2) * entry)
+            .div_ceil(SECTOR64)
+            .next_multiple_of(4);
         let data = total.saturating_sub(reserved + TABLES * table + root);
         let clusters = u32::try_from(data / per_cluster).unwrap_or(u32::MAX);
-        Self { width, total, reserved, table, root, per_cluster, clusters }
+        Self {
+            width,
+            total,
+            reserved,
+            table,
+            root,
+            per_cluster,
+            clusters,
+        }
     }
 
     pub(super) fn size(&self) -> u64 {
@@ -87,15 +103,21 @@ impl Geometry {
     }
 
     pub(super) fn tables(&self) -> [u64; 2] {
-        [self.reserved * SECTOR64, (self.reserved + self.table) * SECTOR64]
+        [
+            self.reserved * SECTOR64,
+            (self.reserved + self.table) * SECTOR64,
+        ]
     }
 
     /// A table with its two reserved entries; bit 15 (27) of the second says "unmounted cleanly".
     pub(super) fn empty_table(&self) -> Vec<u8> {
-        let mut table = vec![0; usize::try_from(self.table * SECTOR64).expect("bounded by 1 TiB / 64 KiB")];
+        let mut table =
+            vec![0; usize::try_from(self.table * SECTOR64).expect("bounded by 1 TiB / 64 KiB")];
         match self.width {
             Width::Fat16 => table[..4].copy_from_slice(&[0xF8, 0xFF, 0xFF, 0xFF]),
-            Width::Fat32 => table[..8].copy_from_slice(&[0xF8, 0xFF, 0xFF, 0x0F, 0xFF, 0xFF, 0xFF, 0x0F]),
+            Width::Fat32 => {
+                table[..8].copy_from_slice(&[0xF8, 0xFF, 0xFF, 0x0F, 0xFF, 0xFF, 0xFF, 0x0F]);
+            }
         }
         table
     }
@@ -107,7 +129,11 @@ impl Geometry {
             let at = c as usize;
             match self.width {
                 Width::Fat16 => {
-                    let next = if last { 0xFFFF } else { u16::try_from(c + 1).expect("fewer than 65525 clusters") };
+                    let next = if last {
+                        0xFFFF
+                    } else {
+                        u16::try_from(c + 1).expect("fewer than 65525 clusters")
+                    };
                     table[at * 2..at * 2 + 2].copy_from_slice(&next.to_le_bytes());
                 }
                 Width::Fat32 => {
@@ -119,7 +145,12 @@ impl Geometry {
     }
 
     /// Boot sector, and for FAT32 its information sector and the backups of both, with their places.
-    pub(super) fn boot_sectors(&self, options: &Options<'_>, label: &[u8; 11], next: u32) -> Vec<(u64, Vec<u8>)> {
+    pub(super) fn boot_sectors(
+        &self,
+        options: &Options<'_>,
+        label: &[u8; 11],
+        next: u32,
+    ) -> Vec<(u64, Vec<u8>)> {
         let boot = self.boot_sector(options, label);
         if self.width == Width::Fat16 {
             return vec![(0, boot)];
@@ -130,14 +161,23 @@ impl Geometry {
         info[488..492].copy_from_slice(&(self.clusters - (next - 2)).to_le_bytes()); // FSI_Free_Count
         info[492..496].copy_from_slice(&(next - 1).to_le_bytes()); // FSI_Nxt_Free: the last one given out
         info[510..].copy_from_slice(&[0x55, 0xAA]); // FSI_TrailSig
-        vec![(0, boot.clone()), (SECTOR64, info.clone()), (6 * SECTOR64, boot), (7 * SECTOR64, info)]
+        vec![
+            (0, boot.clone()),
+            (SECTOR64, info.clone()),
+            (6 * SECTOR64, boot),
+            (7 * SECTOR64, info),
+        ]
     }
 
     fn boot_sector(&self, options: &Options<'_>, label: &[u8; 11]) -> Vec<u8> {
         let total = u32::try_from(self.total).expect("at most 1 TiB");
         let sixteen = self.width == Width::Fat16;
         let mut b = Vec::with_capacity(512);
-        b.extend(if sixteen { [0xEB, 0x3C, 0x90] } else { [0xEB, 0x58, 0x90] }); // BS_jmpBoot
+        b.extend(if sixteen {
+            [0xEB, 0x3C, 0x90]
+        } else {
+            [0xEB, 0x58, 0x90]
+        }); // BS_jmpBoot
         b.extend(b"HYPRIOT "); // BS_OEMName
         b.extend(SECTOR.to_le_bytes()); // BPB_BytsPerSec
         b.push(u8::try_from(self.per_cluster).expect("at most 64")); // BPB_SecPerClus
@@ -147,13 +187,21 @@ impl Geometry {
         b.extend(root_entries.to_le_bytes()); // BPB_RootEntCnt
         b.extend([0, 0]); // BPB_TotSec16: told by BPB_TotSec32
         b.push(0xF8); // BPB_Media: fixed disk
-        let table16 = if sixteen { u16::try_from(self.table).expect("65525 entries need 256 sectors") } else { 0 };
+        let table16 = if sixteen {
+            u16::try_from(self.table).expect("65525 entries need 256 sectors")
+        } else {
+            0
+        };
         b.extend(table16.to_le_bytes()); // BPB_FATSz16
         b.extend([63, 0, 255, 0]); // BPB_SecPerTrk, BPB_NumHeads
         b.extend([0; 4]); // BPB_HiddSec: 0, because the same bytes lie in either slot
         b.extend(total.to_le_bytes()); // BPB_TotSec32
         if !sixteen {
-            b.extend(u32::try_from(self.table).expect("at most 1 TiB").to_le_bytes()); // BPB_FATSz32
+            b.extend(
+                u32::try_from(self.table)
+                    .expect("at most 1 TiB")
+                    .to_le_bytes(),
+            ); // BPB_FATSz32
             b.extend([0; 4]); // BPB_ExtFlags, BPB_FSVer
             b.extend(2u32.to_le_bytes()); // BPB_RootClus
             b.extend([1, 0, 6, 0]); // BPB_FSInfo, BPB_BkBootSec

@@ -68,10 +68,14 @@ pub fn plan(tree: &Tree, options: Options<'_>) -> Result<Volume> {
                 _ => continue,
             };
             if n == 0 && geometry.width == Width::Fat16 {
-                ensure!(len <= geometry.root_bytes(), "the root directory has too many names for FAT16; make the file system bigger");
+                ensure!(
+                    len <= geometry.root_bytes(),
+                    "the root directory has too many names for FAT16; make the file system bigger"
+                );
                 continue;
             }
-            let clusters = u32::try_from(len.div_ceil(bytes)).context("a file is too big for FAT")?;
+            let clusters =
+                u32::try_from(len.div_ceil(bytes)).context("a file is too big for FAT")?;
             if clusters > 0 {
                 nodes[n].first = next;
                 nodes[n].clusters = clusters;
@@ -99,7 +103,11 @@ pub fn plan(tree: &Tree, options: Options<'_>) -> Result<Volume> {
     }
     for n in 0..nodes.len() {
         let node = &nodes[n];
-        let at = if node.first == 0 { geometry.root_at() } else { geometry.cluster_at(node.first) };
+        let at = if node.first == 0 {
+            geometry.root_at()
+        } else {
+            geometry.cluster_at(node.first)
+        };
         match &node.content {
             Some(content) => volume.put_content(at, content, 0, content.len()),
             None => volume.put(at, &directory(&nodes, n, &label, stamp)?),
@@ -119,7 +127,9 @@ pub fn fitting_size(tree: &Tree, least: u64) -> u64 {
         })
         .sum();
     // Tables take 2 * 4 bytes per cluster of at least 512: 1/64; and 1 MiB is kept free.
-    (content + content / 32 + (2 << 20)).next_multiple_of(1 << 20).max(least)
+    (content + content / 32 + (2 << 20))
+        .next_multiple_of(1 << 20)
+        .max(least)
 }
 
 fn label(text: &str) -> Result<[u8; 11]> {
@@ -140,20 +150,40 @@ fn collect(tree: &Tree) -> Result<Vec<Node>> {
         let content = match &entry.kind {
             Kind::Dir => None,
             Kind::File(content) => {
-                ensure!(u32::try_from(content.len()).is_ok(), "{} is bigger than the 4 GiB that FAT can hold", show(path));
+                ensure!(
+                    u32::try_from(content.len()).is_ok(),
+                    "{} is bigger than the 4 GiB that FAT can hold",
+                    show(path)
+                );
                 Some(content.clone())
             }
-            other => anyhow::bail!("{} is a {}: FAT holds files and directories only", show(path), other.name()),
+            other => anyhow::bail!(
+                "{} is a {}: FAT holds files and directories only",
+                show(path),
+                other.name()
+            ),
         };
         if content.is_none() {
             dirs.insert(path.to_vec(), nodes.len());
         }
-        nodes.push(Node { path: path.to_vec(), content, children: Vec::new(), parent: 0, first: 0, clusters: 0 });
+        nodes.push(Node {
+            path: path.to_vec(),
+            content,
+            children: Vec::new(),
+            parent: 0,
+            first: 0,
+            clusters: 0,
+        });
     }
     for n in 1..nodes.len() {
         let path = &nodes[n].path;
-        let dir = path.iter().rposition(|b| *b == b'/').map_or(&[][..], |i| &path[..i]);
-        let parent = *dirs.get(dir).with_context(|| format!("{} has no directory to lie in", show(path)))?;
+        let dir = path
+            .iter()
+            .rposition(|b| *b == b'/')
+            .map_or(&[][..], |i| &path[..i]);
+        let parent = *dirs
+            .get(dir)
+            .with_context(|| format!("{} has no directory to lie in", show(path)))?;
         nodes[n].parent = parent;
         nodes[parent].children.push(n);
     }
@@ -162,7 +192,8 @@ fn collect(tree: &Tree) -> Result<Vec<Node>> {
 
 fn name_of(node: &Node) -> Result<&str> {
     let name = node.path.rsplit(|b| *b == b'/').next().unwrap_or_default();
-    std::str::from_utf8(name).with_context(|| format!("{} is not UTF-8, which FAT needs", show(&node.path)))
+    std::str::from_utf8(name)
+        .with_context(|| format!("{} is not UTF-8, which FAT needs", show(&node.path)))
 }
 
 fn directory_len(nodes: &[Node], n: usize, options: &Options<'_>) -> Result<u64> {
@@ -179,18 +210,27 @@ fn directory(nodes: &[Node], n: usize, label: &[u8; 11], stamp: DosTime) -> Resu
         out.extend(entry(*label, ATTR_VOLUME_ID, 0, 0, stamp));
     } else {
         // `..` of a directory in the root says cluster 0, whatever the root's cluster is.
-        let parent = if dir.parent == 0 { 0 } else { nodes[dir.parent].first };
+        let parent = if dir.parent == 0 {
+            0
+        } else {
+            nodes[dir.parent].first
+        };
         out.extend(entry(*b".          ", ATTR_DIRECTORY, dir.first, 0, stamp));
         out.extend(entry(*b"..         ", ATTR_DIRECTORY, parent, 0, stamp));
     }
     let mut taken = names::Taken::default();
     for child in &dir.children {
         let child = &nodes[*child];
-        let (short, long) = taken.give(name_of(child)?).with_context(|| show(&child.path))?;
+        let (short, long) = taken
+            .give(name_of(child)?)
+            .with_context(|| show(&child.path))?;
         out.extend(long);
         let (attr, size) = match &child.content {
             None => (ATTR_DIRECTORY, 0),
-            Some(c) => (ATTR_ARCHIVE, u32::try_from(c.len()).context("checked when collected")?),
+            Some(c) => (
+                ATTR_ARCHIVE,
+                u32::try_from(c.len()).context("checked when collected")?,
+            ),
         };
         out.extend(entry(short, attr, child.first, size, stamp));
     }
@@ -224,7 +264,8 @@ impl DosTime {
     pub(crate) fn of(epoch: u64) -> Self {
         // 1980-01-01 is the first day that FAT knows, 2107-12-31 the last.
         let at = hypriot_keys::time::Timestamp(epoch.clamp(315_532_800, 4_354_819_198)).to_string();
-        let part = |from: usize, to: usize| at[from..to].parse::<u16>().expect("YYYY-MM-DDTHH:MM:SSZ");
+        let part =
+            |from: usize, to: usize| at[from..to].parse::<u16>().expect("YYYY-MM-DDTHH:MM:SSZ");
         Self {
             date: ((part(0, 4) - 1980) << 9) | (part(5, 7) << 5) | part(8, 10),
             time: (part(11, 13) << 11) | (part(14, 16) << 5) | (part(17, 19) / 2),
@@ -234,5 +275,7 @@ impl DosTime {
 
 /// Whether the bytes of a sector look like the start of a FAT file system.
 pub fn is_fat(first_sector: &[u8]) -> bool {
-    first_sector.len() >= 512 && first_sector[510..512] == [0x55, 0xAA] && first_sector[11..13] == SECTOR.to_le_bytes()
+    first_sector.len() >= 512
+        && first_sector[510..512] == [0x55, 0xAA]
+        && first_sector[11..13] == SECTOR.to_le_bytes()
 }

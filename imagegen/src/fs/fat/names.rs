@@ -29,7 +29,10 @@ impl Taken {
             "this name is not allowed on FAT (no \" * / : < > ? \\ |, no dot or space at the end)"
         );
         let units: Vec<u16> = name.encode_utf16().collect();
-        ensure!(!units.is_empty() && units.len() <= 255, "a name on FAT has 1 to 255 characters");
+        ensure!(
+            !units.is_empty() && units.len() <= 255,
+            "a name on FAT has 1 to 255 characters"
+        );
         ensure!(
             self.long.insert(name.to_lowercase()),
             "two names in one directory differ only in case, which FAT does not allow"
@@ -39,7 +42,11 @@ impl Taken {
             _ => self.numbered(name)?,
         };
         self.short.insert(short);
-        let long = if as_text(short) == name { Vec::new() } else { long_entries(&units, checksum(short)) };
+        let long = if as_text(short) == name {
+            Vec::new()
+        } else {
+            long_entries(&units, checksum(short))
+        };
         Ok((short, long))
     }
 
@@ -48,7 +55,14 @@ impl Taken {
         let (base, ext) = name.rsplit_once('.').unwrap_or((name, ""));
         let fold = |text: &str| -> Vec<u8> {
             let kept = text.chars().filter(|c| !" .".contains(*c));
-            kept.map(|c| if short_char(c.to_ascii_uppercase()) { c.to_ascii_uppercase() as u8 } else { b'_' }).collect()
+            kept.map(|c| {
+                if short_char(c.to_ascii_uppercase()) {
+                    c.to_ascii_uppercase() as u8
+                } else {
+                    b'_'
+                }
+            })
+            .collect()
         };
         let (base, ext) = (fold(base), fold(ext));
         for n in 1..1_000_000 {
@@ -75,7 +89,9 @@ fn short_char(c: char) -> bool {
 /// The short name that says the same but for case: boot ROMs look for `BOOTCODE.BIN` and read no long names.
 fn exact(name: &str) -> Option<[u8; 11]> {
     let (base, ext) = name.split_once('.').unwrap_or((name, ""));
-    let fits = |part: &str, max: usize| part.len() <= max && part.chars().all(|c| short_char(c.to_ascii_uppercase()));
+    let fits = |part: &str, max: usize| {
+        part.len() <= max && part.chars().all(|c| short_char(c.to_ascii_uppercase()))
+    };
     if base.is_empty() || !fits(base, 8) || !fits(ext, 3) || name.ends_with('.') {
         return None;
     }
@@ -89,19 +105,29 @@ fn exact(name: &str) -> Option<[u8; 11]> {
 pub(super) fn as_text(short: [u8; 11]) -> String {
     let part = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
     let (base, ext) = (part(&short[..8]), part(&short[8..]));
-    if ext.is_empty() { base } else { format!("{base}.{ext}") }
+    if ext.is_empty() {
+        base
+    } else {
+        format!("{base}.{ext}")
+    }
 }
 
 /// `ChkSum()` of fatgen103.
 pub(super) fn checksum(short: [u8; 11]) -> u8 {
-    short.iter().fold(0u8, |sum, b| sum.rotate_right(1).wrapping_add(*b))
+    short
+        .iter()
+        .fold(0u8, |sum, b| sum.rotate_right(1).wrapping_add(*b))
 }
 
 fn long_entries(units: &[u16], sum: u8) -> Vec<u8> {
     let pieces: Vec<&[u16]> = units.chunks(UNITS).collect();
     let mut out = Vec::with_capacity(pieces.len() * ENTRY);
     for (n, piece) in pieces.iter().enumerate().rev() {
-        let last = if n + 1 == pieces.len() { LAST_LONG_ENTRY } else { 0 };
+        let last = if n + 1 == pieces.len() {
+            LAST_LONG_ENTRY
+        } else {
+            0
+        };
         // A name that does not fill its last entry ends with one 0, then 0xFFFF.
         let mut chars = [0xFFFF; UNITS];
         chars[..piece.len()].copy_from_slice(piece);

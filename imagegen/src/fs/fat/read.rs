@@ -54,9 +54,18 @@ fn le32(b: &[u8], at: usize) -> u32 {
 impl<'a, B: Blocks + ?Sized> Fat<'a, B> {
     /// Reads the boot sector, the table and all directories.
     pub fn open(disk: &'a B) -> Result<Self> {
-        let boot = disk.bytes(0, 512).context("cannot read the FAT boot sector")?;
-        ensure!(super::is_fat(&boot), "this is no FAT file system with sectors of 512 bytes");
-        let (per_cluster, reserved, tables) = (u64::from(boot[13]), u64::from(le16(&boot, 14)), u64::from(boot[16]));
+        let boot = disk
+            .bytes(0, 512)
+            .context("cannot read the FAT boot sector")?;
+        ensure!(
+            super::is_fat(&boot),
+            "this is no FAT file system with sectors of 512 bytes"
+        );
+        let (per_cluster, reserved, tables) = (
+            u64::from(boot[13]),
+            u64::from(le16(&boot, 14)),
+            u64::from(boot[16]),
+        );
         let root_sectors = u64::from(le16(&boot, 17)) * ENTRY as u64 / 512;
         let total = match le16(&boot, 19) {
             0 => u64::from(le32(&boot, 32)),
@@ -66,10 +75,19 @@ impl<'a, B: Blocks + ?Sized> Fat<'a, B> {
             0 => u64::from(le32(&boot, 36)),
             n => u64::from(n),
         };
-        ensure!(per_cluster.is_power_of_two() && tables > 0 && reserved > 0, "the FAT boot sector makes no sense");
-        ensure!(total * 512 <= disk.size(), "the FAT file system is longer than what holds it");
+        ensure!(
+            per_cluster.is_power_of_two() && tables > 0 && reserved > 0,
+            "the FAT boot sector makes no sense"
+        );
+        ensure!(
+            total * 512 <= disk.size(),
+            "the FAT file system is longer than what holds it"
+        );
         let data = reserved + tables * table_sectors + root_sectors;
-        let clusters = total.checked_sub(data).context("the FAT tables are longer than the file system")? / per_cluster;
+        let clusters = total
+            .checked_sub(data)
+            .context("the FAT tables are longer than the file system")?
+            / per_cluster;
         let width = match clusters {
             0..4085 => bail!("this is FAT12, which no card of ours has"),
             4085..65_525 => Width::Fat16,
@@ -93,7 +111,10 @@ impl<'a, B: Blocks + ?Sized> Fat<'a, B> {
             clusters: u32::try_from(clusters)?,
         };
         let root = if width == Width::Fat16 {
-            disk.bytes((data - root_sectors) * 512, usize::try_from(root_sectors * 512)?)?
+            disk.bytes(
+                (data - root_sectors) * 512,
+                usize::try_from(root_sectors * 512)?,
+            )?
         } else {
             fat.chain(le32(&boot, 44), DIRECTORY_MAX)?
         };
@@ -101,10 +122,20 @@ impl<'a, B: Blocks + ?Sized> Fat<'a, B> {
         while let Some((at, bytes)) = todo.pop() {
             for (name, found) in fat.directory(&at, &bytes)? {
                 if found.dir {
-                    todo.push((name.clone(), fat.chain(found.first, DIRECTORY_MAX).with_context(|| format!("/{name}"))?));
+                    todo.push((
+                        name.clone(),
+                        fat.chain(found.first, DIRECTORY_MAX)
+                            .with_context(|| format!("/{name}"))?,
+                    ));
                 }
-                ensure!(fat.names.len() < NAMES_MAX, "the FAT file system has more than {NAMES_MAX} names");
-                ensure!(fat.names.insert(name.clone(), found).is_none(), "/{name} is there twice");
+                ensure!(
+                    fat.names.len() < NAMES_MAX,
+                    "the FAT file system has more than {NAMES_MAX} names"
+                );
+                ensure!(
+                    fat.names.insert(name.clone(), found).is_none(),
+                    "/{name} is there twice"
+                );
             }
         }
         Ok(fat)
@@ -112,10 +143,20 @@ impl<'a, B: Blocks + ?Sized> Fat<'a, B> {
 
     /// The bytes of a file.
     pub fn read(&self, path: &str) -> Result<Vec<u8>> {
-        let found = self.names.get(path).ok_or_else(|| anyhow!("there is no /{path}"))?;
+        let found = self
+            .names
+            .get(path)
+            .ok_or_else(|| anyhow!("there is no /{path}"))?;
         ensure!(!found.dir, "/{path} is a directory");
-        let mut bytes = if found.size == 0 { Vec::new() } else { self.chain(found.first, found.size)? };
-        ensure!(bytes.len() as u64 >= found.size, "/{path} is shorter than its entry says");
+        let mut bytes = if found.size == 0 {
+            Vec::new()
+        } else {
+            self.chain(found.first, found.size)?
+        };
+        ensure!(
+            bytes.len() as u64 >= found.size,
+            "/{path} is shorter than its entry says"
+        );
         bytes.truncate(usize::try_from(found.size)?);
         Ok(bytes)
     }
@@ -138,17 +179,25 @@ impl<'a, B: Blocks + ?Sized> Fat<'a, B> {
             if cluster >= 0x0FFF_FFF8 || out.len() as u64 >= enough {
                 return Ok(out);
             }
-            ensure!((2..self.clusters + 2).contains(&cluster), "a chain leads to cluster {cluster}, which does not exist");
+            ensure!(
+                (2..self.clusters + 2).contains(&cluster),
+                "a chain leads to cluster {cluster}, which does not exist"
+            );
             // Neighbours are read at once: our own files are always in one run.
             let mut run = 1;
-            while self.next(cluster + run - 1) == cluster + run && (out.len() as u64 + u64::from(run) * self.cluster_bytes) < enough {
+            while self.next(cluster + run - 1) == cluster + run
+                && (out.len() as u64 + u64::from(run) * self.cluster_bytes) < enough
+            {
                 run += 1;
                 if cluster + run > self.clusters + 1 {
                     break;
                 }
             }
             let at = self.data_at + u64::from(cluster - 2) * self.cluster_bytes;
-            out.extend(self.disk.bytes(at, usize::try_from(u64::from(run) * self.cluster_bytes)?)?);
+            out.extend(
+                self.disk
+                    .bytes(at, usize::try_from(u64::from(run) * self.cluster_bytes)?)?,
+            );
             cluster = self.next(cluster + run - 1);
         }
         bail!("a chain of clusters never ends")
@@ -167,21 +216,41 @@ impl<'a, B: Blocks + ?Sized> Fat<'a, B> {
                     }
                     ensure!(long.len() < 260, "a long name in /{at} never ends");
                     let units = [1..11, 14..26, 28..32].map(|r| &e[r]).concat();
-                    let piece = units.chunks_exact(2).map(|c| le16(c, 0)).take_while(|c| *c != 0 && *c != 0xFFFF);
+                    let piece = units
+                        .chunks_exact(2)
+                        .map(|c| le16(c, 0))
+                        .take_while(|c| *c != 0 && *c != 0xFFFF);
                     long.splice(0..0, piece.collect::<Vec<_>>());
                 }
                 (_, attr) if attr & ATTR_VOLUME_ID != 0 => {
-                    self.label = String::from_utf8_lossy(&e[..11]).trim_end().to_owned();
+                    String::from_utf8_lossy(&e[..11])
+                        .trim_end()
+                        .clone_into(&mut self.label);
                     long.clear();
                 }
                 (b'.', _) => long.clear(),
                 (_, attr) => {
                     let short: [u8; 11] = e[..11].try_into().expect("eleven");
-                    let name = if long.is_empty() { names::as_text(short) } else { String::from_utf16_lossy(&long) };
+                    let name = if long.is_empty() {
+                        names::as_text(short)
+                    } else {
+                        String::from_utf16_lossy(&long)
+                    };
                     long.clear();
-                    let path = if at.is_empty() { name } else { format!("{at}/{name}") };
+                    let path = if at.is_empty() {
+                        name
+                    } else {
+                        format!("{at}/{name}")
+                    };
                     let first = u32::from(le16(e, 20)) << 16 | u32::from(le16(e, 26));
-                    out.push((path, Found { dir: attr & ATTR_DIRECTORY != 0, size: u64::from(le32(e, 28)), first }));
+                    out.push((
+                        path,
+                        Found {
+                            dir: attr & ATTR_DIRECTORY != 0,
+                            size: u64::from(le32(e, 28)),
+                            first,
+                        },
+                    ));
                 }
             }
         }
