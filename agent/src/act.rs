@@ -196,7 +196,7 @@ fn install(
     let mut disks = [open(Target::Boot)?, open(Target::Root)?];
     let tell = &mut hands.tell;
     let summary = install::install(&index, repository.source(), &mut disks, &mut |p| {
-        tell(Tell::Installing(release, p))
+        tell(Tell::Installing(release, p));
     })?;
     record.set_content(into, Some(release.clone()));
     board.memory.save(&record)?;

@@ -189,13 +189,12 @@ impl Job<'_> {
     /// Which of the segments in `which` do not lie in the slot as they should.
     fn survey(&mut self, which: &[bool], stage: Stage) -> Result<Vec<bool>, InstallError> {
         let total = which.iter().filter(|w| **w).count();
-        let mut done = 0;
         let mut wrong = vec![false; which.len()];
-        for (n, place) in self.places.iter().enumerate().filter(|(n, _)| which[*n]) {
+        let chosen = self.places.iter().enumerate().filter(|(n, _)| which[*n]);
+        for (done, (n, place)) in (1..).zip(chosen) {
             let buffer = &mut self.buffer[..place.len];
             self.disks[place.image].read_at(place.at, buffer)?;
             wrong[n] = SegmentHash::of(buffer) != place.hash;
-            done += 1;
             (self.tell)(Progress { stage, done, total });
         }
         Ok(wrong)
@@ -357,7 +356,7 @@ fn open<'a>(
         match source.open(name, from) {
             Ok(reader) => return Ok(reader),
             Err(e) if e.kind == SourceErrorKind::Temporary && failures + 1 < ATTEMPTS => {
-                failures += 1
+                failures += 1;
             }
             Err(source) => {
                 return Err(InstallError::Source {

@@ -158,10 +158,11 @@ fn a_source_that_breaks_off_is_taken_up_again() {
 
 #[test]
 fn a_source_that_lies_about_itself_is_an_error() {
+    type Case = (&'static str, MemSource, fn(&InstallError) -> bool);
     let (index, _, payload) = release(7);
     let mut table = payload.clone();
     table[8] ^= 0xff;
-    let cases: [(&str, MemSource, fn(&InstallError) -> bool); 4] = [
+    let cases: [Case; 4] = [
         (
             "no such file",
             MemSource::new("other", payload.clone()),

@@ -150,14 +150,14 @@ fn tell_systemd(step: &Step, seen: &Seen) {
 
 /// Ready, alive, and what we do. systemd not listening is no reason to stop.
 fn pulse(status: &str) {
-    let states = [
+    let alive = [
         sd_notify::NotifyState::Ready,
         sd_notify::NotifyState::Watchdog,
     ];
     let text = status
         .strip_prefix("STATUS=")
         .map(sd_notify::NotifyState::Status);
-    let all: Vec<_> = states.into_iter().chain(text).collect();
+    let all: Vec<_> = alive.into_iter().chain(text).collect();
     drop(sd_notify::notify(&all));
 }
 

@@ -63,11 +63,11 @@ fn words(step: &Step) -> String {
 
 /// The status for people: the verdict first.
 pub fn human(status: &Status) -> String {
-    let mut text = String::new();
+    let mut lines = Vec::new();
     let u = &status.update;
     let slot = u.booted.as_deref().unwrap_or("?");
     let mut line = |label: &str, value: &str| {
-        text += &format!("{label:>8}  {value}\n");
+        lines.push(format!("{label:>8}  {value}\n"));
     };
     line(
         &status.board,
@@ -119,5 +119,5 @@ pub fn human(status: &Status) -> String {
         );
     }
     line("next", &status.next);
-    text
+    lines.concat()
 }

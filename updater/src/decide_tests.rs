@@ -61,6 +61,7 @@ fn trial(phase: Phase) -> impl Fn(&mut Seen) {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table, one row for each situation")]
 fn every_situation_has_its_step() {
     type Change = Box<dyn Fn(&mut Seen)>;
     let on_b = |phase: Phase, more: fn(&mut Seen)| -> Change {
@@ -148,7 +149,7 @@ fn every_situation_has_its_step() {
                     outcome: Outcome::Failed,
                     reasons: vec![],
                     at: Timestamp(0),
-                })
+                });
             }),
             Step::Wait(Why::Refused(release(2).digest)),
         ),
@@ -162,7 +163,7 @@ fn every_situation_has_its_step() {
             calm_but(|s| {
                 s.record.pending = Some(pending(0, 0));
                 s.record.set_content(Slot::B, Some(release(2)));
-                s.offer = Offer::Due
+                s.offer = Offer::Due;
             }),
             arm,
         ),
@@ -184,7 +185,7 @@ fn every_situation_has_its_step() {
         (
             "armed, boot loader ignores it",
             back_on_a(Phase::Armed, |s| {
-                s.record.pending = Some(pending(0, MAX_IGNORED))
+                s.record.pending = Some(pending(0, MAX_IGNORED));
             }),
             Step::Settle(
                 Outcome::NeverTried,
@@ -208,7 +209,7 @@ fn every_situation_has_its_step() {
             "trying, agent came too late",
             on_b(Phase::Trying, |s| {
                 s.tests = Tests::NotRun;
-                s.uptime = 601
+                s.uptime = 601;
             }),
             Step::Fail(vec!["not judged 600 s after boot".into()]),
         ),
@@ -225,7 +226,7 @@ fn every_situation_has_its_step() {
         (
             "trying, bad",
             on_b(Phase::Trying, |s| {
-                s.tests = Tests::Done(Verdict::Bad(vec!["docker".into()]))
+                s.tests = Tests::Done(Verdict::Bad(vec!["docker".into()]));
             }),
             Step::Fail(vec!["docker".into()]),
         ),
@@ -249,14 +250,14 @@ fn every_situation_has_its_step() {
             Box::new(|s| {
                 s.booted = Slot::B;
                 s.boot.default = Slot::B;
-                s.record.pending = Some(pending(0, 0))
+                s.record.pending = Some(pending(0, 0));
             }),
             Step::Settle(Outcome::Confirmed, vec![]),
         ),
         (
             "failed with a report",
             back_on_a(Phase::Failed, |s| {
-                s.report = Some(("t".into(), vec!["docker".into()]))
+                s.report = Some(("t".into(), vec!["docker".into()]));
             }),
             Step::Settle(Outcome::Failed, vec!["docker".into()]),
         ),
@@ -271,14 +272,14 @@ fn every_situation_has_its_step() {
         (
             "power cut between report and mark",
             back_on_a(Phase::Lost, |s| {
-                s.report = Some(("t".into(), vec!["docker".into()]))
+                s.report = Some(("t".into(), vec!["docker".into()]));
             }),
             Step::Settle(Outcome::Failed, vec!["docker".into()]),
         ),
         (
             "report of an older trial",
             back_on_a(Phase::Lost, |s| {
-                s.report = Some(("old".into(), vec!["docker".into()]))
+                s.report = Some(("old".into(), vec!["docker".into()]));
             }),
             Step::Retry(Slot::B),
         ),
@@ -290,7 +291,7 @@ fn every_situation_has_its_step() {
         (
             "hang or power cut, again",
             back_on_a(Phase::Lost, |s| {
-                s.record.pending = Some(pending(MAX_LOST, 0))
+                s.record.pending = Some(pending(MAX_LOST, 0));
             }),
             Step::Settle(
                 Outcome::Unknown,

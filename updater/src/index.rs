@@ -161,16 +161,17 @@ pub enum IndexError {
     PayloadName(String),
 }
 
+/// Read first and alone, so that a newer format is named as such and not as an unknown field.
+#[derive(Deserialize)]
+struct Head {
+    format: String,
+}
+
 impl Index {
     /// Reads and checks an index.
     pub fn parse(bytes: &[u8]) -> Result<Self, IndexError> {
         if bytes.len() as u64 > MAX_INDEX {
             return Err(IndexError::TooLong(bytes.len() as u64));
-        }
-        /// Read first and alone, so that a newer format is named as such and not as an unknown field.
-        #[derive(Deserialize)]
-        struct Head {
-            format: String,
         }
         let json = |e: serde_json::Error| IndexError::Json(alloc::format!("{e}"));
         let head: Head = serde_json::from_slice(bytes).map_err(json)?;

@@ -37,7 +37,8 @@ fn what_is_written_is_read() {
 
 #[test]
 fn wrong_contents_are_refused_by_name() {
-    let cases: [(&str, fn(&mut Index), fn(&IndexError) -> bool); 9] = [
+    type Case = (&'static str, fn(&mut Index), fn(&IndexError) -> bool);
+    let cases: [Case; 9] = [
         (
             "newer format",
             |i| i.format = "hypriot-release/2".into(),

@@ -153,7 +153,7 @@ pub fn runs(entries: &[Entry], missing: &[bool], gap: u64) -> Vec<core::ops::Ran
                     .saturating_sub(entries[run.end - 1].at + entries[run.end - 1].len as u64)
                     <= gap =>
             {
-                run.end = n + 1
+                run.end = n + 1;
             }
             _ => runs.push(n..n + 1),
         }
@@ -252,10 +252,16 @@ mod tests {
             (Operation::Zstd, 7),
         ];
         let entries = parse_table(&index(), &encode_table(&rows)).unwrap();
-        assert_eq!(runs(&entries, &[true, true, true, true], 0), [0..4]);
-        assert_eq!(runs(&entries, &[true, false, true, false], 0), [0..1, 2..3]);
-        assert_eq!(runs(&entries, &[true, false, true, false], 100), [0..3]);
-        assert_eq!(runs(&entries, &[false, false, false, false], 0), []);
-        assert_eq!(runs(&entries, &[false, false, false, true], 0), [3..4]);
+        let runs = |missing: [bool; 4], gap| -> Vec<(usize, usize)> {
+            runs(&entries, &missing, gap)
+                .iter()
+                .map(|r| (r.start, r.end))
+                .collect()
+        };
+        assert_eq!(runs([true, true, true, true], 0), [(0, 4)]);
+        assert_eq!(runs([true, false, true, false], 0), [(0, 1), (2, 3)]);
+        assert_eq!(runs([true, false, true, false], 100), [(0, 3)]);
+        assert_eq!(runs([false, false, false, false], 0), []);
+        assert_eq!(runs([false, false, false, true], 0), [(3, 4)]);
     }
 }

@@ -28,8 +28,7 @@ pub fn parse(line: &str) -> Result<Arguments, ArgumentError> {
     let find = |name: &'static str| {
         line.split_ascii_whitespace()
             .filter_map(|word| word.split_once('='))
-            .filter(|(n, _)| *n == name)
-            .last()
+            .rfind(|(n, _)| *n == name)
             .map(|(_, v)| v)
             .ok_or(ArgumentError::Missing(name))
     };

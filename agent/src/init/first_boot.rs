@@ -64,7 +64,7 @@ pub(super) fn make_data(card: &Card, data: &Path, root: &Path) -> anyhow::Result
             "lazy_itable_init=1,lazy_journal_init=1,nodiscard",
         ])
         .arg(data)
-        .timeout(Duration::from_secs(600))
+        .timeout(Duration::from_mins(10))
         .run()?;
     File::open(data)
         .and_then(|f| f.sync_all())

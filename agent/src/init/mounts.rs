@@ -97,7 +97,7 @@ fn check(device: &Path, root: &Path) -> anyhow::Result<()> {
         in_root(root, "e2fsck")
             .arg(how)
             .arg(device)
-            .timeout(Duration::from_secs(1800))
+            .timeout(Duration::from_mins(30))
             .output()
     };
     let first = run("-p")?;

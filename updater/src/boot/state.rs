@@ -182,7 +182,7 @@ impl BootState {
     fn from_variables(v: &BTreeMap<String, String>) -> Option<Self> {
         let seq = u32::from_str_radix(v.get(name::SEQ)?, 16)
             .ok()
-            .filter(|n| *n <= i32::MAX as u32)?;
+            .filter(|n| i32::try_from(*n).is_ok())?;
         let default = v.get(name::DEFAULT)?.parse().ok()?;
         let phase = v.get(name::TRIAL)?;
         if phase == "none" {
