@@ -153,7 +153,14 @@ fn check_delegations(file: &str, delegations: &Delegations) -> Result<(), Error>
         }
         role_keys(file, &role.name, &role.keys.keyids, role.keys.threshold)?;
         match (&role.paths, &role.path_hash_prefixes) {
-            (Some(_), None) => {}
+            (Some(paths), None) => {
+                if paths.iter().any(|p| p.len() > names::MAX_TARGET) {
+                    return Err(schema(
+                        file,
+                        alloc::format!("a path of role {:?} is longer than any name", role.name),
+                    ));
+                }
+            }
             (None, Some(prefixes)) => {
                 if let Some(bad) = prefixes.iter().find(|p| !is_lower_hex(p)) {
                     return Err(schema(

@@ -11,7 +11,7 @@ use crate::schema::{DelegatedRole, Target};
 /// Longest name of one file that every file system takes, less room for `<sha512>.` and `<version>.`.
 const MAX_SEGMENT: usize = 120;
 /// Longest name of a target.
-const MAX_TARGET: usize = 1024;
+pub const MAX_TARGET: usize = 1024;
 
 /// Whether a target's name is a relative path that stays where it is put and shows what it is.
 pub fn is_safe_target(name: &str) -> bool {
@@ -108,6 +108,8 @@ fn path_matches(pattern: &str, name: &str) -> bool {
 fn segment_matches(pattern: &str, text: &str) -> bool {
     let pattern: Vec<char> = pattern.chars().collect();
     let text: Vec<char> = text.chars().collect();
+    // Behind the last `]` no bracket closes; known at once, else a row of `[` would be searched again for each of them.
+    let closes = pattern.iter().rposition(|c| *c == ']').unwrap_or(0);
     let (mut p, mut t) = (0, 0);
     // Where to go on after the last `*` took one character more.
     let mut retry: Option<(usize, usize)> = None;
@@ -117,7 +119,7 @@ fn segment_matches(pattern: &str, text: &str) -> bool {
             retry = Some((p, t));
             continue;
         }
-        if let Some(width) = one_matches(&pattern[p..], text[t]) {
+        if let Some(width) = one_matches(&pattern[p..], p < closes, text[t]) {
             p += width;
             t += 1;
             continue;
@@ -132,10 +134,10 @@ fn segment_matches(pattern: &str, text: &str) -> bool {
 }
 
 /// How many characters of the pattern match `c`; `None` when they do not.
-fn one_matches(pattern: &[char], c: char) -> Option<usize> {
+fn one_matches(pattern: &[char], may_close: bool, c: char) -> Option<usize> {
     match pattern.first()? {
         '?' => Some(1),
-        '[' => match set(pattern) {
+        '[' => match may_close.then(|| set(pattern)).flatten() {
             Some((width, negated, members)) => (in_set(members, c) != negated).then_some(width),
             // As fnmatch does: a bracket that does not close is itself.
             None => (c == '[').then_some(1),
