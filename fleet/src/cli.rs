@@ -1,0 +1,167 @@
+//! Command line of `hypriot-fleet`: parses and prints.
+
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context as _, Result, ensure};
+use clap::{Parser, Subcommand};
+use hypriot_keys::time::Timestamp;
+
+use crate::answer::{self, Row, State};
+use crate::{ask, hosts, table};
+
+const EXAMPLES: &str = "\
+Examples:
+  hypriot-fleet status --hosts black-pearl.local,192.168.1.7
+  hypriot-fleet status --hosts-file boards.txt --json | jq -r '.[] | select(.state != \"pass\") | .host'
+
+Exit codes: 0 all boards pass or warn, 1 a board fails, 2 wrong usage, 4 no board fails but one is silent, stale or foreign";
+
+/// Largest file of hosts.
+const LIMIT: u64 = 1024 * 1024;
+
+#[derive(Debug, Parser)]
+#[command(name = "hypriot-fleet", version, about = "Many HypriotOS boards at once", after_help = EXAMPLES)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Ask boards how they are
+    #[command(after_help = EXAMPLES)]
+    Status {
+        /// Boards: names or addresses, separated by commas, with a port if it is not 8080
+        #[arg(long, required_unless_present = "hosts_file")]
+        hosts: Option<String>,
+        /// File with boards, one or more on a line, # begins a comment; - is standard input
+        #[arg(long)]
+        hosts_file: Option<PathBuf>,
+        /// Seconds that one board may take
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=300))]
+        timeout: u64,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Parses, runs, prints.
+pub fn main() -> ExitCode {
+    let Command::Status {
+        hosts,
+        hosts_file,
+        timeout,
+        json,
+    } = Arguments::parse().command;
+    let rows = status(
+        hosts.as_deref(),
+        hosts_file.as_deref(),
+        Duration::from_secs(timeout),
+    );
+    let printed = rows.and_then(|rows| {
+        let text = if json {
+            serde_json::to_string_pretty(&rows)? + "\n"
+        } else {
+            table::render(&rows, now())
+        };
+        std::io::stdout()
+            .write_all(text.as_bytes())
+            .context("printing")?;
+        Ok(code(&rows))
+    });
+    match printed {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("hypriot-fleet: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn status(list: Option<&str>, file: Option<&Path>, patience: Duration) -> Result<Vec<Row>> {
+    let mut text = list.unwrap_or_default().to_owned();
+    if let Some(file) = file {
+        text.push('\n');
+        text += &read(file).with_context(|| format!("reading {}", file.display()))?;
+    }
+    let hosts = hosts::parse(&text)?;
+    ensure!(
+        !hosts.is_empty(),
+        "no host is named; use --hosts a,b or --hosts-file FILE"
+    );
+    let replies = ask::all(&hosts, "/health", patience);
+    Ok(hosts
+        .iter()
+        .zip(&replies)
+        .map(|(host, reply)| answer::read(&host.to_string(), reply))
+        .collect())
+}
+
+fn read(file: &Path) -> Result<String> {
+    let mut text = String::new();
+    if file == Path::new("-") {
+        std::io::stdin().take(LIMIT).read_to_string(&mut text)?;
+    } else {
+        std::fs::File::open(file)?
+            .take(LIMIT)
+            .read_to_string(&mut text)?;
+    }
+    Ok(text)
+}
+
+fn code(rows: &[Row]) -> u8 {
+    let any = |state: fn(State) -> bool| rows.iter().any(|row| state(row.state));
+    if any(|state| state == State::Fail) {
+        1
+    } else if any(|state| state > State::Fail) {
+        4
+    } else {
+        0
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the outermost loop of this program"
+)]
+fn now() -> Timestamp {
+    let since = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    Timestamp(since.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::anyhow;
+
+    #[test]
+    fn usage_is_consistent() {
+        use clap::CommandFactory;
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn failing_boards_outweigh_silent_ones_in_the_exit_code() {
+        let row = |body: &str| {
+            answer::read(
+                "h",
+                &Ok(ask::Reply {
+                    status: 200,
+                    body: body.into(),
+                }),
+            )
+        };
+        let pass = || row("{\"status\":\"pass\"}");
+        let fail = || row("{\"status\":\"fail\",\"time\":\"2026-11-23T14:00:00Z\"}");
+        let silent = || answer::read("h", &Err(anyhow!("gone")));
+        assert_eq!(code(&[pass()]), 0);
+        assert_eq!(code(&[pass(), silent()]), 4);
+        assert_eq!(code(&[silent(), fail(), pass()]), 1);
+    }
+}
