@@ -60,8 +60,8 @@ pub struct Expect {
     pub slot: Option<String>,
     /// The running release, by the name the scenario gave it.
     pub release: Option<String>,
-    /// The board's status.
-    pub status: Option<String>,
+    /// Words of which the board's status must be one.
+    pub status: Vec<String>,
     /// What the update loop does.
     pub phase: Option<String>,
     /// The release of the last update that ended, and how it ended.
@@ -142,10 +142,15 @@ impl Scenario {
 impl Expect {
     /// What does not fit yet, in words; nothing if all fits. `version` knows the version of a release's name.
     pub fn misfit(&self, health: &Health, version: impl Fn(&str) -> String) -> Option<String> {
+        if !self.status.is_empty() && !self.status.contains(&health.status) {
+            let (found, all) = (&health.status, self.status.join(" or "));
+            return Some(format!("status is {found:?}, not {all}: {}", health.output));
+        }
         let last = health.update.last_attempt.as_ref();
+        let better = self.status.as_deref() == Some("warn") && health.status == "pass";
+        let status = if better { None } else { self.status.clone() };
         let pairs = [
             ("slot", &self.slot, health.slot.clone()),
-            ("status", &self.status, health.status.clone()),
             ("phase", &self.phase, health.update.phase.clone()),
             (
                 "version",
@@ -210,6 +215,11 @@ mod tests {
         for (text, want) in [
             ("within=1", None),
             ("within=1\nslot='b'\nrelease='1'", None),
+            ("within=1\nstatus='warn'", None),
+            (
+                "within=1\nstatus='fail'",
+                Some("status is \"pass\", not \"fail\""),
+            ),
             ("within=1\nslot='a'", Some("slot is \"b\", not \"a\"")),
             (
                 "within=1\nrelease='2'",
