@@ -12,6 +12,8 @@ use crate::store::{Partial, Store};
 
 /// Attempts without a single new byte before we give up.
 const ATTEMPTS: u32 = 5;
+/// Attempts in all, however much each of them brings.
+const MAX_ATTEMPTS: u32 = 200;
 /// One attempt may last so long; the next continues where it stopped.
 const ATTEMPT_LIMIT: Duration = Duration::from_mins(3);
 /// Largest text file (a release file) we take.
@@ -179,7 +181,7 @@ impl Client {
         }
         let mut idle = 0;
         let mut started_over = false;
-        loop {
+        for _ in 0..MAX_ATTEMPTS {
             let outcome = self.attempt(wanted, &partial, stage)?;
             let reason = match outcome {
                 Attempt::Complete => match check(wanted, &partial) {
@@ -220,6 +222,16 @@ impl Client {
             }
             pause(idle);
         }
+        let url = wanted.url.clone();
+        let have = length(&partial);
+        let reason = "it never came to its end".to_owned();
+        Err(FetchError::Cut {
+            url,
+            attempts: MAX_ATTEMPTS,
+            have,
+            size: wanted.size,
+            reason,
+        })
     }
 
     /// Fetches many files, several at once; the first failure ends it.
@@ -295,6 +307,17 @@ impl Client {
                 });
             }
         };
+        // A file of another length is another file: no use in fetching it again and again.
+        if let Some(whole) = whole_length(answer.headers(), append)
+            && whole != wanted.size
+        {
+            return Err(FetchError::Mismatch {
+                url: wanted.url.clone(),
+                what: "its size",
+                got: whole.to_string(),
+                expected: wanted.size.to_string(),
+            });
+        }
         let mut file = OpenOptions::new()
             .create(true)
             .append(append)
@@ -341,6 +364,17 @@ fn resumes_at(headers: &ureq::http::HeaderMap, have: u64) -> bool {
                 .ok()
         })
         .is_some_and(|first: u64| first == have)
+}
+
+/// The length of the whole file, as the server says it.
+fn whole_length(headers: &ureq::http::HeaderMap, part: bool) -> Option<u64> {
+    let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok());
+    let number = if part {
+        text("content-range")?.rsplit('/').next()?
+    } else {
+        text("content-length")?
+    };
+    number.trim().parse().ok()
 }
 
 fn length(partial: &Partial) -> u64 {

@@ -102,6 +102,18 @@ pub enum RepoError {
         /// What was asked for.
         wanted: String,
     },
+    /// The mirror's lists are not those its table of contents speaks of.
+    #[error(
+        "the mirror does not have the lists of {suite} for {arch} that its own table of contents names ({reason}); it is in the middle of an update, or out of order: try later, or use another with --mirror"
+    )]
+    MidSync {
+        /// Suite.
+        suite: String,
+        /// Architecture.
+        arch: String,
+        /// What happened last.
+        reason: String,
+    },
     /// It does not list the index we need.
     #[error("{url} lists no packages of architecture {arch} in component {component}")]
     NoIndex {

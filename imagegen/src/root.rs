@@ -70,6 +70,8 @@ pub struct Options {
     pub lock: Option<PathBuf>,
     /// Look for newer packages even if there is a lock.
     pub update: bool,
+    /// The mirror is a frozen copy of the archive, which may be past its `Valid-Until`.
+    pub frozen: bool,
     /// How scripts are run.
     pub configure: Mode,
     /// This program, which is started again inside the sandbox.
@@ -294,6 +296,7 @@ pub fn lock(
         keyring: &keyring,
         store: &store,
         client: &client,
+        frozen: opts.frozen,
         now: opts.now,
         progress,
     };

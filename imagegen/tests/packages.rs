@@ -8,9 +8,10 @@ use std::time::{Duration, SystemTime};
 
 use hypriot_imagegen::configure::Mode;
 use hypriot_imagegen::exec::{self, Cmd};
-use hypriot_imagegen::lock::Lock;
+use hypriot_imagegen::lock::{Lock, LockError};
 use hypriot_imagegen::mirror::{self, Asked};
 use hypriot_imagegen::progress::Progress;
+use hypriot_imagegen::repo::RepoError;
 use hypriot_imagegen::root::{self, Options, RootError};
 use hypriot_imagegen::{board, files, recipe};
 
@@ -31,6 +32,7 @@ fn options(cache: &Path) -> Options {
         keyring: None,
         lock: None,
         update: false,
+        frozen: false,
         configure: Mode::Native,
         helper: PathBuf::from(env!("CARGO_BIN_EXE_hypriot-imagegen")),
         now: SystemTime::now(),
@@ -51,15 +53,28 @@ fn archive_is_there() -> bool {
     there
 }
 
-fn lock_of(name: &str) -> Lock {
+/// A lock of the default recipe. Where the mirror's lists of an architecture do not fit (a mirror in the middle of an update), the
+/// same suite under its other name, which mirrors keep apart, is tried as a frozen copy. `None`: this mirror has nothing that fits.
+fn lock_of(name: &str, behind: &mut BTreeSet<String>) -> Option<Lock> {
     let board = board::find(name).unwrap();
-    root::lock(
-        &recipe::load(None).unwrap(),
-        &board,
-        &options(&cache()),
-        Progress::Quiet,
-    )
-    .unwrap()
+    let mut recipe = recipe::load(None).unwrap();
+    let mut opts = options(&cache());
+    for (suite, frozen) in [(None, false), (Some("stable".to_owned()), true)] {
+        if suite.is_none() && behind.contains(&board.arch) {
+            continue;
+        }
+        recipe.suite = suite;
+        opts.frozen = frozen;
+        match root::lock(&recipe, &board, &opts, Progress::Quiet) {
+            Ok(lock) => return Some(lock),
+            Err(RootError::Lock(LockError::Repo(RepoError::MidSync { reason, .. }))) => {
+                println!("{name}: {reason}");
+                behind.insert(board.arch.clone());
+            }
+            Err(e) => panic!("{name}: {e}"),
+        }
+    }
+    None
 }
 
 /// What apt would install, asked with settings and lists of its own: nothing of this machine's apt is read but its sources' address.
@@ -120,6 +135,7 @@ fn apt_says(name: &str, lock: &Lock, dir: &Path) -> BTreeSet<String> {
         "APT::Sandbox::User=root".to_owned(),
         "Acquire::Languages=none".to_owned(),
         "Acquire::Retries=3".to_owned(),
+        "Acquire::Check-Valid-Until=false".to_owned(),
         "Debug::NoLocking=true".to_owned(),
     ];
     let apt = |args: &[&str]| {
@@ -181,8 +197,15 @@ fn every_board_gets_the_packages_apt_would_install() {
         return;
     }
     let mut asked = BTreeSet::new();
+    let mut compared = 0;
+    // Architectures whose lists do not fit on this mirror today: known after the first board.
+    let mut behind = BTreeSet::new();
     for name in board::names() {
-        let lock = lock_of(&name);
+        let Some(lock) = lock_of(&name, &mut behind) else {
+            println!("{name}: not compared, the mirror is in the middle of an update");
+            continue;
+        };
+        compared += 1;
         assert!(
             lock.packages.len() > 150,
             "{name}: {} packages",
@@ -207,6 +230,7 @@ fn every_board_gets_the_packages_apt_would_install() {
             "{name}: only ours {more:?}; only apt's {less:?}"
         );
     }
+    assert!(compared > 0, "no board could be compared");
 }
 
 #[test]

@@ -48,6 +48,12 @@ pub(super) struct BuildArgs {
     /// Base URL of the archive of security updates.
     #[arg(long, env = "HYPRIOT_SECURITY_MIRROR")]
     security_mirror: Option<String>,
+    /// Take packages of another suite than the board's or the recipe's.
+    #[arg(long)]
+    suite: Option<String>,
+    /// The mirror is a frozen copy of the archive: accept it although its dates have expired.
+    #[arg(long)]
+    frozen: bool,
     /// Keys the archive must be signed with; without it, the Debian archive keyring of this machine.
     #[arg(long)]
     keyring: Option<PathBuf>,
@@ -79,7 +85,8 @@ impl BuildArgs {
 
     /// The recipe, the board and the options these arguments mean.
     pub(super) fn read(&self) -> anyhow::Result<(Recipe, board::Board, Options, Progress)> {
-        let recipe = recipe::load(self.recipe.as_deref())?;
+        let mut recipe = recipe::load(self.recipe.as_deref())?;
+        recipe.suite = self.suite.clone().or(recipe.suite);
         let name = self
             .board
             .as_ref()
@@ -101,6 +108,7 @@ impl BuildArgs {
             keyring: self.keyring.clone(),
             lock: self.lock.clone(),
             update: self.update,
+            frozen: self.frozen,
             configure: match self.configure {
                 Configure::Native => Mode::Native,
                 Configure::Emulated => Mode::Emulated,

@@ -18,6 +18,8 @@ enum Fault {
     Busy,
     /// Sends other bytes of the same length.
     Altered,
+    /// Sends a file of another length: that of another version.
+    Shorter,
     /// Ignores `Range`.
     NoRange,
 }
@@ -57,6 +59,7 @@ fn serve(body: &'static [u8], faults: &'static [Fault]) -> Server {
                 Fault::Gone => ("404 Not Found".to_owned(), b""),
                 Fault::Busy => ("503 Busy".to_owned(), b""),
                 Fault::Altered => ("200 OK".to_owned(), &altered),
+                Fault::Shorter => ("200 OK".to_owned(), &rest[..rest.len() - 9]),
                 Fault::Cut => ("200 OK".to_owned(), &rest[..rest.len() / 2]),
                 _ => ("200 OK".to_owned(), rest),
             };
@@ -69,10 +72,10 @@ fn serve(body: &'static [u8], faults: &'static [Fault]) -> Server {
             } else {
                 status
             };
-            let length = if matches!(fault, Fault::Gone | Fault::Busy) {
-                0
-            } else {
-                rest.len()
+            let length = match fault {
+                Fault::Gone | Fault::Busy => 0,
+                Fault::Shorter => sent.len(),
+                _ => rest.len(),
             };
             let head = format!(
                 "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
@@ -145,6 +148,13 @@ fn faults_that_stay_are_explained() {
         "{e}"
     );
     assert!(e.to_string().contains("lock"), "says what to do: {e}");
+
+    let (result, seen, _dir) = run(&[Fault::Shorter]);
+    let e = result.unwrap_err();
+    assert!(
+        matches!(e, FetchError::Mismatch { .. }) && seen == 1,
+        "another version: {e}"
+    );
 
     let (result, _, dir) = run(&[Fault::Altered]);
     let e = result.unwrap_err();

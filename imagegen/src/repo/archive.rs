@@ -1,5 +1,6 @@
 //! Owns the reading of an archive: its suites' tables of contents, verified and not older than before, and the package lists they vouch for.
 
+use std::path::PathBuf;
 use std::time::SystemTime;
 
 use super::index::Index;
@@ -9,7 +10,7 @@ use crate::fetch::{Client, FetchError, Wanted};
 use crate::files;
 use crate::lock::LockedRelease;
 use crate::mirror::Mirror;
-use crate::progress::Progress;
+use crate::progress::{Progress, Stage};
 use crate::resolve::Universe;
 use crate::store::Store;
 
@@ -29,6 +30,8 @@ pub struct Sources<'a> {
     pub store: &'a Store,
     /// The network.
     pub client: &'a Client,
+    /// True if the mirror is a frozen copy of the archive: it may be past its `Valid-Until`.
+    pub frozen: bool,
     /// The time.
     pub now: SystemTime,
     /// Where progress goes.
@@ -97,8 +100,42 @@ fn indices_of(
                 from.progress.note(&format!("note: {url} does not fit its table of contents; the mirror may be updating, trying again"));
                 std::thread::sleep(std::time::Duration::from_secs(u64::from(tries) * 5));
             }
+            Err(RepoError::Fetch(
+                e @ (FetchError::NotFound { .. } | FetchError::Mismatch { .. }),
+            )) if tries == MID_SYNC_TRIES => {
+                let reason = e.to_string();
+                return Err(RepoError::MidSync {
+                    suite: suite.to_owned(),
+                    arch: arch.to_owned(),
+                    reason,
+                });
+            }
             other => return other,
         }
+    }
+}
+
+/// Fetches a package list: under its hash, and where the mirror does not keep those, under its plain name. Both are checked.
+fn list(
+    from: &Sources<'_>,
+    dists: &str,
+    file: &release::IndexFile,
+    stage: &Stage,
+) -> Result<PathBuf, FetchError> {
+    let wanted = |path: &str| Wanted {
+        url: format!("{dists}/{path}"),
+        sha256: file.sha256.clone(),
+        size: file.size,
+    };
+    match from
+        .client
+        .fetch(from.store, &wanted(&file.path), Some(stage))
+    {
+        Err(FetchError::NotFound { .. }) if file.path != file.plain => {
+            from.client
+                .fetch(from.store, &wanted(&file.plain), Some(stage))
+        }
+        other => other,
     }
 }
 
@@ -113,31 +150,26 @@ fn indices_once(
     let dists = format!("{base}/dists/{suite}");
     let url = format!("{dists}/InRelease");
     let text = from.client.text(&url)?;
-    let release = release::verify(&url, suite, &text, from.keyring, from.now)?;
+    let release = release::verify(&url, suite, &text, from.keyring, from.now, from.frozen)?;
     let seen = from.store.seen(&format!("{archive} {suite}"));
     release.not_older_than(seen.as_ref().map(|(at, text)| (*at, text.as_str())))?;
 
     let mut indices = Vec::new();
     for component in components {
         let file = release.packages(component, arch)?;
-        let wanted = Wanted {
-            url: format!("{dists}/{}", file.path),
-            sha256: file.sha256,
-            size: file.size,
-        };
         let stage = from.progress.bytes("index", file.size);
         stage.now(&format!("{suite} {component} {arch}"));
-        let path = from.client.fetch(from.store, &wanted, Some(&stage))?;
+        let path = list(from, &dists, &file, &stage)?;
         let bytes = std::fs::read(&path).map_err(|e| files::named(&path, &e))?;
-        if files::sha256(&bytes) != wanted.sha256 {
-            from.store.discard(&wanted.sha256)?;
+        if files::sha256(&bytes) != file.sha256 {
+            from.store.discard(&file.sha256)?;
             return Err(RepoError::Malformed {
                 what: path.display().to_string(),
                 reason: "damaged in the cache, it was removed; start again".to_owned(),
             });
         }
         let text = crate::deb::index_text(&bytes).map_err(|e| RepoError::Malformed {
-            what: wanted.url.clone(),
+            what: format!("{dists}/{}", file.plain),
             reason: e.to_string(),
         })?;
         indices.push(Index::new(archive, suite, text));

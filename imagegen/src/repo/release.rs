@@ -21,19 +21,26 @@ pub struct Release {
     files: BTreeMap<String, (String, u64)>,
 }
 
-/// Checks the signature, then the dates and the suite, then reads the table.
+/// Checks the signature, then the dates and the suite, then reads the table. A frozen copy of an archive may be past its end.
 pub fn verify(
     url: &str,
     suite: &str,
     in_release: &str,
     keyring: &Keyring,
     now: SystemTime,
+    frozen: bool,
 ) -> Result<Release, RepoError> {
     let text = keyring.verify(url, in_release, now)?;
-    parse(url, suite, &text, now)
+    parse(url, suite, &text, now, frozen)
 }
 
-fn parse(url: &str, suite: &str, text: &str, now: SystemTime) -> Result<Release, RepoError> {
+fn parse(
+    url: &str,
+    suite: &str,
+    text: &str,
+    now: SystemTime,
+    frozen: bool,
+) -> Result<Release, RepoError> {
     let malformed = |reason: &str| RepoError::Malformed {
         what: url.to_owned(),
         reason: reason.to_owned(),
@@ -83,6 +90,7 @@ fn parse(url: &str, suite: &str, text: &str, now: SystemTime) -> Result<Release,
     }
     if let Some((until, text)) = when("Valid-Until")?
         && until < now
+        && !frozen
     {
         return Err(RepoError::Expired {
             url: url.to_owned(),
@@ -123,6 +131,8 @@ fn parse(url: &str, suite: &str, text: &str, now: SystemTime) -> Result<Release,
 pub struct IndexFile {
     /// Path below `dists/<suite>/` to fetch it from.
     pub path: String,
+    /// The path it has on every mirror, where the next version of it will replace it.
+    pub plain: String,
     /// SHA-256 it must have.
     pub sha256: String,
     /// Length it must have.
@@ -164,13 +174,16 @@ impl Release {
                 component: component.to_owned(),
             });
         };
+        let plain = path;
+        let by_hash = || format!("{dir}/by-hash/SHA256/{sha256}");
         let path = if self.by_hash {
-            format!("{dir}/by-hash/SHA256/{sha256}")
+            by_hash()
         } else {
-            path
+            plain.clone()
         };
         Ok(IndexFile {
             path,
+            plain,
             sha256: sha256.clone(),
             size: *size,
         })

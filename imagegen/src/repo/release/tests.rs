@@ -61,7 +61,15 @@ fn signed(text: &str, by: &SignedSecretKey) -> String {
 #[test]
 fn what_a_trusted_key_signed_is_read() {
     let key = key();
-    let release = verify(URL, "trixie", &signed(&good(), &key), &ring(&key), now()).unwrap();
+    let release = verify(
+        URL,
+        "trixie",
+        &signed(&good(), &key),
+        &ring(&key),
+        now(),
+        false,
+    )
+    .unwrap();
     let file = release.packages("main", "arm64").unwrap();
     assert_eq!(
         file.path,
@@ -72,14 +80,22 @@ fn what_a_trusted_key_signed_is_read() {
         release.packages("main", "sparc"),
         Err(RepoError::NoIndex { .. })
     ));
-    verify(URL, "stable", &signed(&good(), &key), &ring(&key), now()).unwrap();
+    verify(
+        URL,
+        "stable",
+        &signed(&good(), &key),
+        &ring(&key),
+        now(),
+        false,
+    )
+    .unwrap();
 }
 
 #[test]
 fn every_forgery_has_its_own_refusal() {
     let (key, stranger) = (key(), key());
     let ours = ring(&key);
-    let check = |message: &str| verify(URL, "trixie", message, &ours, now()).unwrap_err();
+    let check = |message: &str| verify(URL, "trixie", message, &ours, now(), false).unwrap_err();
 
     assert!(
         matches!(check(&good()), RepoError::Unsigned { .. }),
@@ -119,12 +135,14 @@ fn every_forgery_has_its_own_refusal() {
 fn stale_and_foreign_tables_are_refused() {
     let key = key();
     let ring = ring(&key);
-    let check = |text: &str| verify(URL, "trixie", &signed(text, &key), &ring, now());
+    let check = |text: &str| verify(URL, "trixie", &signed(text, &key), &ring, now(), false);
     let expired = text(
         "Mon, 02 Nov 2026 09:00:00 UTC",
         "Valid-Until: Mon, 09 Nov 2026 09:00:00 UTC\n",
     );
     assert!(matches!(check(&expired), Err(RepoError::Expired { .. })));
+    verify(URL, "trixie", &signed(&expired, &key), &ring, now(), true)
+        .expect("a frozen copy may be expired");
     let future = text("Mon, 30 Nov 2026 09:00:00 UTC", "");
     assert!(matches!(check(&future), Err(RepoError::NotYet { .. })));
     let other = good()
@@ -156,7 +174,7 @@ fn damaged_tables_are_errors_not_panics() {
         ("no list", "SHA256:", "MD5Sum:"),
     ] {
         let bad = good().replacen(from, to, 1);
-        let e = verify(URL, "trixie", &signed(&bad, &key), &ring, now()).unwrap_err();
+        let e = verify(URL, "trixie", &signed(&bad, &key), &ring, now(), false).unwrap_err();
         assert!(matches!(e, RepoError::Malformed { .. }), "{danger}: {e}");
     }
 }
