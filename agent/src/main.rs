@@ -5,7 +5,12 @@ use std::process::ExitCode;
 use hypriot_agent::{cli, init};
 
 fn main() -> ExitCode {
-    if std::process::id() == 1 {
+    // the kernel starts it under this name; process 1 of a container is not meant
+    if std::process::id() == 1
+        && std::env::args_os()
+            .next()
+            .is_some_and(|name| name == "/init")
+    {
         init::main();
     }
     cli::main()

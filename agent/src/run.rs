@@ -12,6 +12,7 @@ use hypriot_updater::decide::{Offer, Seen, Step, Tests, decide};
 
 use crate::act::{self, Hands, Tell};
 use crate::board::{self, Board, Lock, Session};
+use crate::config::Settings;
 use crate::install::Stage;
 use crate::offer::Hurry;
 use crate::probe::{self, Root};
@@ -56,6 +57,12 @@ pub fn run(mut board: Board) -> anyhow::Result<()> {
     let mut session = Session::default();
     let mut repository = None;
     let mut asked = 0;
+    let Settings { version, url, .. } = &board.settings;
+    tracing::info!(
+        "{version} runs in slot {}; updates from {}",
+        board.booted,
+        url.as_deref().unwrap_or("nowhere")
+    );
     loop {
         pulse("");
         let Some(lock) = Lock::try_take(Path::new(LOCK))? else {
