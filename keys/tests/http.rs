@@ -320,8 +320,8 @@ fn the_client_over_a_slow_and_over_an_endless_server() {
             .refresh(&server.source(), Timestamp(1_795_435_200))
     };
     let patient = Pace {
-        total: Duration::from_secs(60),
-        grace: Duration::from_secs(60),
+        total: Duration::from_mins(1),
+        grace: Duration::from_mins(1),
         least: 1,
     };
     let slow = Server::new(|_, head, stream| {
