@@ -25,7 +25,7 @@ fn sample() -> PathBuf {
 fn sample_of_an_owner_is_read_and_holds_on_any_linux() {
     let suite = selftest::load(&[sample()]);
     assert_eq!(suite.problems().collect::<Vec<_>>(), Vec::<String>::new());
-    let results = selftest::run(&suite, &setting(), Duration::from_secs(60));
+    let results = selftest::run(&suite, &setting(), Duration::from_mins(1));
     let bad: Vec<_> = results
         .iter()
         .filter(|r| matches!(r.outcome, Outcome::Fail(_)))
