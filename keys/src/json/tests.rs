@@ -31,7 +31,7 @@ proptest! {
     #[test]
     fn what_serde_json_writes_is_read_alike(value in values()) {
         let text = serde_json::to_vec(&value).unwrap();
-        prop_assert_eq!(parse("t", &text).unwrap(), value);
+        prop_assert_eq!(&parse("t", &text).unwrap(), &value);
         let pretty = serde_json::to_vec_pretty(&value).unwrap();
         prop_assert_eq!(parse("t", &pretty).unwrap(), value);
     }
