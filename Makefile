@@ -6,7 +6,7 @@ TARGET ?= aarch64-unknown-linux-musl
 imagegen := $(CARGO) run -p hypriot-imagegen --bin hypriot-imagegen --
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint agent sd-image test-integration need-rust need-agent need-image need-all
+.PHONY: help demo test fuzz lint agent sd-image test-integration need-rust need-agent need-image need-all
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 22
@@ -16,6 +16,10 @@ demo: need-rust ## everything from nothing: build, boot a virtual board, update 
 
 test: need-all ## every test, the same that .ci/run runs
 	$(CARGO) test --workspace
+
+SECONDS ?= 60
+fuzz: need-rust ## the metadata parser and verifier against hostile input: make fuzz SECONDS=300 (needs rustup's nightly)
+	keys/fuzz/run $(SECONDS)
 
 lint: need-rust ## formatting and clippy, warnings are errors; cargo-deny if it is installed
 	$(CARGO) fmt --all --check
