@@ -38,6 +38,7 @@ enum Cmd {
     Root(packages::BuildArgs),
     Image(Box<image::ImageArgs>),
     Publish(image::PublishArgs),
+    Inspect(image::InspectArgs),
     /// The sandbox starts itself: first process.
     #[command(hide = true)]
     Inside,
@@ -71,6 +72,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Cmd::Root(args) => packages::root(&args),
         Cmd::Image(args) => image::image(&args),
         Cmd::Publish(args) => image::publish(&args),
+        Cmd::Inspect(args) => image::inspect(&args),
         Cmd::Inside => crate::ns::inside(),
         Cmd::InsideMap(args) => packages::inside_map(&args),
         Cmd::InsideFirst => crate::ns::first(),

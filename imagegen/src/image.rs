@@ -9,11 +9,12 @@ use std::path::Path;
 
 use anyhow::{Result, bail, ensure};
 use hypriot_updater::boot::BootState;
+use hypriot_updater::boot::script::INITRAMFS;
 use hypriot_updater::index::Target;
 use hypriot_updater::layout::{self, BLANK, BLANK_MARK, BOOT_STATE, BOOT_STATE_SIZE, RAW_END};
 use hypriot_updater::slot::Slot;
 
-use crate::bake::{Baked, Raw};
+use crate::bake::{AGENT, Baked, Raw};
 use crate::fs::{Blocks, Volume, erofs, fat, pass};
 use crate::{files, mbr};
 
@@ -48,6 +49,7 @@ pub fn volumes(baked: &Baked, board: &str, version: &str) -> Result<Volumes> {
         label: "HypriotOS",
         volume_id: id("config"),
         size: layout::CONFIG.size,
+        last: &[],
     };
     // A boot file system is as long as it needs to be: a board writes it whole at each update.
     let size = fat::fitting_size(&baked.boot, BOOT_LEAST);
@@ -62,12 +64,14 @@ pub fn volumes(baked: &Baked, board: &str, version: &str) -> Result<Volumes> {
         label: "boot",
         volume_id: id("boot"),
         size,
+        last: &[INITRAMFS, "version"],
     };
     let root = erofs::plan(
         &baked.root,
         erofs::Options {
             label: "root",
             seed: &seed,
+            last: &[AGENT],
         },
     )?;
     let limit = layout::root(Slot::A).size;

@@ -32,6 +32,7 @@ pub mod publish;
 pub mod release;
 pub mod make;
 pub mod image;
+pub mod imagecheck;
 pub mod bake;
 pub mod tree;
 #[cfg(test)]

@@ -13,9 +13,10 @@ use hypriot_keys::time::Timestamp;
 use super::packages::BuildArgs;
 use super::progress;
 use crate::cross::{self, Target};
+use crate::fs::HostFile;
 use crate::make::{self, Forms, Request};
 use crate::project::Project;
-use crate::{publish, release, root};
+use crate::{imagecheck, publish, release, root};
 
 /// Build a card image and the update release that belongs to it
 #[derive(Debug, Args)]
@@ -88,6 +89,23 @@ pub(super) struct PublishArgs {
     /// The folder that receives the files to serve.
     #[arg(long)]
     to: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Test a card image without starting it, or tell what lies at one of its bytes
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    hypriot-imagegen inspect out/hypriotos-qemu-arm64-1.0.0.img\n  \
+    hypriot-imagegen inspect out/hypriotos-qemu-arm64-1.0.0.img --explain 0x1a2b0000\n\n\
+    Exit code 1: something in the image is wrong.")]
+pub(super) struct InspectArgs {
+    /// The image.
+    image: PathBuf,
+    /// A byte of the image, decimal or 0x and hexadecimal: say what lies there.
+    #[arg(long, value_name = "OFFSET")]
+    explain: Option<String>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -212,6 +230,38 @@ pub(super) fn publish(args: &PublishArgs) -> Result<()> {
         args.to.display(),
         done.files.len()
     ));
+    Ok(())
+}
+
+/// `inspect`
+pub(super) fn inspect(args: &InspectArgs) -> Result<()> {
+    let disk = HostFile::open(&args.image)?;
+    if let Some(text) = &args.explain {
+        let at = match text.strip_prefix("0x") {
+            Some(hex) => u64::from_str_radix(hex, 16),
+            None => text.parse(),
+        };
+        let at = at.with_context(|| format!("--explain {text}: it must be a number"))?;
+        say(&imagecheck::explain(&disk, at)?);
+        return Ok(());
+    }
+    let found = imagecheck::check(&disk);
+    let wrong = found.iter().filter(|f| f.wrong.is_some()).count();
+    if args.json {
+        let rows: Vec<_> = found
+            .iter()
+            .map(|f| serde_json::json!({ "what": f.what, "wrong": f.wrong }))
+            .collect();
+        row(&serde_json::json!({ "checks": rows, "wrong": wrong }))?;
+    } else {
+        for f in &found {
+            if let Some(why) = &f.wrong {
+                say(&format!("wrong: {}: {why}", f.what));
+            }
+        }
+        say(&format!("{} assertions, {wrong} wrong", found.len()));
+    }
+    ensure!(wrong == 0, "{} is not a good image", args.image.display());
     Ok(())
 }
 

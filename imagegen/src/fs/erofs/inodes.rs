@@ -29,6 +29,10 @@ pub(super) struct Inode<'a> {
 }
 
 impl Inode<'_> {
+    pub(super) fn is_one_of(&self, paths: &[&str]) -> bool {
+        paths.iter().any(|p| p.as_bytes() == self.path)
+    }
+
     /// `i_size`.
     pub(super) fn size(&self) -> u64 {
         match &self.entry.kind {

@@ -32,6 +32,9 @@ pub struct Options<'a> {
     pub label: &'a str,
     /// What the UUID is derived from, besides the tree's paths and attributes: board and version.
     pub seed: &'a str,
+    /// Paths of files whose data lies behind all other data, in whole blocks: what changes from build to build moves
+    /// nothing else, so an update has little to send.
+    pub last: &'a [&'a str],
 }
 
 /// Where one inode and its data lie.
@@ -55,7 +58,7 @@ pub fn plan(tree: &Tree, options: Options<'_>) -> Result<Volume> {
         options.label
     );
     let inodes = inodes::collect(tree)?;
-    let (places, total) = place(&inodes)?;
+    let (places, total) = place(&inodes, options.last)?;
 
     let mut volume = Volume::default();
     let uuid = uuid(&inodes, options.seed);
@@ -82,7 +85,7 @@ pub fn plan(tree: &Tree, options: Options<'_>) -> Result<Volume> {
 }
 
 /// Gives every inode and its data a place; the second value is the number of blocks of the image.
-fn place(inodes: &[Inode<'_>]) -> Result<(Vec<Place>, u32)> {
+fn place(inodes: &[Inode<'_>], last: &[&str]) -> Result<(Vec<Place>, u32)> {
     let mut packer = pack::Packer::new(disk::SUPER_OFFSET + disk::SUPER_SIZE);
     let mut places = Vec::with_capacity(inodes.len());
     for inode in inodes {
@@ -91,7 +94,8 @@ fn place(inodes: &[Inode<'_>]) -> Result<(Vec<Place>, u32)> {
         let rest = size % BLOCK;
         // EROFS_INODE_FLAT_INLINE: the tail follows the inode and must end in the block it starts in, so inode,
         // attributes and tail are kept in one block. A tail that does not fit gets a block of its own.
-        let tail = if head + rest <= BLOCK { rest } else { 0 };
+        let inline = head + rest <= BLOCK && !inode.is_one_of(last);
+        let tail = if inline { rest } else { 0 };
         let at = packer.take(head + tail);
         places.push(Place {
             at,
@@ -103,9 +107,14 @@ fn place(inodes: &[Inode<'_>]) -> Result<(Vec<Place>, u32)> {
         });
     }
     let mut next = u32::try_from(packer.blocks()).ok().ok_or_else(too_big)?;
-    for files in [false, true] {
+    let class = |inode: &Inode<'_>| match inode.entry.kind {
+        Kind::File(_) if inode.is_one_of(last) => 2,
+        Kind::File(_) => 1,
+        _ => 0,
+    };
+    for now in 0..=2 {
         for (place, inode) in places.iter_mut().zip(inodes) {
-            if matches!(inode.entry.kind, Kind::File(_)) == files && place.blocks > 0 {
+            if class(inode) == now && place.blocks > 0 {
                 place.block = next;
                 next = next.checked_add(place.blocks).ok_or_else(too_big)?;
             }

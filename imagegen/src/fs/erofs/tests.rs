@@ -14,6 +14,7 @@ const EPOCH: u64 = 1_700_000_000;
 const OPTIONS: Options<'_> = Options {
     label: "root",
     seed: "test 1.0.0",
+    last: &[],
 };
 
 fn write(volume: &Volume, to: &Path) -> String {
@@ -200,7 +201,7 @@ fn sizes_around_a_block_have_their_tail_in_one_block() {
         let mut tree = Tree::new(EPOCH);
         tree.insert_bytes("f", 0o644, vec![7; size]).unwrap();
         let inodes = inodes::collect(&tree).unwrap();
-        let (places, blocks) = place(&inodes).unwrap();
+        let (places, blocks) = place(&inodes, &[]).unwrap();
         let p = places[1];
         assert_eq!(
             u64::from(p.blocks) * BLOCK + p.tail,
@@ -319,4 +320,86 @@ fn modes_survive_a_strict_umask() {
             .mode,
         0o4751
     );
+}
+
+#[test]
+fn our_reader_finds_what_went_in() {
+    let work = tempfile::tempdir().unwrap();
+    let from = work.path().join("in");
+    fixture(&from);
+    let tree = Tree::scan(&from, EPOCH).unwrap();
+    let volume = plan(&tree, OPTIONS).unwrap();
+    let erofs = read::Erofs::open(&volume).unwrap();
+    assert_eq!(erofs.names.len(), tree.len());
+    for (path, e) in tree.iter() {
+        let path = std::str::from_utf8(path).unwrap();
+        let node = erofs.get(path).unwrap();
+        assert_eq!(
+            (node.mode & 0o7777, node.uid, node.gid, node.mtime),
+            (e.mode, e.uid, e.gid, e.mtime),
+            "{path}"
+        );
+        match &e.kind {
+            Kind::File(c) => assert!(*c.read().unwrap() == *erofs.read(path).unwrap(), "{path}"),
+            Kind::Symlink(text) => assert_eq!(erofs.link(path).unwrap().as_bytes(), &**text),
+            _ => {}
+        }
+    }
+    assert_eq!(
+        erofs.read("short-link").unwrap(),
+        erofs.read("usr/bin/size-1").unwrap()
+    );
+}
+
+#[test]
+fn a_damaged_image_is_an_error_and_never_a_panic() {
+    let mut tree = Tree::new(EPOCH);
+    tree.insert_bytes("d/f", 0o644, vec![1; 5000]).unwrap();
+    tree.insert_symlink("l", "d/f").unwrap();
+    let volume = plan(&tree, OPTIONS).unwrap();
+    let good = volume
+        .bytes(0, usize::try_from(volume.size()).unwrap())
+        .unwrap();
+    for at in 1024..3000 {
+        for value in [0, 1, 0x7f, 0xff] {
+            let mut bad = good.clone();
+            bad[at] = value;
+            if let Ok(erofs) = read::Erofs::open(&bad[..]) {
+                for name in erofs.names.keys() {
+                    drop(erofs.read(name));
+                }
+            }
+        }
+    }
+    for cut in [0, 1024, 1151, 1152, 4096] {
+        assert!(read::Erofs::open(&good[..cut]).is_err());
+    }
+}
+
+#[test]
+fn a_file_that_changes_its_size_moves_no_other() {
+    let make = |size: usize| {
+        let mut tree = Tree::new(EPOCH);
+        for (path, size) in [("a", 5000), ("b", size), ("c", 9000), ("d/e", 100_000)] {
+            tree.insert_bytes(path, 0o644, vec![path.as_bytes()[0]; size])
+                .unwrap();
+        }
+        plan(
+            &tree,
+            Options {
+                last: &["b"],
+                ..OPTIONS
+            },
+        )
+        .unwrap()
+    };
+    let (one, two) = (make(10_000), make(50_001));
+    let (one, two) = (
+        read::Erofs::open(&one).unwrap(),
+        read::Erofs::open(&two).unwrap(),
+    );
+    for path in ["a", "c", "d/e"] {
+        assert_eq!(one.get(path).unwrap(), two.get(path).unwrap(), "{path}");
+    }
+    assert_eq!(two.read("b").unwrap(), vec![b'b'; 50_001]);
 }

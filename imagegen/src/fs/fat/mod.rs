@@ -27,6 +27,8 @@ pub struct Options<'a> {
     pub volume_id: u32,
     /// Length of the file system in bytes: that of its partition, or less.
     pub size: u64,
+    /// Files that lie behind all others, because they change most often; see [`super::erofs::Options::last`].
+    pub last: &'a [&'a str],
 }
 
 /// Attribute bytes (`DIR_Attr`).
@@ -49,6 +51,17 @@ struct Node {
     clusters: u32,
 }
 
+impl Node {
+    /// Directories come first, then files, then those that change most often.
+    fn class(&self, last: &[&str]) -> u8 {
+        match &self.content {
+            None => 0,
+            Some(_) if last.iter().any(|p| p.as_bytes() == self.path) => 2,
+            Some(_) => 1,
+        }
+    }
+}
+
 /// Plans the file system. Owners and modes are lost by nature; links and devices are refused.
 pub fn plan(tree: &Tree, options: Options<'_>) -> Result<Volume> {
     let label = label(options.label)?;
@@ -59,13 +72,15 @@ pub fn plan(tree: &Tree, options: Options<'_>) -> Result<Volume> {
     // Directories first, then files, each in one run and in order of paths.
     let mut next = 2;
     let bytes = geometry.cluster_bytes();
-    for files in [false, true] {
+    for class in 0..=2 {
         for n in 0..nodes.len() {
             let node = &nodes[n];
+            if node.class(options.last) != class {
+                continue;
+            }
             let len = match &node.content {
-                Some(content) if files => content.len(),
-                None if !files => directory_len(&nodes, n, &options)?,
-                _ => continue,
+                Some(content) => content.len(),
+                None => directory_len(&nodes, n, &options)?,
             };
             if n == 0 && geometry.width == Width::Fat16 {
                 ensure!(

@@ -37,6 +37,7 @@ fn options(size: u64) -> Options<'static> {
         label: "HypriotOS",
         volume_id: 0x1234_5678,
         size,
+        last: &["boot.scr"],
     }
 }
 
