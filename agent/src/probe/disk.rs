@@ -119,7 +119,9 @@ pub(crate) fn room(path: &std::path::Path) -> Result<Room> {
     let float = |n: u64| n as f64;
     #[expect(clippy::useless_conversion, reason = "u32 on some 32-bit targets")]
     let wide = |n: nix::libc::fsblkcnt_t| u64::from(n);
-    let block = float(wide(stat.fragment_size()));
+    #[expect(clippy::useless_conversion, reason = "u32 on 32-bit targets")]
+    let unit = |n: nix::libc::c_ulong| u64::from(n);
+    let block = float(unit(stat.fragment_size()));
     Ok(Room {
         total: float(wide(stat.blocks())) * block,
         available: float(wide(stat.blocks_available())) * block,
