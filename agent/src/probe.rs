@@ -215,7 +215,7 @@ fn enter(report: &mut Report, look: &Look<'_>, probe: &str, found: anyhow::Resul
             let finding = Finding::pass(Severity::Wanted, "state", output)
                 .worse(
                     Status::Warn,
-                    "see the detail on the board: hypriot-agent health",
+                    "see the detail on the board: journalctl -u hypriot-agent",
                 )
                 .detail(Some(format!("{error:#}")));
             let mut found = Found::default();

@@ -136,7 +136,7 @@ fn update(update: &Update) -> String {
 }
 
 /// Words from the network: no control characters, which could drive a terminal, and not too many.
-fn clean(text: &str) -> String {
+pub(crate) fn clean(text: &str) -> String {
     let mut chars = text.chars().map(|c| if c.is_control() { ' ' } else { c });
     let mut short: String = chars.by_ref().take(SHOWN).collect();
     if chars.next().is_some() {

@@ -3,21 +3,23 @@
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::{Parser, Subcommand};
 use hypriot_keys::time::Timestamp;
 
 use crate::answer::{self, Row, State};
+use crate::validate::{self, Validation, Verdict};
 use crate::{ask, hosts, table};
 
 const EXAMPLES: &str = "\
 Examples:
   hypriot-fleet status --hosts black-pearl.local,192.168.1.7
+  hypriot-fleet validate --hosts black-pearl.local        # after flashing: wait for its self-tests, print TAP
   hypriot-fleet status --hosts-file boards.txt --json | jq -r '.[] | select(.state != \"pass\") | .host'
 
-Exit codes: 0 all boards pass or warn, 1 a board fails, 2 wrong usage, 4 no board fails but one is silent, stale or foreign";
+Exit codes: 0 all boards pass or warn (validate: are valid), 1 a board fails, 2 wrong usage, 4 no board fails but one is silent, stale or foreign";
 
 /// Largest file of hosts.
 const LIMIT: u64 = 1024 * 1024;
@@ -47,38 +49,97 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Wait until freshly flashed boards have tested themselves, and print the result as TAP
+    #[command(after_help = EXAMPLES)]
+    Validate {
+        /// Boards: names or addresses, separated by commas, with a port if it is not 8080
+        #[arg(long)]
+        hosts: String,
+        /// Seconds to wait for all of them; a first boot takes a few minutes
+        #[arg(long, default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+        within: u64,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
+
+/// Between two questions to boards that are still starting.
+const PAUSE: Duration = Duration::from_secs(3);
 
 /// Parses, runs, prints.
 pub fn main() -> ExitCode {
-    let Command::Status {
-        hosts,
-        hosts_file,
-        timeout,
-        json,
-    } = Arguments::parse().command;
-    let rows = status(
-        hosts.as_deref(),
-        hosts_file.as_deref(),
-        Duration::from_secs(timeout),
-    );
-    let printed = rows.and_then(|rows| {
-        let text = if json {
-            serde_json::to_string_pretty(&rows)? + "\n"
-        } else {
-            table::render(&rows, now())
-        };
-        std::io::stdout()
-            .write_all(text.as_bytes())
-            .context("printing")?;
-        Ok(code(&rows))
-    });
-    match printed {
+    let done = match Arguments::parse().command {
+        Command::Status {
+            hosts,
+            hosts_file,
+            timeout,
+            json,
+        } => status(
+            hosts.as_deref(),
+            hosts_file.as_deref(),
+            Duration::from_secs(timeout),
+        )
+        .and_then(|rows| {
+            let human = |rows: &[Row]| table::render(rows, now());
+            print(&rows, json, human).map(|()| code(&rows))
+        }),
+        Command::Validate {
+            hosts,
+            within,
+            json,
+        } => validated(&hosts, Duration::from_secs(within)).and_then(|results| {
+            let verdict = |v| results.iter().any(|r| r.verdict == v);
+            let code = if verdict(Verdict::Invalid) {
+                1
+            } else if verdict(Verdict::Waiting) {
+                4
+            } else {
+                0
+            };
+            print(&results, json, validate::tap).map(|()| code)
+        }),
+    };
+    match done {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             eprintln!("hypriot-fleet: {error:#}");
             ExitCode::from(2)
         }
+    }
+}
+
+fn print<T: serde::Serialize>(
+    rows: &[T],
+    json: bool,
+    human: impl Fn(&[T]) -> String,
+) -> Result<()> {
+    let text = if json {
+        serde_json::to_string_pretty(rows)? + "\n"
+    } else {
+        human(rows)
+    };
+    std::io::stdout()
+        .write_all(text.as_bytes())
+        .context("printing")
+}
+
+/// Asks until every board has a verdict, or the time is over.
+fn validated(list: &str, within: Duration) -> Result<Vec<Validation>> {
+    let hosts = hosts::parse(list)?;
+    ensure!(!hosts.is_empty(), "no host is named; use --hosts a,b");
+    let end = Instant::now() + within;
+    loop {
+        let replies = ask::all(&hosts, "/health", Duration::from_secs(5));
+        let results: Vec<Validation> = hosts
+            .iter()
+            .zip(&replies)
+            .map(|(host, reply)| validate::read(&host.to_string(), reply))
+            .collect();
+        if Instant::now() >= end || results.iter().all(|r| r.verdict != Verdict::Waiting) {
+            return Ok(results);
+        }
+        std::thread::sleep(PAUSE);
     }
 }
 
