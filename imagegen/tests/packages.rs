@@ -150,7 +150,11 @@ fn apt_says(name: &str, lock: &Lock, dir: &Path) -> BTreeSet<String> {
         .unwrap()
         .text()
     };
-    apt(&["-qq", "update"]);
+    // One directory serves all boards of an architecture and a list of components.
+    if !dir.join("updated").exists() {
+        apt(&["-qq", "update"]);
+        files::replace(&dir.join("updated"), b"").unwrap();
+    }
     // Essential packages are not pulled into an empty system by themselves.
     let lists = apt(&[
         "-qq",
@@ -198,6 +202,7 @@ fn every_board_gets_the_packages_apt_would_install() {
     }
     let mut asked = BTreeSet::new();
     let mut compared = 0;
+    let dirs = tempfile::tempdir().unwrap();
     // Architectures whose lists do not fit on this mirror today: known after the first board.
     let mut behind = BTreeSet::new();
     for name in board::names() {
@@ -213,11 +218,19 @@ fn every_board_gets_the_packages_apt_would_install() {
         );
         // Boards that ask for the same need not be compared twice.
         let board = board::find(&name).unwrap();
-        if !asked.insert((board.arch, board.packages)) {
+        if !asked.insert((board.arch.clone(), board.packages.clone())) {
             continue;
         }
-        let dir = tempfile::tempdir().unwrap();
-        let apt = apt_says(&name, &lock, dir.path());
+        let dir = dirs.path().join(
+            format!(
+                "{} {} {}",
+                board.arch,
+                lock.suite,
+                board.components.join(" ")
+            )
+            .replace(' ', "-"),
+        );
+        let apt = apt_says(&name, &lock, &dir);
         let ours: BTreeSet<String> = lock
             .packages
             .iter()
