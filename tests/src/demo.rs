@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 
+use crate::access;
 use crate::board::{Cache, Hardware, VirtualBoard};
 use crate::factory::{Factory, PORT, TARGET};
 use crate::narrate::Narrator;
@@ -71,12 +72,13 @@ fn run() -> Result<()> {
         ..Hardware::default()
     };
     let board = VirtualBoard::new(hardware, &factory.image(), dir.path())?;
+    let ssh_key = access::grant(&board.card(), dir.path())?;
     let server = Server::start(&factory.repository(), PORT)?;
     let mut stage = Stage {
         factory: &factory,
         board,
         server,
-        ssh_key: None,
+        ssh_key: Some(ssh_key),
         seed: 1,
         answered: 0,
     };

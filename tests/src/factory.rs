@@ -59,6 +59,12 @@ const EDITIONS: [Edition; 4] = [
     },
 ];
 
+/// What every edition has on top of an ordinary image: `/health` also says why an update failed, to anybody who asks.
+const TALKATIVE: (&str, &str) = (
+    "etc/systemd/system/hypriot-health.service.d/10-demo.conf",
+    "[Service]\nExecStart=\nExecStart=/usr/bin/hypriot-agent serve --detail\n",
+);
+
 /// A self-test that cannot pass.
 const BROKEN: &str = "\
 # This release is broken on purpose: it requires a file that it does not have.
@@ -177,7 +183,7 @@ impl Factory {
             .with_context(|| format!("no release {name:?}"))?;
         let overlay = self.dir.join("overlays").join(edition.name);
         std::fs::create_dir_all(&overlay)?;
-        for (path, content) in edition.files {
+        for (path, content) in [&TALKATIVE].into_iter().chain(edition.files) {
             write(&overlay.join(path), content)?;
         }
         let url = format!("http://{HOST_SEEN_FROM_BOARD}:{PORT}/");

@@ -51,7 +51,7 @@ impl Stage<'_> {
             Action::ShowHealth => self.show_health(narrator),
             Action::Publish(release) => self.factory.publish(release),
             Action::PowerCuts(cuts) => self.power_cuts(cuts, narrator),
-            Action::Run(script) => self.run(script),
+            Action::Run(script) => self.run(script, narrator),
             Action::Console(text) => {
                 ensure!(
                     self.board.console()?.contains(text),
@@ -99,10 +99,21 @@ impl Stage<'_> {
             narrator.say(&format!("      {line}"));
         }
         narrator.say(&format!("      (HTTP {})", answer.status));
+        if let Some(last) = self.health()?.update.last_attempt {
+            let reason = if last.reason.is_empty() {
+                String::new()
+            } else {
+                format!(": {}", last.reason)
+            };
+            narrator.say(&format!(
+                "      last update: {} {}{reason}",
+                last.version, last.outcome
+            ));
+        }
         Ok(())
     }
 
-    fn run(&self, script: &Script) -> Result<()> {
+    fn run(&self, script: &Script, narrator: &Narrator) -> Result<()> {
         let key = self
             .ssh_key
             .as_deref()
@@ -119,6 +130,12 @@ impl Stage<'_> {
             "the output lacks {:?}:\n{output}",
             script.expect
         );
+        if script.show {
+            narrator.say(&format!("      $ {}", script.script.trim()));
+            for line in output.lines() {
+                narrator.say(&format!("      {line}"));
+            }
+        }
         Ok(())
     }
 
@@ -134,8 +151,10 @@ impl Stage<'_> {
             std::thread::sleep(moment);
             self.board.power_off()?;
             self.power_on()?;
+            // a board that has just started is not well yet: Docker comes up last
             let any = Expect {
                 within: cuts.within,
+                status: vec!["pass".to_owned(), "warn".to_owned()],
                 ..Expect::default()
             };
             let health = self
@@ -144,12 +163,6 @@ impl Stage<'_> {
             ensure!(
                 !health.slot.is_empty(),
                 "after cut {n}: the board does not know its slot"
-            );
-            ensure!(
-                health.status != "fail",
-                "after cut {n}: {}: {}",
-                health.words(),
-                health.output
             );
             narrator.say(&format!("      up again: {}", health.words()));
         }

@@ -114,6 +114,9 @@ pub struct Script {
     pub expect: String,
     /// Seconds.
     pub within: u64,
+    /// Whether who watches sees command and output.
+    #[serde(default)]
+    pub show: bool,
 }
 
 impl Scenario {
