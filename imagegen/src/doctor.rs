@@ -104,13 +104,13 @@ pub const NEEDS: &[Need] = &[
         Sign::Program("ssh"),
         "openssh-client",
         "an SSH client, to look into the board",
-        &[Test],
+        &[Board, Test],
     ),
     need(
         Sign::Program("mcopy"),
         "mtools",
         "mtools, to put settings on a card's FAT partition",
-        &[Test],
+        &[Board, Test],
     ),
     need(
         Sign::Program("fsck.vfat"),
