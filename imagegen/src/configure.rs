@@ -122,9 +122,9 @@ pub fn run(job: &Job<'_>, stage: &Stage) -> Result<(), ConfigureError> {
     });
     for path in made.iter().rev() {
         if fs::symlink_metadata(path)?.is_dir() {
-            fs::remove_dir(path)?
+            fs::remove_dir(path)?;
         } else {
-            fs::remove_file(path)?
+            fs::remove_file(path)?;
         }
     }
     match ran {

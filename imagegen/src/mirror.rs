@@ -176,7 +176,7 @@ fn deb822_sources(text: &str) -> Vec<Source> {
     for paragraph in text.split("\n\n") {
         let mut source = Source::default();
         let mut uris = Vec::new();
-        let mut usable = false;
+        let (mut usable, mut enabled) = (false, true);
         for line in paragraph.lines().filter(|l| !l.starts_with('#')) {
             let Some((field, value)) = line.split_once(':') else {
                 continue;
@@ -189,16 +189,19 @@ fn deb822_sources(text: &str) -> Vec<Source> {
             };
             match field.to_ascii_lowercase().as_str() {
                 "types" => usable = words().iter().any(|w| w == "deb"),
-                "enabled" if value.trim().eq_ignore_ascii_case("no") => uris.clear(),
+                "enabled" if value.trim().eq_ignore_ascii_case("no") => enabled = false,
                 "uris" => uris = words(),
                 "suites" => source.suites = words(),
                 "signed-by" => {
-                    source.signed_by = Some(value.trim().to_owned()).filter(|v| !v.is_empty())
+                    source.signed_by = Some(value.trim().to_owned()).filter(|v| !v.is_empty());
                 }
                 _ => {}
             }
         }
-        if usable && let Some(uri) = uris.into_iter().next() {
+        if usable
+            && enabled
+            && let Some(uri) = uris.into_iter().next()
+        {
             all.push(Source { uri, ..source });
         }
     }

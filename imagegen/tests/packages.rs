@@ -1,6 +1,12 @@
 //! Packages for real: every board's set is resolved from the archive this machine's apt knows, and compared with apt's own answer.
 //! Without a reachable archive these tests say so and end: the rules themselves are tested in the crate, without a network.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test: helpers may panic, and say what was skipped"
+)]
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -77,6 +83,33 @@ fn lock_of(name: &str, behind: &mut BTreeSet<String>) -> Option<Lock> {
     None
 }
 
+/// What keeps apt away from everything of this machine.
+fn settings(arch: &str, dir: &Path) -> Vec<String> {
+    let at = |p: &str| dir.join(p).display().to_string();
+    [
+        format!("Dir::Etc::SourceList={}", at("sources.list")),
+        format!("Dir::Etc::SourceParts={}", at("none")),
+        format!("Dir::Etc::Parts={}", at("etc/apt.conf.d")),
+        format!("Dir::Etc::Main={}", at("none")),
+        format!("Dir::Etc::Preferences={}", at("none")),
+        format!("Dir::Etc::PreferencesParts={}", at("etc/preferences.d")),
+        format!("Dir::State={dir}", dir = dir.display()),
+        format!("Dir::State::Lists={}", at("lists")),
+        format!("Dir::State::status={}", at("status")),
+        format!("Dir::Cache={}", at("cache")),
+        format!("APT::Architecture={arch}"),
+        format!("APT::Architectures={arch}"),
+        "APT::Install-Recommends=false".to_owned(),
+        "APT::Install-Suggests=false".to_owned(),
+        "APT::Sandbox::User=root".to_owned(),
+        "Acquire::Languages=none".to_owned(),
+        "Acquire::Retries=3".to_owned(),
+        "Acquire::Check-Valid-Until=false".to_owned(),
+        "Debug::NoLocking=true".to_owned(),
+    ]
+    .to_vec()
+}
+
 /// What apt would install, asked with settings and lists of its own: nothing of this machine's apt is read but its sources' address.
 fn apt_says(name: &str, lock: &Lock, dir: &Path) -> BTreeSet<String> {
     let board = board::find(name).unwrap();
@@ -116,28 +149,7 @@ fn apt_says(name: &str, lock: &Lock, dir: &Path) -> BTreeSet<String> {
     }
     files::replace(&dir.join("sources.list"), sources.as_bytes()).unwrap();
     files::replace(&dir.join("status"), b"").unwrap();
-    let at = |p: &str| dir.join(p).display().to_string();
-    let settings = [
-        format!("Dir::Etc::SourceList={}", at("sources.list")),
-        format!("Dir::Etc::SourceParts={}", at("none")),
-        format!("Dir::Etc::Parts={}", at("etc/apt.conf.d")),
-        format!("Dir::Etc::Main={}", at("none")),
-        format!("Dir::Etc::Preferences={}", at("none")),
-        format!("Dir::Etc::PreferencesParts={}", at("etc/preferences.d")),
-        format!("Dir::State={dir}", dir = dir.display()),
-        format!("Dir::State::Lists={}", at("lists")),
-        format!("Dir::State::status={}", at("status")),
-        format!("Dir::Cache={}", at("cache")),
-        format!("APT::Architecture={}", lock.arch),
-        format!("APT::Architectures={}", lock.arch),
-        "APT::Install-Recommends=false".to_owned(),
-        "APT::Install-Suggests=false".to_owned(),
-        "APT::Sandbox::User=root".to_owned(),
-        "Acquire::Languages=none".to_owned(),
-        "Acquire::Retries=3".to_owned(),
-        "Acquire::Check-Valid-Until=false".to_owned(),
-        "Debug::NoLocking=true".to_owned(),
-    ];
+    let settings = settings(&lock.arch, dir);
     let apt = |args: &[&str]| {
         let cmd = settings
             .iter()

@@ -1,6 +1,12 @@
 //! The root tree for real: built twice from one lock under different circumstances, looked at, and built under bad conditions.
 //! Needs root and a reachable archive; says so and ends where there is none.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test: helpers may panic, and say what was skipped"
+)]
+
 use std::collections::BTreeMap;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -146,8 +152,8 @@ fn one_lock_gives_one_tree_and_nothing_of_the_host_is_in_it() {
 
     assert!(one.len() > 5000, "{} files", one.len());
     let text = |p: &str| std::fs::read_to_string(first.join(p)).unwrap();
-    let status = text("var/lib/dpkg/status");
-    let states: Vec<&str> = status
+    let records = text("var/lib/dpkg/status");
+    let states: Vec<&str> = records
         .lines()
         .filter(|l| l.starts_with("Status: "))
         .collect();

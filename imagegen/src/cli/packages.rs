@@ -23,6 +23,10 @@ pub(super) struct BoardsArgs {
 
 /// What every command that builds something must know.
 #[derive(Debug, Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent switches of a command line"
+)]
 #[command(
     after_help = "Examples:\n  hypriot-imagegen root --board qemu-arm64\n  hypriot-imagegen lock --board qemu-arm64 --lock my.lock.toml --update"
 )]

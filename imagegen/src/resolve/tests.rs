@@ -5,7 +5,7 @@ fn world(lines: &str) -> Universe {
     let paragraph = |line: &str| {
         let mut parts = line.split(';').map(str::trim);
         let (name, version) = parts.next().unwrap().split_once(' ').unwrap();
-        let rest: String = parts.map(|p| format!("{p}\n")).collect();
+        let rest: String = parts.flat_map(|p| [p, "\n"]).collect();
         format!("Package: {name}\nVersion: {version}\nArchitecture: arm64\n{rest}\n")
     };
     let text = lines
