@@ -65,7 +65,8 @@ fn whole_board_is_seen_without_touching_the_host() {
     assert_eq!(names, expected);
     assert_eq!((report.boot_id.as_str(), report.uptime), ("0001", 1000.25));
     assert_eq!(report.checks["memory"].observed, Some(40.0));
-    assert_eq!(report.gauges["memory_available_bytes"], 600.0 * 1024.0);
+    let available = report.gauges["memory_available_bytes"];
+    assert!((available - 600.0 * 1024.0).abs() < 0.5, "{available}");
     assert!(report.checks.values().all(|check| !check.broken));
     Report::parse(&serde_json::to_vec(&report).expect("json")).expect("its own reader takes it");
 }
