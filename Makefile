@@ -6,7 +6,7 @@ TARGET ?= aarch64-unknown-linux-musl
 imagegen := $(CARGO) run -p hypriot-imagegen --bin hypriot-imagegen --
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz lint agent sd-image test-integration need-rust need-agent need-image need-all
+.PHONY: help demo test test-power-cuts fuzz lint agent sd-image test-integration need-rust need-agent need-image need-all
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 22
@@ -16,6 +16,9 @@ demo: need-rust ## everything from nothing: build, boot a virtual board, update 
 
 test: need-all ## every test, the same that .ci/run runs
 	$(CARGO) test --workspace
+
+test-power-cuts: need-all ## ten random power cuts during updates of a virtual board, about half an hour
+	HYPRIOT_SCENARIO=power-cuts $(CARGO) test -p hypriot-tests --test life -- --nocapture
 
 SECONDS ?= 60
 fuzz: need-rust ## the metadata parser and verifier against hostile input: make fuzz SECONDS=300 (needs rustup's nightly)

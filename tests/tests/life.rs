@@ -18,11 +18,11 @@ fn a_board_lives_through_updates_bad_releases_and_power_cuts() -> Result<()> {
     factory.agent(TARGET)?;
     factory.keys()?;
     factory.clear_repository()?;
+    let scenario = scenario()?;
     for name in ["v1", "v2", "v3", "v4"] {
         factory.release(name)?;
     }
 
-    let scenario = Scenario::parse(include_str!("../steps/life.toml"))?;
     let dir = tempfile::Builder::new()
         .prefix("life-")
         .tempdir_in(&factory.dir)?;
@@ -51,6 +51,16 @@ fn a_board_lives_through_updates_bad_releases_and_power_cuts() -> Result<()> {
         "nowhere".to_owned()
     };
     played.with_context(|| format!("seed {seed}; card and console log are kept in {kept}"))
+}
+
+/// What is played: `HYPRIOT_SCENARIO=power-cuts` for the long one.
+fn scenario() -> Result<Scenario> {
+    let name = std::env::var("HYPRIOT_SCENARIO").unwrap_or_else(|_| "life".to_owned());
+    match name.as_str() {
+        "life" => Scenario::parse(include_str!("../steps/life.toml")),
+        "power-cuts" => Scenario::parse(include_str!("../steps/power-cuts.toml")),
+        _ => anyhow::bail!("HYPRIOT_SCENARIO={name}: life or power-cuts"),
+    }
 }
 
 /// From the environment, to play a failure again; else from the clock.
