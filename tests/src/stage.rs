@@ -68,9 +68,22 @@ impl Stage<'_> {
     }
 
     fn wait(&mut self, expect: &Expect, narrator: &Narrator) -> Result<Health> {
-        let (began, factory) = (Instant::now(), self.factory);
-        let mut misfit = "the board has not answered".to_owned();
-        let found = self.board.wait("the board", expect.within(), |board| {
+        let factory = self.factory;
+        self.wait_for(expect.within(), narrator, |health| {
+            expect.misfit(health, |name| factory.version(name))
+        })
+    }
+
+    /// Waits for an answer that `misfit` finds nothing wrong with.
+    fn wait_for(
+        &mut self,
+        within: Duration,
+        narrator: &Narrator,
+        misfit: impl Fn(&Health) -> Option<String>,
+    ) -> Result<Health> {
+        let began = Instant::now();
+        let mut why = "the board has not answered".to_owned();
+        let found = self.board.wait("the board", within, |board| {
             let said = board.get("/health").and_then(|a| Health::parse(&a.body));
             let now = match &said {
                 Ok(health) => health.words(),
@@ -78,15 +91,15 @@ impl Stage<'_> {
             };
             narrator.now(&format!("{:>3} s  {now}", began.elapsed().as_secs()));
             let health = said.ok()?;
-            match expect.misfit(&health, |name| factory.version(name)) {
+            match misfit(&health) {
                 None => Some(health),
                 Some(words) => {
-                    misfit = words;
+                    why = words;
                     None
                 }
             }
         });
-        found.with_context(|| misfit)
+        found.with_context(|| why)
     }
 
     fn show_health(&self, narrator: &Narrator) -> Result<()> {
@@ -151,18 +164,17 @@ impl Stage<'_> {
             std::thread::sleep(moment);
             self.board.power_off()?;
             self.power_on()?;
-            // whatever it says: a board that has just started is not well yet, Docker comes up last
-            let any = Expect {
-                within: cuts.within,
-                ..Expect::default()
+            // Any status will do: Docker comes up last, and the next cut need not wait for it.
+            let within = Duration::from_secs(cuts.within);
+            let slotless = |health: &Health| {
+                health
+                    .slot
+                    .is_empty()
+                    .then(|| "it does not know its slot".to_owned())
             };
             let health = self
-                .wait(&any, narrator)
+                .wait_for(within, narrator, slotless)
                 .with_context(|| format!("after cut {n}"))?;
-            ensure!(
-                !health.slot.is_empty(),
-                "after cut {n}: the board does not know its slot"
-            );
             narrator.say(&format!("      up again: {}", health.words()));
         }
         Ok(())
