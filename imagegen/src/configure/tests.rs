@@ -1,3 +1,5 @@
+//! Tests of [`super`]: what dpkg says, as it says it.
+
 use super::*;
 
 fn heard(lines: &[&str]) -> Talk {

@@ -1,3 +1,5 @@
+//! Tests of [`super`]: archives put together byte by byte.
+
 use super::*;
 
 fn member(name: &str, bytes: &[u8]) -> Vec<u8> {

@@ -1,3 +1,5 @@
+//! Tests of [`super`]: programs that fail, hang and chatter.
+
 use super::*;
 
 #[test]

@@ -1,3 +1,5 @@
+//! Tests of [`super`]: a server that misbehaves.
+
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::sync::Arc;

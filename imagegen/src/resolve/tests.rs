@@ -1,3 +1,5 @@
+//! Tests of [`super`]: small made-up archives.
+
 use super::*;
 
 /// A world of packages: `name version; Field: value; …`, one per line.

@@ -1,3 +1,5 @@
+//! Tests of [`super`]: packages laid out as a tree.
+
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use super::*;

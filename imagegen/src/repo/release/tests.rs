@@ -1,3 +1,5 @@
+//! Tests of [`super`]: signed, stale and altered Release files.
+
 use std::path::Path;
 use std::time::Duration;
 
