@@ -124,6 +124,30 @@ pub const NEEDS: &[Need] = &[
         "fsck.erofs, a second opinion on our EROFS",
         &[Test],
     ),
+    need(
+        Sign::Program("sfdisk"),
+        "fdisk",
+        "sfdisk, a second opinion on our partition table",
+        &[Test],
+    ),
+    need(
+        Sign::Program("cpio"),
+        "cpio",
+        "cpio, a second opinion on our initramfs",
+        &[Test],
+    ),
+    need(
+        Sign::Program("unzip"),
+        "unzip",
+        "unzip, a second opinion on our .img.zip",
+        &[Test],
+    ),
+    need(
+        Sign::Program("mkimage"),
+        "u-boot-tools",
+        "mkimage, a second opinion on our boot.scr",
+        &[Test],
+    ),
 ];
 
 const fn need(
