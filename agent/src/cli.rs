@@ -2,6 +2,8 @@
 //!
 //! Exit codes: 0 done, 1 failed, 2 wrong usage, 3 nothing to do.
 
+mod slots;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -11,10 +13,9 @@ use std::time::Duration;
 use anyhow::bail;
 use clap::{Parser, Subcommand};
 use hypriot_keys::time::Timestamp;
-use hypriot_updater::decide::{Automatic, Offer, Policy, Seen, Step, decide};
-use hypriot_updater::slot::Digest;
+use hypriot_updater::decide::Step;
 
-use crate::act::{self, Hands, Tell};
+use crate::act::{self, Hands};
 use crate::board::{Board, Lock, Session};
 use crate::offer::Hurry;
 use crate::ports::{Bootloader, TrialChange};
@@ -195,11 +196,11 @@ fn open() -> anyhow::Result<Board> {
 fn command(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Status { json } => show_status(json),
-        Command::Check { source, json } => check(source, json),
-        Command::Install { source, no_reboot } => install(source, no_reboot),
-        Command::Commit => commit(),
-        Command::Rollback => roll_back(),
-        Command::Forgive { digest } => forgive(&digest),
+        Command::Check { source, json } => slots::check(source, json),
+        Command::Install { source, no_reboot } => slots::install(source, no_reboot),
+        Command::Commit => slots::commit(),
+        Command::Rollback => slots::roll_back(),
+        Command::Forgive { digest } => slots::forgive(&digest),
         Command::Selftest {
             dirs,
             root,
@@ -268,227 +269,6 @@ fn show_status(json: bool) -> anyhow::Result<ExitCode> {
         status::human(&status)
     });
     Ok(ExitCode::SUCCESS)
-}
-
-fn check(source: Option<String>, json: bool) -> anyhow::Result<ExitCode> {
-    let (_lock, mut board, mut session) = (locked()?, open()?, Session::default());
-    let seen = board.see(&session)?;
-    let url = source.or_else(|| board.settings.url.clone());
-    let mut hands = Hands {
-        repository: None,
-        url,
-        hurry: Hurry::No,
-        clock: &run::clock,
-        tell: &mut |_| (),
-    };
-    act::act(&Step::Ask, &seen, &mut board, &mut session, &mut hands)?;
-    let (word, text, code) = match &session.offer {
-        Offer::Release { release, hold } => match hold {
-            None if seen.record.refusal(&release.digest).is_some() => (
-                "refused",
-                format!(
-                    "{} is offered, but it failed here before (`status` says why)",
-                    release.version
-                ),
-                NOTHING,
-            ),
-            None => (
-                "available",
-                format!(
-                    "{} is offered; `hypriot-agent install` installs it",
-                    release.version
-                ),
-                0,
-            ),
-            Some(why) => ("held", why.clone(), NOTHING),
-        },
-        Offer::UpToDate | Offer::Due => (
-            "up-to-date",
-            format!("{} is the newest", seen.running),
-            NOTHING,
-        ),
-        Offer::Nothing => (
-            "nothing",
-            "no update source is set, or it has nothing for this board".into(),
-            NOTHING,
-        ),
-        Offer::Stuck(why) => ("stuck", why.clone(), NOTHING),
-        Offer::Unreachable(why) => bail!("{why}"),
-    };
-    let version = if let Offer::Release { release, .. } = &session.offer {
-        Some(release.version.to_string())
-    } else {
-        None
-    };
-    print(&if json {
-        format!(
-            "{}\n",
-            serde_json::json!({ "result": word, "offered": version, "running": seen.running, "why": text })
-        )
-    } else {
-        format!("{text}\n")
-    });
-    Ok(ExitCode::from(code))
-}
-
-fn install(source: Option<String>, no_reboot: bool) -> anyhow::Result<ExitCode> {
-    let (_lock, mut board, mut session) = (locked()?, open()?, Session::default());
-    let url = source.or_else(|| board.settings.url.clone());
-    let mut shown = String::new();
-    let mut tell = |told: Tell<'_>| show(told, &mut shown);
-    let mut hands = Hands {
-        repository: None,
-        url,
-        hurry: Hurry::Yes,
-        clock: &run::clock,
-        tell: &mut tell,
-    };
-    let reboot = if no_reboot {
-        Automatic::No
-    } else {
-        Automatic::Yes
-    };
-    let policy = Policy {
-        install: Automatic::Yes,
-        reboot,
-        ..board.settings.policy
-    };
-    // each step brings the update nearer to an end; the bound is for a board that cannot make up its mind
-    for _ in 0..20 {
-        let seen = board.see(&session)?;
-        match decide(&seen, &policy) {
-            Step::Wait(why) => return waited(&seen, &why.to_string()),
-            step => act::act(&step, &seen, &mut board, &mut session, &mut hands)?,
-        }
-    }
-    bail!("the update does not come to an end; `hypriot-agent status` shows how things stand")
-}
-
-fn waited(seen: &Seen, why: &str) -> anyhow::Result<ExitCode> {
-    if let Offer::Unreachable(_) = seen.offer {
-        bail!("{why}");
-    }
-    print(&format!("{why}\n"));
-    let armed = seen.boot.trial.is_some();
-    Ok(if armed {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(NOTHING)
-    })
-}
-
-/// One line for each new stage and each tenth of it.
-fn show(told: Tell<'_>, shown: &mut String) {
-    let line = match told {
-        Tell::Installing(release, p) => format!(
-            "{}: {} {} %",
-            release.version,
-            run::stage_name(p.stage),
-            p.done * 10 / p.total.max(1) * 10
-        ),
-        Tell::Installed(release, s) => format!(
-            "{}: {} of {} segments written, {} bytes fetched",
-            release.version, s.written, s.total, s.fetched
-        ),
-        Tell::Rebooting => "restarting the board".into(),
-    };
-    if *shown != line {
-        print(&format!("{line}\n"));
-        *shown = line;
-    }
-}
-
-fn commit() -> anyhow::Result<ExitCode> {
-    let (_lock, mut board, mut session) = (locked()?, open()?, Session::default());
-    let seen = board.see(&session)?;
-    if seen
-        .boot
-        .trial
-        .as_ref()
-        .is_none_or(|t| t.slot != seen.booted)
-    {
-        print("no trial is going on in this slot\n");
-        return Ok(ExitCode::from(NOTHING));
-    }
-    let mut hands = Hands {
-        repository: None,
-        url: None,
-        hurry: Hurry::No,
-        clock: &run::clock,
-        tell: &mut |_| (),
-    };
-    act::act(
-        &Step::Commit(seen.booted),
-        &seen,
-        &mut board,
-        &mut session,
-        &mut hands,
-    )?;
-    print(&format!("slot {} is the default now\n", seen.booted));
-    Ok(ExitCode::SUCCESS)
-}
-
-fn roll_back() -> anyhow::Result<ExitCode> {
-    let (_lock, mut board, mut session) = (locked()?, open()?, Session::default());
-    let seen = board.see(&session)?;
-    let mut hands = Hands {
-        repository: None,
-        url: None,
-        hurry: Hurry::No,
-        clock: &run::clock,
-        tell: &mut |_| (),
-    };
-    if seen
-        .boot
-        .trial
-        .as_ref()
-        .is_some_and(|t| t.slot == seen.booted)
-    {
-        act::act(
-            &Step::Fail(vec!["the owner ended the trial".into()]),
-            &seen,
-            &mut board,
-            &mut session,
-            &mut hands,
-        )?;
-    } else {
-        let now = run::clock().max(board.settings.built);
-        let release = act::roll_back(&seen, &mut board, now)?;
-        print(&format!("going back to {}\n", release.version));
-        let seen = board.see(&session)?;
-        act::act(
-            &Step::RebootToTry,
-            &seen,
-            &mut board,
-            &mut session,
-            &mut hands,
-        )?;
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-fn forgive(text: &str) -> anyhow::Result<ExitCode> {
-    let (_lock, board) = (locked()?, open()?);
-    let mut record = board.memory.record()?;
-    let matching: Vec<Digest> = record
-        .refused
-        .iter()
-        .map(|r| r.release.digest)
-        .filter(|d| text.len() >= 6 && d.to_string().starts_with(text))
-        .collect();
-    match matching.as_slice() {
-        [digest] => {
-            record.forgive(digest);
-            board.memory.save(&record)?;
-            print("it may be installed again\n");
-            Ok(ExitCode::SUCCESS)
-        }
-        [] => {
-            print("no refused release has a digest that starts so (at least 6 digits)\n");
-            Ok(ExitCode::from(NOTHING))
-        }
-        _ => bail!("several refused releases start so; give more digits"),
-    }
 }
 
 fn rearm() -> anyhow::Result<ExitCode> {

@@ -67,6 +67,17 @@ pub fn replace_with(
     done.map_err(error)
 }
 
+/// Gives the directory `fresh`, which is complete and synced, the name `path` in the same directory. Durable on return.
+pub fn appear(fresh: &Path, path: &Path) -> Result<(), FileError> {
+    rename(fresh, path)
+        .and_then(|()| sync_directory(&directory_of(path)))
+        .map_err(|source| FileError {
+            doing: "making",
+            path: path.to_owned(),
+            source,
+        })
+}
+
 /// Removes the file at `path` durably. A file that is not there is no error.
 pub fn remove(path: &Path) -> Result<(), FileError> {
     let error = |source| FileError {

@@ -5,11 +5,9 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown, symlink};
 use std::path::Path;
 
+use crate::files;
+
 /// Makes `kept` with the content of `from`, unless it is there. It appears complete or not at all.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "files::replace is for files; this is a directory that appears whole"
-)]
 pub(super) fn once(from: &Path, kept: &Path) -> io::Result<()> {
     if kept.exists() {
         return Ok(());
@@ -29,8 +27,7 @@ pub(super) fn once(from: &Path, kept: &Path) -> io::Result<()> {
     }
     // one sync of the file system instead of one for each file
     nix::unistd::syncfs(fs::File::open(&fresh)?)?;
-    fs::rename(&fresh, kept)?;
-    fs::File::open(parent)?.sync_all()
+    files::appear(&fresh, kept).map_err(io::Error::other)
 }
 
 /// Copies directories, files and links with owner and mode. Anything else has no business in these places.
