@@ -3,7 +3,8 @@ CARGO  ?= cargo
 BOARD  ?= qemu-arm64
 TARGET ?= aarch64-unknown-linux-musl
 
-imagegen := $(CARGO) run -p hypriot-imagegen --bin hypriot-imagegen --
+# Without -p: the dependencies then have the same features in every command, and are built once.
+imagegen := $(CARGO) run --bin hypriot-imagegen --
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-power-cuts fuzz lint agent sd-image test-integration need-rust need-agent need-image need-all
@@ -12,13 +13,13 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 22
 
 demo: need-rust ## everything from nothing: build, boot a virtual board, update A -> B, roll back
-	$(CARGO) run -p hypriot-tests --bin hypriot-demo
+	$(CARGO) run --bin hypriot-demo
 
 test: need-all ## every test, the same that .ci/run runs
 	$(CARGO) test --workspace
 
 test-power-cuts: need-all ## ten random power cuts during updates of a virtual board, about half an hour
-	HYPRIOT_SCENARIO=power-cuts $(CARGO) test -p hypriot-tests --test life -- --nocapture
+	HYPRIOT_SCENARIO=power-cuts $(CARGO) test --workspace --test life -- --nocapture
 
 SECONDS ?= 60
 fuzz: need-rust ## the metadata parser and verifier against hostile input: make fuzz SECONDS=300 (needs rustup's nightly)
@@ -38,7 +39,7 @@ sd-image: need-image ## an image to flash and its update release: make sd-image 
 
 test-integration: need-rust ## the self-tests of a real board: make test-integration BOARD=192.168.1.20
 	$(if $(filter file,$(origin BOARD)),$(error say which board: make test-integration BOARD=192.168.1.20))
-	$(CARGO) run -p hypriot-fleet -- validate --hosts $(BOARD)
+	$(CARGO) run --bin hypriot-fleet -- validate --hosts $(BOARD)
 
 need-agent: need-rust
 	$(imagegen) doctor --install --for agent

@@ -132,14 +132,10 @@ impl Factory {
     /// Builds the host tools. `cargo test` builds no programs of other crates.
     pub fn programs(&self) -> Result<()> {
         let mut cargo = exec::command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo.current_dir(&self.root).args([
-            "build",
-            "--bins",
-            "-p",
-            "hypriot-imagegen",
-            "-p",
-            "hypriot-keys",
-        ]);
+        // the whole workspace: with `-p` the dependencies would get other features, and be built once more
+        cargo
+            .current_dir(&self.root)
+            .args(["build", "--workspace", "--bins"]);
         exec::run_shown(cargo, Duration::from_mins(40)).map(drop)
     }
 
