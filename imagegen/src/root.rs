@@ -20,7 +20,7 @@ use crate::store::Store;
 use crate::unpack::{self, UnpackError};
 
 /// Changes when the same lock would give another tree: part of every key.
-const BUILDER: u32 = 1;
+const BUILDER: u32 = 2;
 
 /// Why there is no tree.
 #[derive(Debug, thiserror::Error)]

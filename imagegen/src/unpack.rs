@@ -4,7 +4,7 @@
 mod database;
 mod extract;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::fs;
 use std::io;
@@ -118,7 +118,18 @@ pub(crate) struct Target<'a> {
     dir: OwnedFd,
     packages: &'a [LockedPackage],
     claims: Claims,
-    mtimes: Mutex<HashMap<OsString, i64>>,
+    directories: Mutex<BTreeMap<OsString, Directory>>,
+}
+
+/// What a directory shall be, whichever of the packages that hold it came first.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Directory {
+    /// Whose word counts: the base layout's, else that of the first package by name.
+    rank: usize,
+    mode: u32,
+    owner: (u32, u32),
+    /// The newest of all.
+    mtime: i64,
 }
 
 /// Unpacks packages into an empty directory and writes dpkg's records, so that `dpkg --configure -a` goes on from there.
@@ -178,7 +189,7 @@ fn run(
             owners: Mutex::default(),
             twice: Mutex::default(),
         },
-        mtimes: Mutex::default(),
+        directories: Mutex::default(),
     };
     // The base layout first: it makes the links that others go through. Then the largest, so that no worker is left with it at the end.
     let mut order: Vec<usize> = (0..packages.len()).collect();
@@ -226,7 +237,7 @@ fn run(
         .unwrap_or_else(std::sync::PoisonError::into_inner);
     let mut done: Vec<Unpacked> = done.into_iter().flatten().collect();
     settle(&target, store, &mut done)?;
-    extract::set_directory_times(&target)?;
+    extract::settle_directories(&target)?;
     Ok(done)
 }
 

@@ -175,6 +175,18 @@ fn one_lock_gives_one_tree_and_nothing_of_the_host_is_in_it() {
             && !first.join("usr/lib/x86_64-linux-gnu").exists(),
         "no trace of the sandbox"
     );
+    let verified = exec::run(
+        Cmd::new("dpkg")
+            .arg("--root")
+            .arg(&first)
+            .args(["--verify"]),
+    )
+    .unwrap();
+    assert_eq!(
+        verified.text(),
+        "",
+        "dpkg finds every file as its package says"
+    );
     for dir in ["dev", "proc", "run", "sys", "tmp"] {
         assert_eq!(
             std::fs::read_dir(first.join(dir)).unwrap().count(),

@@ -86,9 +86,6 @@ pub fn run(root: &Path, source_date: i64) -> io::Result<Report> {
         for path in matching(root, pattern)? {
             let meta = fs::symlink_metadata(&path)?;
             if meta.is_dir() {
-                if pattern == "var/lib/apt/lists/*" {
-                    fs::remove_dir_all(&path)?;
-                }
                 continue;
             }
             fs::remove_file(&path).map_err(|e| files::named(&path, &e))?;

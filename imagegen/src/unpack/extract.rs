@@ -1,21 +1,21 @@
 //! Owns the writing of a package's files into the tree. Every path is opened beneath the tree by the kernel itself.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2};
+use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2};
 use nix::sys::stat::{FchmodatFlags, Mode, UtimensatFlags, fchmodat, futimens, mkdirat, utimensat};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, LinkatFlags, Uid, UnlinkatFlags, fchownat, linkat, symlinkat, unlinkat};
 use tar::{Archive, EntryType};
 
-use super::{Control, Target, UnpackError, locked};
+use super::{Control, Directory, Target, UnpackError, locked};
 use crate::deb::Deb;
 
 /// A package may unpack to so much more than it says, for rounding and directories.
@@ -279,21 +279,23 @@ impl Place<'_> {
             Err(Errno::EEXIST) => {
                 open_beneath(self.target.dir.as_fd(), Some(path))
                     .map_err(|e| self.failed(path, e))?;
-                return Ok(());
             }
             Err(e) => return Err(self.failed(path, e)),
         }
-        fchownat(
-            dir,
-            name.as_os_str(),
-            Some(owner.0),
-            Some(owner.1),
-            AtFlags::AT_SYMLINK_NOFOLLOW,
-        )
-        .map_err(|e| self.failed(path, e))?;
-        fchmodat(dir, name.as_os_str(), mode, FchmodatFlags::FollowSymlink)
-            .map_err(|e| self.failed(path, e))?;
-        locked(&self.target.mtimes).insert(path.as_os_str().to_owned(), mtime.tv_sec());
+        let base = self.package == "base-files";
+        let mine = Directory {
+            rank: if base { 0 } else { self.index + 1 },
+            mode: mode.bits(),
+            owner: (owner.0.as_raw(), owner.1.as_raw()),
+            mtime: mtime.tv_sec(),
+        };
+        let mut all = locked(&self.target.directories);
+        let slot = all.entry(path.as_os_str().to_owned()).or_insert(mine);
+        let newest = slot.mtime.max(mine.mtime);
+        if mine.rank < slot.rank {
+            *slot = mine;
+        }
+        slot.mtime = newest;
         Ok(())
     }
 
@@ -367,23 +369,21 @@ fn copy(from: &mut impl Read, to: &mut File) -> io::Result<()> {
     }
 }
 
-/// Directories get their times last: every file put into one changes them.
-pub(super) fn set_directory_times(target: &Target<'_>) -> Result<(), UnpackError> {
-    for (path, seconds) in locked(&target.mtimes).iter() {
-        let when = TimeSpec::new(*seconds, 0);
-        let Ok(fd) = open_beneath(target.dir.as_fd(), Some(Path::new(path))) else {
-            continue;
+/// Directories get owner, mode and time last: every file put into one changes its time, and several packages may hold one.
+pub(super) fn settle_directories(target: &Target<'_>) -> Result<(), UnpackError> {
+    for (path, wanted) in locked(&target.directories).iter() {
+        let how = OpenHow::new()
+            .flags(OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC)
+            .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+        let set = || {
+            let fd = openat2(target.dir.as_fd(), Path::new(path), how)?;
+            let (uid, gid) = wanted.owner;
+            nix::unistd::fchown(&fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
+            nix::sys::stat::fchmod(&fd, Mode::from_bits_truncate(wanted.mode))?;
+            let when = TimeSpec::new(wanted.mtime, 0);
+            futimens(&fd, &when, &when)
         };
-        // An O_PATH descriptor takes no times; its name below /proc does.
-        let name: OsString = format!("/proc/self/fd/{}", fd.as_raw_fd()).into();
-        utimensat(
-            AT_FDCWD,
-            name.as_os_str(),
-            &when,
-            &when,
-            UtimensatFlags::FollowSymlink,
-        )
-        .map_err(io::Error::from)?;
+        set().map_err(|e| crate::files::named(Path::new(path), &e.into()))?;
     }
     Ok(())
 }

@@ -13,6 +13,8 @@ const HARD: u8 = b'1';
 const SYM: u8 = b'2';
 const CHAR: u8 = b'3';
 const DIR: u8 = b'5';
+/// A directory that others may not look into.
+const PRIVATE: u8 = b'P';
 
 /// Writes a tar header by hand: the names that matter here are those a library would refuse to write.
 fn tar(members: &[Member<'_>]) -> Vec<u8> {
@@ -28,7 +30,12 @@ fn tar(members: &[Member<'_>]) -> Vec<u8> {
         let mut put =
             |at: usize, text: &str| h[at..at + text.len()].copy_from_slice(text.as_bytes());
         put(0, path);
-        put(100, if *kind == DIR { "0000755" } else { "0000640" });
+        let mode = match *kind {
+            DIR => "0000755",
+            PRIVATE => "0000700",
+            _ => "0000640",
+        };
+        put(100, mode);
         put(108, &format!("{uid:07o}"));
         put(116, &format!("{gid:07o}"));
         put(124, &format!("{size:011o}"));
@@ -38,7 +45,7 @@ fn tar(members: &[Member<'_>]) -> Vec<u8> {
         if link {
             put(157, content);
         }
-        h[156] = *kind;
+        h[156] = if *kind == PRIVATE { DIR } else { *kind };
         let sum: u32 = h.iter().map(|b| u32::from(*b)).sum();
         h[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
         out.extend(h);
@@ -318,4 +325,35 @@ fn control_files_stay_in_their_directory() {
     let mut w = World::new();
     w.add("a", "", &[(FILE, "./../../evil", "x")], &[]);
     assert!(matches!(w.unpack(), Err(UnpackError::Refused { .. })));
+}
+
+#[test]
+fn directory_of_two_packages_does_not_depend_on_who_is_first() {
+    let seen = |names: [&str; 2]| {
+        let mut w = World::new();
+        // The larger package is begun first.
+        let long = "x".repeat(4000);
+        w.add(
+            names[0],
+            "",
+            &[],
+            &[(DIR, "./d/", ""), (FILE, "./d/one", &long)],
+        );
+        w.add(
+            names[1],
+            "",
+            &[],
+            &[(DIR, "./d/", ""), (FILE, "./d/two", "x")],
+        );
+        w.packages.sort_by(|a, b| a.name.cmp(&b.name));
+        w.unpack().unwrap();
+        let meta = fs::metadata(w.root().join("d")).unwrap();
+        (meta.mode(), meta.mtime())
+    };
+    assert_eq!(seen(["a", "b"]), seen(["b", "a"]));
+    assert_eq!(
+        seen(["a", "b"]).1,
+        0o14_000_000_000,
+        "not the time of unpacking"
+    );
 }
