@@ -85,47 +85,8 @@ impl Repository {
         hurry: Hurry,
         now: Timestamp,
     ) -> Offer {
-        if self.candidates.is_empty() {
-            return Offer::Nothing;
-        }
-        let refused = |c: &Candidate| record.refusal(&c.release.digest).is_some();
-        let fresh: Vec<Candidate> = self
-            .candidates
-            .iter()
-            .map(|(c, _)| c.clone())
-            .filter(|c| !refused(c))
-            .collect();
-        match choose(&fresh, board_id, running, now) {
-            Next::Candidate { index, turn, why } => {
-                let hold = match turn {
-                    Turn::Now => None,
-                    Turn::At(_) | Turn::NotYet | Turn::Paused(_) if hurry == Hurry::Yes => None,
-                    Turn::At(_)
-                    | Turn::NotYet
-                    | Turn::Paused(_)
-                    | Turn::Deadend(_)
-                    | Turn::Below(_) => Some(why),
-                };
-                Offer::Release {
-                    release: fresh[index].release.clone(),
-                    hold,
-                }
-            }
-            Next::Stuck(why) => Offer::Stuck(why),
-            // a refused newer release is shown as such, so that nobody thinks there is none
-            Next::UpToDate => {
-                let newest = self
-                    .candidates
-                    .iter()
-                    .map(|(c, _)| &c.release)
-                    .filter(|r| r.version > *running)
-                    .max_by(|a, b| a.version.cmp(&b.version));
-                newest.map_or(Offer::UpToDate, |release| Offer::Release {
-                    release: release.clone(),
-                    hold: None,
-                })
-            }
-        }
+        let candidates: Vec<Candidate> = self.candidates.iter().map(|(c, _)| c.clone()).collect();
+        offered(&candidates, board_id, running, record, hurry, now)
     }
 
     /// The verified index of a release, checked to be what its target said it is.
@@ -160,6 +121,53 @@ impl Repository {
     }
 }
 
+/// What `candidates`, the releases of a repository for this board, mean for it.
+fn offered(
+    candidates: &[Candidate],
+    board_id: &[u8],
+    running: &semver::Version,
+    record: &Record,
+    hurry: Hurry,
+    now: Timestamp,
+) -> Offer {
+    if candidates.is_empty() {
+        return Offer::Nothing;
+    }
+    let (refused, fresh): (Vec<Candidate>, Vec<Candidate>) = candidates
+        .iter()
+        .cloned()
+        .partition(|c| record.refusal(&c.release.digest).is_some());
+    match choose(&fresh, board_id, running, now) {
+        Next::Candidate { index, turn, why } => {
+            let hold = match turn {
+                Turn::Now => None,
+                Turn::At(_) | Turn::NotYet | Turn::Paused(_) if hurry == Hurry::Yes => None,
+                Turn::At(_)
+                | Turn::NotYet
+                | Turn::Paused(_)
+                | Turn::Deadend(_)
+                | Turn::Below(_) => Some(why),
+            };
+            Offer::Release {
+                release: fresh[index].release.clone(),
+                hold,
+            }
+        }
+        Next::Stuck(why) => Offer::Stuck(why),
+        // A refused newer release is shown as such, so that nobody thinks there is none. Only a refused one: `decide`
+        // keeps it from being installed, which nothing does for one that was withdrawn.
+        Next::UpToDate => refused
+            .into_iter()
+            .map(|c| c.release)
+            .filter(|r| r.version > *running)
+            .max_by(|a, b| a.version.cmp(&b.version))
+            .map_or(Offer::UpToDate, |release| Offer::Release {
+                release,
+                hold: None,
+            }),
+    }
+}
+
 /// The releases for `board`. A target for this board that cannot be read is an error: skipping it would hide an update.
 fn candidates(client: &Client, board: &str) -> anyhow::Result<Vec<(Candidate, String)>> {
     let mut found = Vec::new();
@@ -186,4 +194,54 @@ fn candidates(client: &Client, board: &str) -> anyhow::Result<Vec<(Candidate, St
         ));
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn candidate(n: u8, deadend: bool) -> Candidate {
+        Candidate {
+            release: Release {
+                version: semver::Version::new(n.into(), 0, 0),
+                digest: Digest([n; 32]),
+            },
+            rollout: Rollout {
+                deadend: deadend.then(|| "eats data".into()),
+                ..Rollout::default()
+            },
+        }
+    }
+
+    #[test]
+    fn withdrawn_release_is_never_offered_and_a_refused_one_is_shown() {
+        let mut record = Record::default();
+        record.refuse(candidate(3, false).release, Vec::new(), Timestamp(0));
+        let show = |n| Offer::Release {
+            release: candidate(n, false).release,
+            hold: None,
+        };
+        for (danger, candidates, expected) in [
+            ("nothing there", vec![], Offer::Nothing),
+            ("only withdrawn", vec![candidate(2, true)], Offer::UpToDate),
+            ("only refused", vec![candidate(3, false)], show(3)),
+            (
+                "refused and withdrawn",
+                vec![candidate(3, false), candidate(4, true)],
+                show(3),
+            ),
+            (
+                "an older one that holds",
+                vec![candidate(2, false), candidate(3, false)],
+                show(2),
+            ),
+            ("what runs", vec![candidate(1, false)], Offer::UpToDate),
+        ] {
+            for hurry in [Hurry::No, Hurry::Yes] {
+                let running = semver::Version::new(1, 0, 0);
+                let offer = offered(&candidates, b"id", &running, &record, hurry, Timestamp(9));
+                assert_eq!(offer, expected, "{danger}, {hurry:?}");
+            }
+        }
+    }
 }
