@@ -55,7 +55,18 @@ pub enum Tell<'a> {
     Rebooting,
 }
 
-impl Hands<'_> {
+impl<'a> Hands<'a> {
+    /// For steps that ask no repository.
+    pub fn offline(clock: &'a dyn Fn() -> Timestamp, tell: &'a mut dyn FnMut(Tell<'_>)) -> Self {
+        Self {
+            repository: None,
+            url: None,
+            hurry: Hurry::No,
+            clock,
+            tell,
+        }
+    }
+
     /// The time as far as anybody trusted knows it: never before what was signed already.
     fn now(&self, board: &Board) -> Timestamp {
         let floor = self

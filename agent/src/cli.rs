@@ -15,9 +15,8 @@ use clap::{Parser, Subcommand};
 use hypriot_keys::time::Timestamp;
 use hypriot_updater::decide::Step;
 
-use crate::act::{self, Hands};
+use crate::act::{self, Hands, Tell};
 use crate::board::{Board, Lock, Session};
-use crate::offer::Hurry;
 use crate::ports::{Bootloader, TrialChange};
 use crate::{config, init, memory, report, run, selftest, serve, status};
 
@@ -292,13 +291,8 @@ fn expire() -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::from(NOTHING));
     }
     let reason = format!("not judged {} s after boot", seen.uptime);
-    let mut hands = Hands {
-        repository: None,
-        url: None,
-        hurry: Hurry::No,
-        clock: &run::clock,
-        tell: &mut |_| (),
-    };
+    let mut quiet = |_: Tell<'_>| ();
+    let mut hands = Hands::offline(&run::clock, &mut quiet);
     act::act(
         &Step::Fail(vec![reason]),
         &seen,

@@ -18,7 +18,7 @@ mod suite;
 mod yaml;
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::Result;
 use hypriot_keys::time::Timestamp;
@@ -27,6 +27,7 @@ use hypriot_updater::health::{Severity as Weight, TestResult as Vote};
 use crate::config;
 use crate::probe::Root;
 use crate::report::{self, Report, Severity, TestsView};
+use crate::run as run_loop;
 pub use output::{Format, render};
 pub use run::{Outcome, Setting, TestResult, run};
 pub use suite::{Suite, load};
@@ -115,7 +116,7 @@ pub fn judge(board: &str, patience: Duration) -> Result<Vec<Vote>> {
         root,
         board: board.to_owned(),
         built,
-        now: now(),
+        now: run_loop::clock(),
     };
     Ok(votes(&run(&suite, &setting, patience)))
 }
@@ -168,17 +169,6 @@ fn view(root: &Root) -> Option<report::UpdateView> {
     Report::load(&root.path(Path::new(report::PATH)))
         .ok()
         .map(|report| report.update)
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the daemon asks for a judgement between two looks at the clock, minutes apart"
-)]
-fn now() -> Timestamp {
-    let since = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    Timestamp(since.as_secs())
 }
 
 #[cfg(test)]

@@ -152,13 +152,8 @@ pub(super) fn commit() -> anyhow::Result<ExitCode> {
         print("no trial is going on in this slot\n");
         return Ok(ExitCode::from(NOTHING));
     }
-    let mut hands = Hands {
-        repository: None,
-        url: None,
-        hurry: Hurry::No,
-        clock: &run::clock,
-        tell: &mut |_| (),
-    };
+    let mut quiet = |_: Tell<'_>| ();
+    let mut hands = Hands::offline(&run::clock, &mut quiet);
     act::act(
         &Step::Commit(seen.booted),
         &seen,
@@ -173,13 +168,8 @@ pub(super) fn commit() -> anyhow::Result<ExitCode> {
 pub(super) fn roll_back() -> anyhow::Result<ExitCode> {
     let (_lock, mut board, mut session) = (locked()?, open()?, Session::default());
     let seen = board.see(&session)?;
-    let mut hands = Hands {
-        repository: None,
-        url: None,
-        hurry: Hurry::No,
-        clock: &run::clock,
-        tell: &mut |_| (),
-    };
+    let mut quiet = |_: Tell<'_>| ();
+    let mut hands = Hands::offline(&run::clock, &mut quiet);
     if seen
         .boot
         .trial
