@@ -302,10 +302,32 @@ pub fn met(root: &Path, sign: Sign) -> bool {
 const TRIES: u32 = 4;
 const PAUSE: Duration = Duration::from_secs(30);
 
-/// Installs Debian packages; refreshes the package lists when they turn out to be too old.
+/// What follows an attempt to install.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum After {
+    /// Nothing: it is done, or it cannot be done. The caller looks at what is still missing.
+    End,
+    /// The package lists are refreshed and apt is asked again.
+    Refresh {
+        /// The lists are fresh already: give the mirror time.
+        pause: bool,
+    },
+}
+
+fn after(installed: bool, enough: impl Fn() -> bool, tries: u32) -> After {
+    if tries >= TRIES || (installed && enough()) {
+        After::End
+    } else {
+        After::Refresh { pause: tries > 1 }
+    }
+}
+
+/// Installs Debian packages until `enough` holds. Package lists that are too old show in two ways: apt finds no package, or it
+/// installs one that is too old to be of use. Either way they are refreshed, and apt is asked again.
 pub fn install(
     packages: &[&str],
     sudo: bool,
+    enough: impl Fn() -> bool + Copy,
     say: &mut dyn FnMut(&str),
 ) -> Result<(), DoctorError> {
     let apt = |args: &[&str]| {
@@ -325,85 +347,31 @@ pub fn install(
     loop {
         tries += 1;
         say(&format!("apt-get install {}", packages.join(" ")));
-        let Err(source) = exec::run(apt(&wanted).on_line(&mut *say)) else {
-            return Ok(());
-        };
-        if tries == TRIES {
-            return Err(DoctorError::Apt {
-                packages: packages.join(" "),
-                source,
-            });
+        let installed = exec::run(apt(&wanted).on_line(&mut *say));
+        match (after(installed.is_ok(), enough, tries), installed) {
+            (After::Refresh { pause }, _) => {
+                say("the package lists may be old, or a mirror is in the middle of an update");
+                if pause {
+                    say("trying again in 30 s");
+                    std::thread::sleep(PAUSE);
+                }
+            }
+            (After::End, Err(source)) => {
+                return Err(DoctorError::Apt {
+                    packages: packages.join(" "),
+                    source,
+                });
+            }
+            (After::End, Ok(_)) => return Ok(()),
         }
-        if tries > 1 {
-            say("apt-get failed; a mirror may be in the middle of an update: trying again in 30 s");
-            std::thread::sleep(PAUSE);
-        }
-        // Its failure does not matter by itself: the next install tells.
-        if let Err(e) = exec::run(apt(&["update"]).on_line(&mut *say)) {
+        // apt takes an index it cannot fetch for a warning, and goes on with an old one (apt-get(8)). A failure does not
+        // matter by itself: the next install tells.
+        let update = ["update", "-o", "APT::Update::Error-Mode=any"];
+        if let Err(e) = exec::run(apt(&update).on_line(&mut *say)) {
             say(&e.to_string());
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ROOT: Machine = Machine {
-        debian_like: true,
-        root: true,
-        sudo: false,
-    };
-
-    #[test]
-    fn nothing_missing_needs_nothing() {
-        assert_eq!(plan(&missing(&[Test], |_| true), ROOT), Plan::Nothing);
-    }
-
-    #[test]
-    fn only_what_the_purpose_needs_is_installed() {
-        let plan = plan(&missing(&[Board], |_| false), ROOT);
-        let Plan::Apt {
-            packages,
-            sudo: false,
-        } = plan
-        else {
-            panic!("{plan:?}")
-        };
-        assert!(packages.contains(&"qemu-system-arm"), "{packages:?}");
-        assert!(!packages.contains(&"rustc-web"), "{packages:?}");
-    }
-
-    #[test]
-    fn who_cannot_install_is_told_what_to_install() {
-        for (debian_like, root, word) in [
-            (true, false, "apt-get install"),
-            (false, true, "own package manager"),
-        ] {
-            let machine = Machine {
-                debian_like,
-                root,
-                sudo: false,
-            };
-            let Plan::Tell(words) = plan(&missing(&[Board, Image], |_| false), machine) else {
-                panic!("nothing was told");
-            };
-            for w in [word, "u-boot-qemu", "QEMU"] {
-                assert!(words.contains(w), "{words}");
-            }
-        }
-    }
-
-    #[test]
-    fn relatives_of_debian_are_recognised() {
-        for (text, want) in [
-            ("ID=debian\n", true),
-            ("ID=ubuntu\nID_LIKE=debian\n", true),
-            ("ID=linuxmint\nID_LIKE=\"ubuntu debian\"\n", true),
-            ("ID=fedora\nVERSION=\"not debian\"\n", false),
-            ("", false),
-        ] {
-            assert_eq!(is_debian_like(text), want, "{text}");
-        }
-    }
-}
+mod tests;

@@ -39,7 +39,8 @@ pub(super) fn run(args: &DoctorArgs) -> anyhow::Result<()> {
     let machine = doctor::machine();
     let lacking = match doctor::plan(&lacking, machine) {
         Plan::Apt { packages, sudo } if args.install => {
-            doctor::install(&packages, sudo, &mut progress())?;
+            let enough = || missing().is_empty();
+            doctor::install(&packages, sudo, enough, &mut progress())?;
             missing()
         }
         Plan::Nothing | Plan::Apt { .. } | Plan::Tell(_) => lacking,
