@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod agent;
+mod clean;
 mod doctor;
 mod image;
 mod packages;
@@ -34,11 +35,14 @@ enum Cmd {
     Fetch(packages::BuildArgs),
     /// Show what a build would download and install.
     Plan(packages::BuildArgs),
-    /// Build the root tree alone and print where it is.
-    Root(packages::BuildArgs),
+    Root(packages::RootArgs),
     Image(Box<image::ImageArgs>),
     Publish(image::PublishArgs),
     Inspect(image::InspectArgs),
+    Clean(clean::CleanArgs),
+    /// The program starts itself as root of a user namespace.
+    #[command(hide = true)]
+    InsideErrand,
     /// The sandbox starts itself: first process.
     #[command(hide = true)]
     Inside,
@@ -73,6 +77,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Cmd::Image(args) => image::image(&args),
         Cmd::Publish(args) => image::publish(&args),
         Cmd::Inspect(args) => image::inspect(&args),
+        Cmd::Clean(args) => clean::run(&args),
+        Cmd::InsideErrand => std::process::exit(crate::errand::inside()),
         Cmd::Inside => crate::ns::inside(),
         Cmd::InsideMap(args) => packages::inside_map(&args),
         Cmd::InsideFirst => crate::ns::first(),

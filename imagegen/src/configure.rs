@@ -10,6 +10,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::exec::{self, ExecError};
 use crate::files;
 use crate::lock::LockedPackage;
@@ -18,7 +20,7 @@ use crate::progress::Stage;
 use crate::unpack::Unpacked;
 
 /// How scripts are run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Mode {
     /// With programs of the building machine's architecture laid over the target's.
     Native,

@@ -31,6 +31,8 @@ pub enum Sign {
     PythonVenv,
     /// One of the three ways of the cross build is open.
     CrossBuild,
+    /// A program on the PATH, needed by those who are not root.
+    UnlessRoot(&'static str),
     /// Programs of other processors run: the kernel knows their interpreter.
     Binfmt(&'static str),
 }
@@ -81,6 +83,18 @@ pub const NEEDS: &[Need] = &[
         "qemu-user-static",
         "QEMU user emulation, statically linked, to configure foreign packages and to try the agent",
         &[Image, Test],
+    ),
+    need(
+        Sign::UnlessRoot("newuidmap"),
+        "uidmap",
+        "newuidmap, to build images without being root",
+        &[Image],
+    ),
+    need(
+        Sign::Program("newuidmap"),
+        "uidmap",
+        "newuidmap, to test that an ordinary user builds what root builds",
+        &[Test],
     ),
     need(
         Sign::Program("qemu-system-aarch64"),
@@ -236,7 +250,10 @@ pub fn plan(missing: &[&'static Need], machine: Machine) -> Plan {
 }
 
 fn packages(missing: &[&'static Need]) -> Vec<&'static str> {
-    missing.iter().flat_map(|n| n.packages.split(' ')).collect()
+    let mut packages: Vec<_> = missing.iter().flat_map(|n| n.packages.split(' ')).collect();
+    let mut seen = std::collections::BTreeSet::new();
+    packages.retain(|p| seen.insert(*p));
+    packages
 }
 
 /// What is missing and how to get it, for people.
@@ -283,6 +300,7 @@ pub fn machine() -> Machine {
 pub fn met(root: &Path, sign: Sign) -> bool {
     match sign {
         Sign::Program(name) => exec::exists(name),
+        Sign::UnlessRoot(name) => nix::unistd::geteuid().is_root() || exec::exists(name),
         Sign::File(path) => Path::new(path).exists(),
         Sign::Binfmt(name) => Path::new("/proc/sys/fs/binfmt_misc").join(name).exists(),
         // Debian ships `venv` without `ensurepip` until python3-venv is installed.

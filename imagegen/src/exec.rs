@@ -82,6 +82,7 @@ pub struct Cmd<'a> {
     dir: Option<PathBuf>,
     stdin: Vec<u8>,
     timeout: Duration,
+    show_stderr: bool,
     on_line: Option<OnLine<'a>>,
 }
 
@@ -123,6 +124,7 @@ impl<'a> Cmd<'a> {
             dir: None,
             stdin: Vec::new(),
             timeout: Duration::from_mins(10),
+            show_stderr: false,
             on_line: None,
         }
     }
@@ -175,6 +177,13 @@ impl<'a> Cmd<'a> {
     #[must_use]
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.timeout = limit;
+        self
+    }
+
+    /// Lets it write to our standard error, a terminal perhaps, instead of keeping what it writes there.
+    #[must_use]
+    pub fn show_stderr(mut self) -> Self {
+        self.show_stderr = true;
         self
     }
 
@@ -232,8 +241,11 @@ pub fn run(mut cmd: Cmd<'_>) -> Result<Output, ExecError> {
         std::thread::spawn(move || feed(pipe, &to, true));
     }
     if let Some(pipe) = child.stderr.take() {
-        std::thread::spawn(move || feed(pipe, &lines_in, false));
+        let to = lines_in.clone();
+        std::thread::spawn(move || feed(pipe, &to, false));
     }
+    // The lines end when those who still have a sender do.
+    drop(lines_in);
 
     let mut kept = Kept::default();
     let mut on_line = cmd.on_line.take();
@@ -355,7 +367,12 @@ fn start(cmd: &Cmd<'_>) -> std::io::Result<Child> {
     } else {
         Stdio::piped()
     });
-    c.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()
+    c.stderr(if cmd.show_stderr {
+        Stdio::inherit()
+    } else {
+        Stdio::piped()
+    });
+    c.stdout(Stdio::piped()).spawn()
 }
 
 /// One piece of output: from stdout (true) or stderr, or the end of a stream.

@@ -3,6 +3,7 @@
 
 pub mod bake;
 pub mod board;
+pub mod clean;
 pub mod cli;
 pub mod configure;
 pub mod cpio;
@@ -10,6 +11,7 @@ pub mod cross;
 pub mod deb;
 pub mod doctor;
 pub mod elf;
+pub mod errand;
 pub mod exec;
 pub mod fetch;
 pub mod files;

@@ -178,7 +178,6 @@ pub fn make(request: &Request<'_>, progress: Progress) -> Result<Made> {
 /// Reads the inputs and bakes them.
 fn contents(request: &Request<'_>, epoch: u64) -> Result<Baked> {
     let (board, version) = (request.board, &request.version);
-    let boot_files = Tree::scan(&request.tree.boot_dir, epoch)?;
     let overlays = request
         .overlays
         .iter()
@@ -208,8 +207,8 @@ fn contents(request: &Request<'_>, epoch: u64) -> Result<Baked> {
     bake::bake(Input {
         board,
         version,
-        root: Tree::scan(&request.tree.dir, epoch)?,
-        boot_files: &boot_files,
+        root: request.tree.root.clone(),
+        boot_files: &request.tree.boot,
         kernel_release: &request.tree.kernel_version,
         agent: file(&request.agent)?,
         overlays,

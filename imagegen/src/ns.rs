@@ -4,6 +4,8 @@
 //! Three processes: the caller runs `inside` (unshares, gets its ids mapped by a helper), which runs `inside-first` (process 1 of
 //! the new world: mounts, changes root, runs the steps). When any of them dies, all that runs below it dies too.
 
+pub mod ids;
+
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -79,7 +81,7 @@ pub fn run(
     .map(drop)
 }
 
-/// The first process: new namespaces, ids mapped one to one (root) or from the subordinate ranges.
+/// The first process: new namespaces, ids mapped one to one. It is root already, if only of a user namespace ([`ids`]).
 pub fn inside() -> anyhow::Result<()> {
     let plan = read_plan()?;
     let me = std::env::current_exe()?;
@@ -93,7 +95,7 @@ pub fn inside() -> anyhow::Result<()> {
             | CloneFlags::CLONE_NEWUTS
             | CloneFlags::CLONE_NEWNET,
     )
-    .map_err(|e| anyhow::anyhow!("this kernel gives no namespaces ({e}): user namespaces must be allowed (sysctl user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns)"))?;
+    .map_err(ids::refused)?;
     mapper.release(&[])?;
     die_with_parent()?;
     let json = serde_json::to_vec(&plan)?;
@@ -103,9 +105,13 @@ pub fn inside() -> anyhow::Result<()> {
         .map_err(|e| anyhow::anyhow!("the sandbox failed: {e}"))
 }
 
-/// The helper that stays outside and maps the ids of `pid`, once its input ends.
+/// The helper that stays outside and maps the ids of `pid`, once its input ends: as the input says, else one to one.
 pub fn map_ids(pid: u32) -> anyhow::Result<()> {
-    io::stdin().read_to_end(&mut Vec::new())?;
+    let mut json = Vec::new();
+    io::stdin().read_to_end(&mut json)?;
+    if !json.is_empty() {
+        return ids::map(pid, &serde_json::from_slice(&json)?);
+    }
     for map in ["uid_map", "gid_map"] {
         // All ids that exist here exist there, under the same numbers.
         let own = fs::read_to_string(format!("/proc/self/{map}"))?;
@@ -203,18 +209,44 @@ fn world(plan: &Plan) -> anyhow::Result<()> {
         std::os::unix::fs::symlink(to, root.join("dev").join(link))?;
     }
     fs::create_dir_all(root.join("run/lock"))?;
-    if let Some(foreign) = &plan.foreign {
-        register(root, foreign)?;
-    }
+    let table = match &plan.foreign {
+        Some(foreign) => register(root, foreign)?,
+        None => Table::Own,
+    };
+    // The caller's further groups are none of the scripts' business.
+    nix::unistd::setgroups(&[])?;
     nix::unistd::sethostname("localhost")?;
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
     nix::unistd::chroot(root).map_err(|e| place(&root.display().to_string(), e))?;
     nix::unistd::chdir("/")?;
-    Ok(())
+    match (table, &plan.foreign) {
+        (Table::Hosts, Some(foreign)) => probe(foreign),
+        _ => Ok(()),
+    }
+}
+
+/// Whose table of foreign executables counts in the sandbox.
+enum Table {
+    Own,
+    Hosts,
+}
+
+/// Where only the host's table counts, it must know this architecture, and have opened its emulator before we changed root.
+fn probe(foreign: &Foreign) -> anyhow::Result<()> {
+    // It is in every tree, and never one of the programs that are covered.
+    match exec::run(Cmd::new("/usr/bin/dpkg").arg("--version").clear_env()) {
+        Err(ExecError::Start { source, .. }) => Err(anyhow::anyhow!(
+            "this kernel keeps no table of foreign programs per user namespace (Linux 6.7 does), and the machine's own does not \
+             run those of the board ({source}): as root, register {} with the flag F (Debian: apt-get install qemu-user-static \
+             binfmt-support), or build on a newer kernel",
+            foreign.interpreter.display()
+        )),
+        ran => ran.map(drop).map_err(Into::into),
+    }
 }
 
 /// Linux 6.7 and later keep a table of foreign executables per user namespace; before, only the host's counts.
-fn register(root: &Path, foreign: &Foreign) -> anyhow::Result<()> {
+fn register(root: &Path, foreign: &Foreign) -> anyhow::Result<Table> {
     let at = root.join("proc/sys/fs/binfmt_misc");
     let own = fs_mount(
         "binfmt_misc",
@@ -223,8 +255,7 @@ fn register(root: &Path, foreign: &Foreign) -> anyhow::Result<()> {
         None,
     );
     if own.is_err() {
-        // Without one of our own the host's applies; the first emulated program shows whether it knows this architecture.
-        return Ok(());
+        return Ok(Table::Hosts);
     }
     // Documentation/admin-guide/binfmt-misc.rst: `:name:type:offset:magic:mask:interpreter:flags`, F opens the interpreter now.
     let line = format!(
@@ -239,7 +270,8 @@ fn register(root: &Path, foreign: &Foreign) -> anyhow::Result<()> {
             "cannot register {} for foreign programs: {e}",
             foreign.interpreter.display()
         )
-    })
+    })?;
+    Ok(Table::Own)
 }
 
 fn bind(from: &Path, to: &Path) -> anyhow::Result<()> {

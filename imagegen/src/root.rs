@@ -1,26 +1,33 @@
 //! Owns the way from recipe and board to a finished root tree: lock, fetch, unpack, configure, normalise; each stage kept in the
 //! cache under a hash of what it depends on.
 
-use std::fs;
+pub(crate) mod make;
+pub(crate) mod stage;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::board::Board;
-use crate::configure::{self, ConfigureError, Mode, normalise};
+use crate::configure::{ConfigureError, Mode};
+use crate::errand::{self, Errand, ErrandError};
 use crate::fetch::{Client, FetchError};
 use crate::files;
 use crate::lock::{self, Lock, LockError, LockedPackage};
 use crate::mirror::{self, Asked, Mirror, MirrorError};
+use crate::ns::ids;
 use crate::progress::Progress;
 use crate::recipe::Recipe;
 use crate::repo::archive::Sources;
 use crate::repo::{RepoError, keyring};
 use crate::store::Store;
-use crate::unpack::{self, UnpackError};
+use crate::tree::{Owners, Tree};
+use crate::unpack::UnpackError;
+
+use make::{Job, What};
 
 /// Changes when the same lock would give another tree: part of every key.
-const BUILDER: u32 = 2;
+pub(crate) const BUILDER: u32 = 3;
 
 /// Why there is no tree.
 #[derive(Debug, thiserror::Error)]
@@ -47,11 +54,15 @@ pub enum RootError {
         /// The board.
         board: String,
     },
-    /// Not allowed.
-    #[error(
-        "a tree with files of several owners can only be made by root; run it as root or with sudo"
-    )]
-    NotRoot,
+    /// A packed tree cannot be read, or a directory not be packed.
+    #[error("{0:#}")]
+    Tree(anyhow::Error),
+    /// It shall be unpacked where something is.
+    #[error("{0} is there already; name a new directory")]
+    Exists(PathBuf),
+    /// It could not be made as root of a user namespace.
+    #[error(transparent)]
+    Errand(#[from] ErrandError),
     /// A file.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -80,13 +91,17 @@ pub struct Options {
     pub now: SystemTime,
 }
 
-/// A finished tree. It belongs to the cache: read it, do not write into it.
+/// A finished tree and what goes with it.
 #[derive(Debug, Clone)]
 pub struct RootTree {
     /// The tree.
-    pub dir: PathBuf,
+    pub root: Tree,
     /// The files of the board's boot packages (`usr/lib/u-boot/…`).
-    pub boot_dir: PathBuf,
+    pub boot: Tree,
+    /// The file of the cache that holds the tree.
+    pub file: PathBuf,
+    /// The one that holds the boot files.
+    pub boot_file: PathBuf,
     /// Changes when anything in the trees may have changed.
     pub key: String,
     /// What it is made of.
@@ -99,6 +114,25 @@ pub struct RootTree {
     pub lock: Lock,
 }
 
+impl RootTree {
+    /// Unpacks the tree into a new directory: all of it is there, or the directory is not.
+    pub fn unpack(&self, to: &Path, owners: Owners) -> Result<(), RootError> {
+        if std::fs::symlink_metadata(to).is_ok() {
+            return Err(RootError::Exists(to.to_owned()));
+        }
+        let parent = to.parent().filter(|p| !p.as_os_str().is_empty());
+        let parent = parent.unwrap_or(Path::new("."));
+        let half = tempfile::Builder::new()
+            .prefix(".tmp-")
+            .tempdir_in(parent)
+            .map_err(|e| files::named(parent, &e))?;
+        self.root
+            .spread(half.path(), owners)
+            .map_err(RootError::Tree)?;
+        Ok(files::rename(&half.keep(), to)?)
+    }
+}
+
 /// Builds the tree, or takes it from the cache.
 pub fn build(
     recipe: &Recipe,
@@ -106,44 +140,31 @@ pub fn build(
     opts: &Options,
     progress: Progress,
 ) -> Result<RootTree, RootError> {
-    let store = Store::open(&opts.cache)?;
     let lock = fetch(recipe, board, opts, progress)?;
-    if !nix::unistd::geteuid().is_root() {
-        return Err(RootError::NotRoot);
-    }
-    let trees = store.root().join("trees");
-    let boot_dir = stage(
-        &store,
-        &trees,
-        &key("boot", &lock.boot_packages, &lock, &[]),
-        |dir| {
-            let stage = progress.bytes("boot files", size(&lock.boot_packages));
-            unpack::files_only(dir, &store, &lock.boot_packages, &stage)?;
-            normalise::run_times(dir, lock.source_date())?;
-            Ok(())
-        },
-    )?;
-    let extra = overlay_key(recipe)?;
-    let root_key = key(
-        "root",
-        &lock.packages,
-        &lock,
-        &[opts.configure.name(), &extra],
-    );
-    let dir = stage(&store, &trees, &root_key, |dir| {
-        make_root(dir, &store, &lock, recipe, opts, progress)
-    })?;
-    let kernel_version = kernel_version(&dir).ok_or_else(|| RootError::NoKernel {
+    let job = |what| Job {
+        what,
+        cache: opts.cache.clone(),
+        lock: lock.clone(),
+        files: recipe.files.clone(),
+        configure: opts.configure,
+        helper: opts.helper.clone(),
+        progress,
+    };
+    let boot_file = tree(&job(What::Boot))?;
+    let file = tree(&job(What::Root))?;
+    let epoch = u64::try_from(lock.source_date()).unwrap_or(0);
+    let root = Tree::packed(&file, epoch).map_err(RootError::Tree)?;
+    let boot = Tree::packed(&boot_file, epoch).map_err(RootError::Tree)?;
+    let kernel_version = kernel_version(&root).ok_or_else(|| RootError::NoKernel {
         board: board.name.clone(),
     })?;
-    let both = files::content_key([
-        ("root", root_key.as_bytes()),
-        ("boot", boot_dir.to_string_lossy().as_bytes()),
-    ]);
+    let names = [&file, &boot_file].map(|f| f.to_string_lossy().into_owned());
     Ok(RootTree {
-        dir,
-        boot_dir,
-        key: both,
+        root,
+        boot,
+        key: files::content_key([("root", names[0].as_bytes()), ("boot", names[1].as_bytes())]),
+        file,
+        boot_file,
         packages: lock.packages.clone(),
         kernel_version,
         source_date: lock.source_date(),
@@ -151,64 +172,19 @@ pub fn build(
     })
 }
 
-fn make_root(
-    dir: &Path,
-    store: &Store,
-    lock: &Lock,
-    recipe: &Recipe,
-    opts: &Options,
-    progress: Progress,
-) -> Result<(), RootError> {
-    let tools = match opts.configure {
-        Mode::Native if !lock.tools.is_empty() => {
-            let trees = store.root().join("trees");
-            Some(stage(
-                store,
-                &trees,
-                &key("tools", &lock.tools, lock, &[]),
-                |dir| {
-                    let stage = progress.bytes("tools", size(&lock.tools));
-                    unpack::files_only(dir, store, &lock.tools, &stage)?;
-                    stage.done(&format!("{} packages unpacked", lock.tools.len()));
-                    Ok(())
-                },
-            )?)
-        }
-        _ => None,
-    };
-    let stage = progress.bytes("unpack", size(&lock.packages));
-    let unpacked = unpack::root_tree(dir, store, &lock.packages, &stage)?;
-    stage.done(&format!("{} packages", unpacked.len()));
-
-    let stage = progress.steps("configure", unpacked.len() as u64);
-    let job = configure::Job {
-        root: dir,
-        arch: &lock.arch,
-        packages: &lock.packages,
-        unpacked: &unpacked,
-        tools: tools.as_deref(),
-        helper: &opts.helper,
-        source_date: lock.source_date(),
-    };
-    configure::run(&job, &stage)?;
-    stage.done(&format!(
-        "{} packages, {}",
-        unpacked.len(),
-        opts.configure.name()
-    ));
-
-    let stage = progress.steps("normalise", 1);
-    if let Some(files) = &recipe.files {
-        crate::overlay::copy(files, dir)?;
+/// The packed tree of a job, made as root of a user namespace where we are not root.
+fn tree(job: &Job) -> Result<PathBuf, RootError> {
+    let path = stage::packed_path(&job.cache, &job.name()?);
+    if path.exists() {
+        return Ok(path);
     }
-    let report = normalise::run(dir, lock.source_date())?;
-    stage.done(&format!(
-        "{} files removed, {} set, {} times",
-        report.removed.len(),
-        report.changed.len(),
-        report.clamped
-    ));
-    Ok(())
+    ids::check().map_err(ErrandError::from)?;
+    if nix::unistd::geteuid().is_root() {
+        job.run()?;
+    } else {
+        errand::run(&job.helper, &Errand::Tree(Box::new(job.clone())))?;
+    }
+    Ok(path)
 }
 
 /// Makes the lock, or reads it; then brings every package into the store.
@@ -324,84 +300,13 @@ pub fn lock_path(recipe: &Recipe, board: &Board, opts: &Options) -> PathBuf {
     opts.lock.clone().unwrap_or_else(kept)
 }
 
-fn size(packages: &[LockedPackage]) -> u64 {
-    packages.iter().map(|p| p.size).sum()
-}
-
-fn key(what: &str, packages: &[LockedPackage], lock: &Lock, more: &[&str]) -> String {
-    let list: Vec<&str> = packages
-        .iter()
-        .flat_map(|p| [p.name.as_str(), p.sha256.as_str()])
-        .collect();
-    let list = list.join("\n");
-    let context = format!(
-        "{BUILDER} {} {} {}",
-        lock.arch,
-        lock.source_date(),
-        more.join(" ")
-    );
-    format!(
-        "{what}-{}",
-        files::content_key([
-            ("packages", list.as_bytes()),
-            ("context", context.as_bytes())
-        ])
-    )
-}
-
-fn overlay_key(recipe: &Recipe) -> Result<String, RootError> {
-    recipe
-        .files
-        .as_deref()
-        .map_or(Ok(String::new()), |dir| Ok(crate::overlay::key(dir)?))
-}
-
-/// A directory of the cache that is made once: complete under its name, or not there.
-fn stage(
-    store: &Store,
-    trees: &Path,
-    key: &str,
-    make: impl FnOnce(&Path) -> Result<(), RootError>,
-) -> Result<PathBuf, RootError> {
-    let done = trees.join(key);
-    if done.exists() {
-        return Ok(done);
-    }
-    fs::create_dir_all(trees).map_err(|e| files::named(trees, &e))?;
-    let _lock = store.lock(key)?;
-    // Another process may have made it while we waited.
-    if done.exists() {
-        return Ok(done);
-    }
-    let half = trees.join(format!("half-{key}"));
-    remove(&half)?;
-    fs::create_dir(&half).map_err(|e| files::named(&half, &e))?;
-    match make(&half)
-        .and_then(|()| Ok(nix::unistd::syncfs(fs::File::open(&half)?).map_err(io::Error::from)?))
-    {
-        Ok(()) => files::rename(&half, &done)?,
-        Err(e) => {
-            remove(&half)?;
-            return Err(e);
-        }
-    }
-    Ok(done)
-}
-
-fn remove(dir: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(dir) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(files::named(dir, &e)),
-        _ => Ok(()),
-    }
-}
-
-fn kernel_version(root: &Path) -> Option<String> {
-    let mut names: Vec<String> = fs::read_dir(root.join("usr/lib/modules"))
-        .ok()?
-        .filter_map(|e| e.ok()?.file_name().into_string().ok())
-        .collect();
-    names.sort();
-    names.pop()
+fn kernel_version(root: &Tree) -> Option<String> {
+    let modules = root.below(b"usr/lib/modules");
+    let names = modules.filter_map(|(path, _)| {
+        let name = path.strip_prefix(b"usr/lib/modules/")?;
+        (!name.contains(&b'/')).then(|| String::from_utf8_lossy(name).into_owned())
+    });
+    names.max()
 }
 
 impl From<RepoError> for RootError {

@@ -1,11 +1,14 @@
 //! Owns the content-addressed store: every downloaded file under its SHA-256, complete or not there at all. Two processes may
 //! use one store; a killed one leaves at most a partial file that the next continues.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::files;
+
+/// The mark that backup programs look for (bford.info/cachedir).
+pub const MARK: &str = "CACHEDIR.TAG";
 
 /// A store in a directory.
 #[derive(Debug, Clone)]
@@ -28,9 +31,8 @@ impl Store {
         for dir in ["sha256", "partial", "seen"] {
             fs::create_dir_all(root.join(dir)).map_err(|e| files::named(&root.join(dir), &e))?;
         }
-        let readme = root.join("CACHEDIR.TAG");
+        let readme = root.join(MARK);
         if !readme.exists() {
-            // The mark that backup programs look for (bford.info/cachedir).
             files::replace(&readme, b"Signature: 8a477f597d28d172789f06886806bc55\n# Downloads and build stages of hypriot-imagegen. May be deleted.\n")?;
         }
         Ok(Self { root })
@@ -96,6 +98,29 @@ impl Store {
 
     /// Takes a named lock for the life of the returned file, so that two builds do not make the same thing at once.
     pub fn lock(&self, name: &str) -> io::Result<File> {
+        let (path, file) = self.lock_file(name)?;
+        file.lock().map_err(|e| files::named(&path, &e))?;
+        Ok(file)
+    }
+
+    /// Takes a named lock together with others who only use the thing.
+    pub fn lock_shared(&self, name: &str) -> io::Result<File> {
+        let (path, file) = self.lock_file(name)?;
+        file.lock_shared().map_err(|e| files::named(&path, &e))?;
+        Ok(file)
+    }
+
+    /// Takes a named lock unless somebody has it.
+    pub fn try_lock(&self, name: &str) -> io::Result<Option<File>> {
+        let (path, file) = self.lock_file(name)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(file)),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(e)) => Err(files::named(&path, &e)),
+        }
+    }
+
+    fn lock_file(&self, name: &str) -> io::Result<(PathBuf, File)> {
         let path = self.root.join("partial").join(format!("{name}.lock"));
         let file = OpenOptions::new()
             .create(true)
@@ -103,8 +128,7 @@ impl Store {
             .write(true)
             .open(&path)
             .map_err(|e| files::named(&path, &e))?;
-        file.lock().map_err(|e| files::named(&path, &e))?;
-        Ok(file)
+        Ok((path, file))
     }
 
     /// The newest date seen of a release, as (seconds, text).

@@ -1,18 +1,26 @@
 //! A root directory as a value: what lies at which path, with every attribute that ends in an image.
 //!
 //! Owns the paths (bytes, sorted), the attributes, hard-link groups and the rule that nothing is newer than the
-//! epoch of the build. Content is either bytes or a file of the host that is read when an image is written.
+//! epoch of the build. Content is bytes, a file of the host or a part of a packed tree; the latter two are read when an image is written.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Result, bail, ensure};
 
+mod content;
+mod pack;
+mod packed;
 mod scan;
+mod spread;
 #[cfg(test)]
 pub(crate) mod tests;
+
+pub use content::{Content, PackedFile};
+pub use spread::Owners;
 
 /// Longest file name that Linux and EROFS allow (`NAME_MAX`, `EROFS_NAME_LEN`).
 pub const NAME_MAX: usize = 255;
@@ -20,53 +28,6 @@ pub const NAME_MAX: usize = 255;
 pub const PATH_MAX: usize = 4096;
 /// More entries than this are a mistake (a mounted file system, a loop), not a root directory.
 pub const ENTRIES_MAX: usize = 2_000_000;
-
-/// The bytes of a regular file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Content {
-    /// In memory.
-    Bytes(Arc<[u8]>),
-    /// A file of the host with the length that it had when the tree was made; a writer refuses another length.
-    Host {
-        /// Where it lies.
-        path: Arc<Path>,
-        /// Its length in bytes.
-        len: u64,
-    },
-}
-
-impl Content {
-    /// Length in bytes.
-    pub fn len(&self) -> u64 {
-        match self {
-            Self::Bytes(b) => b.len() as u64,
-            Self::Host { len, .. } => *len,
-        }
-    }
-
-    /// Whether there are no bytes.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// All bytes. `Host` content is read whole; a length other than the one on record is an error.
-    pub fn read(&self) -> Result<Arc<[u8]>> {
-        match self {
-            Self::Bytes(b) => Ok(b.clone()),
-            Self::Host { path, len } => {
-                let bytes = std::fs::read(path)
-                    .map_err(|e| anyhow::anyhow!("cannot read {}: {e}", path.display()))?;
-                ensure!(
-                    bytes.len() as u64 == *len,
-                    "{} changed while the image was made: {} bytes, {len} expected; build again and leave the tree alone meanwhile",
-                    path.display(),
-                    bytes.len()
-                );
-                Ok(bytes.into())
-            }
-        }
-    }
-}
 
 /// What an entry is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -164,6 +125,21 @@ impl Tree {
     /// Refuses sockets, other mounted file systems, overlay whiteouts and more than [`ENTRIES_MAX`] entries.
     pub fn scan(dir: &Path, epoch: u64) -> Result<Self> {
         scan::scan(dir, epoch)
+    }
+
+    /// Reads a packed tree, clamped to `epoch`: its index only, the content when it is needed.
+    pub fn packed(file: &Path, epoch: u64) -> Result<Self> {
+        packed::read(file, epoch)
+    }
+
+    /// Writes the tree and all its content into one file, which [`Tree::packed`] reads and `tar` understands.
+    pub fn pack(&self, to: &mut std::fs::File) -> io::Result<()> {
+        pack::pack(self, to)
+    }
+
+    /// Writes the tree into a directory, which must be empty.
+    pub fn spread(&self, dir: &Path, owners: Owners) -> Result<()> {
+        spread::spread(self, dir, owners)
     }
 
     /// The newest time that anything in it may have.

@@ -18,6 +18,7 @@ use crate::files;
 use crate::lock::LockedPackage;
 use crate::progress::Stage;
 use crate::store::Store;
+use crate::tree::Owners;
 
 pub use database::Control;
 
@@ -90,7 +91,8 @@ fn hint(e: &io::Error) -> &'static str {
             " (the disk is full: free some room or choose another place with --cache)"
         }
         io::ErrorKind::PermissionDenied => {
-            " (only root, or root of a user namespace, can give files away)"
+            " (files must be given to other owners, which some file systems, NFS among them, allow only to the machine's \
+             root: choose another place with --cache)"
         }
         _ => "",
     }
@@ -116,6 +118,7 @@ struct Claims {
 /// A tree being filled.
 pub(crate) struct Target<'a> {
     dir: OwnedFd,
+    owners: Owners,
     packages: &'a [LockedPackage],
     claims: Claims,
     directories: Mutex<BTreeMap<OsString, Directory>>,
@@ -140,20 +143,21 @@ pub fn root_tree(
     stage: &Stage,
 ) -> Result<Vec<Unpacked>, UnpackError> {
     merge_usr(dir)?;
-    let unpacked = run(dir, store, packages, stage)?;
+    let unpacked = run(dir, store, packages, Owners::Kept, stage)?;
     database::write(dir, packages, &unpacked)?;
     Ok(unpacked)
 }
 
-/// Unpacks only the files of packages: boot loaders, tools. No records are kept.
+/// Unpacks only the files of packages: boot loaders, tools. No records are kept. Files that are the caller's can all be deleted by him.
 pub fn files_only(
     dir: &Path,
     store: &Store,
     packages: &[LockedPackage],
+    owners: Owners,
     stage: &Stage,
 ) -> Result<(), UnpackError> {
     merge_usr(dir)?;
-    run(dir, store, packages, stage).map(drop)
+    run(dir, store, packages, owners, stage).map(drop)
 }
 
 /// Since bookworm every system has these links; packages of older habits rely on them being there before their files.
@@ -180,10 +184,12 @@ fn run(
     dir: &Path,
     store: &Store,
     packages: &[LockedPackage],
+    owners: Owners,
     stage: &Stage,
 ) -> Result<Vec<Unpacked>, UnpackError> {
     let target = Target {
         dir: fs::File::open(dir)?.into(),
+        owners,
         packages,
         claims: Claims {
             owners: Mutex::default(),

@@ -1,4 +1,4 @@
-//! The root tree for real: built twice from one lock under different circumstances, looked at, and built under bad conditions.
+//! The root tree for real: built from one lock by root and by an ordinary user, looked at, and built under bad conditions.
 //! Needs root and a reachable archive; says so and ends where there is none.
 
 #![expect(
@@ -8,12 +8,13 @@
 )]
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hypriot_imagegen::exec::{self, Cmd, ExecError, Output};
 use hypriot_imagegen::files;
+use hypriot_imagegen::tree::{Entry, Kind, Tree};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_hypriot-imagegen");
 
@@ -82,32 +83,21 @@ fn own_cache(dir: &Path, name: &str) -> PathBuf {
 }
 
 /// All that an image takes over from a tree, by path.
-fn manifest(root: &Path) -> BTreeMap<String, String> {
-    let mut found = BTreeMap::new();
-    let mut pending = vec![root.to_owned()];
-    while let Some(dir) = pending.pop() {
-        for entry in std::fs::read_dir(&dir).unwrap() {
-            let path = entry.unwrap().path();
-            let meta = std::fs::symlink_metadata(&path).unwrap();
-            let content = match meta.file_type() {
-                t if t.is_symlink() => std::fs::read_link(&path).unwrap().display().to_string(),
-                t if t.is_dir() => String::new(),
-                _ => files::sha256_file(&path).unwrap().0,
-            };
-            let line = format!(
-                "{:o} {}:{} {} {content}",
-                meta.mode(),
-                meta.uid(),
-                meta.gid(),
-                meta.mtime()
-            );
-            found.insert(path.strip_prefix(root).unwrap().display().to_string(), line);
-            if meta.is_dir() {
-                pending.push(path);
-            }
-        }
-    }
-    found
+fn manifest(tree: &Tree) -> BTreeMap<String, String> {
+    let line = |entry: &Entry| {
+        let content = match &entry.kind {
+            Kind::File(content) => files::sha256(&content.read().unwrap()),
+            Kind::Symlink(to) => String::from_utf8_lossy(to).into_owned(),
+            other => other.name().to_owned(),
+        };
+        format!(
+            "{:o} {}:{} {} {:?} {:?} {content}",
+            entry.mode, entry.uid, entry.gid, entry.mtime, entry.xattrs, entry.link
+        )
+    };
+    tree.iter()
+        .map(|(path, entry)| (String::from_utf8_lossy(path).into_owned(), line(entry)))
+        .collect()
 }
 
 fn difference(a: &BTreeMap<String, String>, b: &BTreeMap<String, String>) -> Vec<String> {
@@ -122,8 +112,9 @@ fn difference(a: &BTreeMap<String, String>, b: &BTreeMap<String, String>) -> Vec
     changed.chain(added).take(20).collect()
 }
 
-fn build(cache: &Path, recipe: &str, lock: &str, env: &[(&str, &str)]) -> PathBuf {
-    let args = [
+/// The arguments of a build from this lock.
+fn root_args<'a>(recipe: &'a str, lock: &'a str) -> [&'a str; 8] {
+    [
         "root",
         "-q",
         "--board",
@@ -132,26 +123,47 @@ fn build(cache: &Path, recipe: &str, lock: &str, env: &[(&str, &str)]) -> PathBu
         recipe,
         "--lock",
         lock,
-    ];
+    ]
+}
+
+fn build(cache: &Path, recipe: &str, lock: &str, env: &[(&str, &str)], to: &Path) -> PathBuf {
+    let to = to.display().to_string();
+    let args = [&root_args(recipe, lock)[..], &["--to", &to]].concat();
     PathBuf::from(imagegen(cache, &args, env).unwrap().text())
 }
 
 #[test]
-fn one_lock_gives_one_tree_and_nothing_of_the_host_is_in_it() {
+fn one_lock_gives_one_tree_whoever_builds_it_and_nothing_of_the_host_is_in_it() {
     let dir = tempfile::tempdir().unwrap();
     let Some((recipe, lock)) = fetched(dir.path()) else {
         return;
     };
+    let seen = dir.path().join("seen");
     let first = build(
         &own_cache(dir.path(), "a"),
         &recipe,
         &lock,
         &[("TZ", "Asia/Tokyo"), ("LANG", "de_DE.UTF-8")],
+        &seen,
     );
-    let one = manifest(&first);
+    let tree = Tree::packed(&first, u64::MAX).unwrap();
+    look(&tree, &seen);
 
-    assert!(one.len() > 5000, "{} files", one.len());
-    let text = |p: &str| std::fs::read_to_string(first.join(p)).unwrap();
+    let user = User::new(dir.path(), &[&recipe, &lock]);
+    let second = user.build();
+    let one = files::sha256_file(&first).unwrap();
+    let two = files::sha256_file(&second).unwrap();
+    if one != two {
+        let other = Tree::packed(&second, u64::MAX).unwrap();
+        panic!("{:#?}", difference(&manifest(&tree), &manifest(&other)));
+    }
+    user.deletes_everything();
+}
+
+/// What every tree must be; `at` is the same, unpacked by root.
+fn look(tree: &Tree, at: &Path) {
+    let text = |p: &str| String::from_utf8(tree.read(p).unwrap().to_vec()).unwrap();
+    assert!(tree.len() > 5000, "{} files", tree.len());
     let records = text("var/lib/dpkg/status");
     let states: Vec<&str> = records
         .lines()
@@ -162,54 +174,45 @@ fn one_lock_gives_one_tree_and_nothing_of_the_host_is_in_it() {
         "{states:?}"
     );
     assert_eq!(text("etc/machine-id"), "", "no identity");
+    let paths = || tree.iter().map(|(p, _)| String::from_utf8_lossy(p));
     assert!(
-        !one.keys().any(|p| p.starts_with("etc/ssh/ssh_host_")),
+        !paths().any(|p| p.starts_with("etc/ssh/ssh_host_")),
         "no keys that everybody would have"
     );
     assert!(
-        !one.keys().any(|p| p.ends_with(".dpkg-new")),
+        !paths().any(|p| p.ends_with(".dpkg-new")),
         "configuration files are in their places"
     );
     assert!(
-        !first.join("usr/sbin/policy-rc.d").exists()
-            && !first.join("usr/lib/x86_64-linux-gnu").exists(),
+        tree.get("usr/sbin/policy-rc.d").is_none()
+            && tree.get("usr/lib/x86_64-linux-gnu").is_none(),
         "no trace of the sandbox"
     );
-    let verified = exec::run(
-        Cmd::new("dpkg")
-            .arg("--root")
-            .arg(&first)
-            .args(["--verify"]),
-    )
-    .unwrap();
+    let verified = exec::run(Cmd::new("dpkg").arg("--root").arg(at).args(["--verify"])).unwrap();
     assert_eq!(
         verified.text(),
         "",
         "dpkg finds every file as its package says"
     );
+    let again = Tree::scan(at, u64::MAX).unwrap();
+    let (packed, unpacked) = (manifest(tree), manifest(&again));
+    assert!(packed == unpacked, "{:#?}", difference(&packed, &unpacked));
     for dir in ["dev", "proc", "run", "sys", "tmp"] {
-        assert_eq!(
-            std::fs::read_dir(first.join(dir)).unwrap().count(),
-            0,
-            "{dir} is empty"
-        );
+        assert_eq!(tree.below(dir.as_bytes()).count(), 0, "{dir} is empty");
     }
-    let host = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
-    assert!(
-        !first.join("etc/hostname").exists() || text("etc/hostname") != host,
-        "no name of this machine"
-    );
-    assert_eq!(
-        std::fs::metadata(first.join("usr/bin/sudo"))
-            .unwrap()
-            .permissions()
-            .mode()
-            & 0o7777,
-        0o4755
-    );
+    for name in ["etc/hostname", "etc/resolv.conf", "etc/mailname"] {
+        let host = std::fs::read(Path::new("/").join(name)).unwrap_or_default();
+        let same = tree.read(name).is_ok_and(|ours| *ours == host[..]);
+        assert!(!same || host.is_empty(), "{name} of this machine");
+    }
+    assert_eq!(tree.get("usr/bin/sudo").unwrap().mode, 0o4755);
     assert!(
         text("etc/passwd").contains("sshd:") && text("etc/passwd").contains("avahi:"),
         "accounts were made"
+    );
+    assert!(
+        tree.iter().any(|(_, e)| e.gid == 42),
+        "files of the group `shadow` are its own"
     );
     assert!(
         !text("etc/shadow")
@@ -217,15 +220,93 @@ fn one_lock_gives_one_tree_and_nothing_of_the_host_is_in_it() {
             .any(|l| l.split(':').nth(1).is_some_and(|p| p.starts_with('$'))),
         "no password"
     );
+}
 
-    let second = build(
-        &own_cache(dir.path(), "b"),
-        &recipe,
-        &lock,
-        &[("TZ", "UTC"), ("LC_ALL", "C"), ("HOME", "/nowhere")],
-    );
-    let two = manifest(&second);
-    assert!(one == two, "{:#?}", difference(&one, &two));
+/// An ordinary user who has subordinate ids, for as long as the test lasts: the machine's own files do not know him.
+struct User {
+    home: PathBuf,
+    files: Vec<PathBuf>,
+}
+
+impl User {
+    const ID: u32 = 23_456;
+
+    /// Gives him a home, the program, and these files.
+    fn new(dir: &Path, wanted: &[&str]) -> Self {
+        let home = dir.join("home");
+        std::fs::create_dir_all(home.join("cache/sha256")).unwrap();
+        let give = |from: &str, name: &str| {
+            let to = home.join(name);
+            std::fs::copy(from, &to).unwrap();
+            to
+        };
+        give(PROGRAM, "hypriot-imagegen");
+        let numbered = |(n, from): (usize, &&str)| give(from, &format!("file-{n}"));
+        let files = wanted.iter().enumerate().map(numbered).collect();
+        let entry = format!("builder:{id}:{id}::", id = Self::ID);
+        for (name, line) in [
+            ("passwd", entry.replacen(':', ":x:", 1) + "/nowhere:/bin/sh"),
+            ("subuid", "builder:300000:65536".to_owned()),
+            // By number, and another range than for users.
+            ("subgid", format!("{}:500000:65536", Self::ID)),
+        ] {
+            files::replace(&dir.join(name), format!("{line}\n").as_bytes()).unwrap();
+        }
+        let open = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(dir, open).unwrap();
+        let owner = format!("{id}:{id}", id = Self::ID);
+        exec::run(Cmd::new("chown").args(["-R", &owner]).arg(&home)).unwrap();
+        Self { home, files }
+    }
+
+    /// A shell that is his, in which `/etc` knows him and the downloads lie in his cache.
+    fn run(&self, script: &str) -> Output {
+        let dir = self.home.parent().unwrap().display().to_string();
+        // A private copy, so that the machine's own files stay as they are.
+        let outside = format!(
+            "cp -a /etc {dir}/etc; cp {dir}/passwd {dir}/subuid {dir}/subgid {dir}/etc; mount --bind {dir}/etc /etc; \
+             mount --bind {shared}/sha256 {dir}/home/cache/sha256; \
+             exec setpriv --reuid={id} --regid={id} --clear-groups sh -c 'umask 077; cd /; {script}'",
+            shared = shared_cache().display(),
+            id = Self::ID,
+        );
+        let cmd = Cmd::new("unshare").args(["-m", "sh", "-ec", &outside]);
+        exec::run(cmd.timeout(Duration::from_mins(30))).unwrap()
+    }
+
+    fn build(&self) -> PathBuf {
+        let file = |n: usize| self.files[n].display().to_string();
+        let args = root_args(&file(0), &file(1)).map(str::to_owned).join(" ");
+        let home = self.home.display();
+        let out = self.run(&format!(
+            "env -i PATH=/usr/bin:/bin TZ=UTC LC_ALL=C HOME=/nowhere {home}/hypriot-imagegen {args} --cache {home}/cache"
+        ));
+        PathBuf::from(out.text())
+    }
+
+    /// Nothing of his builds is anybody else's.
+    fn deletes_everything(&self) {
+        let cache = self.home.join("cache");
+        let foreign =
+            exec::run(
+                Cmd::new("find")
+                    .arg(&cache)
+                    .args(["!", "-uid", &Self::ID.to_string()]),
+            );
+        assert_eq!(foreign.unwrap().text(), "", "files of subordinate ids");
+        let id = Self::ID.to_string();
+        let rm = Cmd::new("setpriv").args([
+            "--reuid",
+            &id,
+            "--regid",
+            &id,
+            "--clear-groups",
+            "rm",
+            "-rf",
+        ]);
+        exec::run(rm.arg(&cache)).unwrap();
+        assert!(!cache.exists());
+    }
 }
 
 #[test]
@@ -237,9 +318,11 @@ fn two_at_once_make_one_tree() {
     let cache = own_cache(dir.path(), "a");
     let trees: Vec<PathBuf> = std::thread::scope(|scope| {
         let jobs: Vec<_> = (0..2)
-            .map(|_| scope.spawn(|| build(&cache, &recipe, &lock, &[])))
+            .map(|_| scope.spawn(|| imagegen(&cache, &root_args(&recipe, &lock), &[])))
             .collect();
-        jobs.into_iter().map(|j| j.join().unwrap()).collect()
+        jobs.into_iter()
+            .map(|j| PathBuf::from(j.join().unwrap().unwrap().text()))
+            .collect()
     });
     assert_eq!(trees[0], trees[1]);
     let halves = std::fs::read_dir(cache.join("trees")).unwrap().filter(|e| {

@@ -4,6 +4,7 @@ use clap::Args;
 
 use super::progress;
 use crate::doctor::{self, DoctorError, Plan, Purpose};
+use crate::ns::ids;
 use crate::project::Project;
 
 /// Say what this machine lacks to build and test, and install it on Debian-like systems.
@@ -47,6 +48,12 @@ pub(super) fn run(args: &DoctorArgs) -> anyhow::Result<()> {
     };
     if !lacking.is_empty() {
         return Err(DoctorError::Owner(doctor::words(&lacking, machine.debian_like)).into());
+    }
+    if purposes
+        .iter()
+        .any(|p| matches!(p, Purpose::Image | Purpose::Test))
+    {
+        ids::check()?;
     }
     #[expect(clippy::print_stdout, reason = "the result of the command")]
     {

@@ -11,6 +11,7 @@ use crate::mirror::Asked;
 use crate::progress::Progress;
 use crate::recipe::Recipe;
 use crate::root::{self, Options};
+use crate::tree::Owners;
 use crate::{board, recipe};
 
 /// List the boards an image can be built for, and what has been proven on each
@@ -70,6 +71,16 @@ pub(super) struct BuildArgs {
     /// Print nothing but the result.
     #[arg(long, short)]
     quiet: bool,
+}
+
+/// Build the root tree alone and print where it lies, packed: `tar tvf` shows it
+#[derive(Debug, Args)]
+pub(super) struct RootArgs {
+    #[command(flatten)]
+    build: BuildArgs,
+    /// Also unpack it into this new directory, to look at it or change root to it; owners are kept where we are root.
+    #[arg(long, value_name = "DIR")]
+    to: Option<PathBuf>,
 }
 
 /// The choice on the command line.
@@ -256,16 +267,27 @@ pub(super) fn plan(args: &BuildArgs) -> anyhow::Result<()> {
 }
 
 /// `root`
-pub(super) fn root(args: &BuildArgs) -> anyhow::Result<()> {
-    let (recipe, board, opts, progress) = args.read()?;
+pub(super) fn root(args: &RootArgs) -> anyhow::Result<()> {
+    let (recipe, board, opts, progress) = args.build.read()?;
     let tree = root::build(&recipe, &board, &opts, progress)?;
-    if args.json {
+    if let Some(to) = &args.to {
+        let owners = if nix::unistd::geteuid().is_root() {
+            Owners::Kept
+        } else {
+            progress
+                .note("note: only root can keep the owners of files: all of them will be yours");
+            Owners::Caller
+        };
+        tree.unpack(to, owners)?;
+    }
+    if args.build.json {
         let row = serde_json::json!({
-            "dir": tree.dir, "boot-dir": tree.boot_dir, "key": tree.key, "kernel": tree.kernel_version, "packages": tree.packages.len(),
+            "tree": tree.file, "boot": tree.boot_file, "key": tree.key, "kernel": tree.kernel_version, "packages": tree.packages.len(),
+            "to": args.to,
         });
         say(&serde_json::to_string_pretty(&row)?);
     } else {
-        say(&tree.dir.display().to_string());
+        say(&tree.file.display().to_string());
     }
     Ok(())
 }

@@ -47,3 +47,14 @@ fn lines_arrive_as_they_come() {
     .unwrap();
     assert_eq!(seen, ["a", "b"]);
 }
+
+#[test]
+fn output_ends_though_the_errors_go_to_the_terminal() {
+    let shown = Cmd::new("sh").args(["-c", "echo kept"]).show_stderr();
+    let begun = Instant::now();
+    assert_eq!(
+        run(shown.timeout(Duration::from_secs(30))).unwrap().text(),
+        "kept"
+    );
+    assert!(begun.elapsed() < Duration::from_secs(20));
+}

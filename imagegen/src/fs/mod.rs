@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, ensure};
 
-use crate::tree::Content;
+use crate::tree::{Content, PackedFile};
 
 pub mod erofs;
 pub mod fat;
@@ -134,6 +134,8 @@ enum Source {
         from: u64,
         file_len: u64,
     },
+    /// In a packed tree, from here on.
+    Packed(Arc<PackedFile>, u64),
 }
 
 #[derive(Debug, Clone)]
@@ -180,6 +182,7 @@ impl Volume {
                 from,
                 file_len: *len,
             },
+            Content::Packed { file, at, .. } => Source::Packed(file.clone(), at + from),
         };
         self.extents.push(Extent { at, len, source });
     }
@@ -229,6 +232,7 @@ impl Volume {
                 let from = from + within.expect("it is in memory");
                 part.copy_from_slice(&bytes[from..from + part.len()]);
             }
+            Source::Packed(file, from) => file.read_at(from + skip, part)?,
             Source::Host {
                 path,
                 from,

@@ -110,7 +110,7 @@ fn entry(
 
 /// Link numbers follow the order of paths, not of the directory: two scans of equal trees are equal values. A group
 /// with one name inside the tree is no group.
-fn number_links(tree: &mut Tree) {
+pub(super) fn number_links(tree: &mut Tree) {
     let mut names: HashMap<u32, usize> = HashMap::new();
     for entry in tree.entries.values() {
         if let Some(n) = entry.link {

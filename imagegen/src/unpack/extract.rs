@@ -17,6 +17,7 @@ use tar::{Archive, EntryType};
 
 use super::{Control, Directory, Target, UnpackError, locked};
 use crate::deb::Deb;
+use crate::tree::Owners;
 
 /// A package may unpack to so much more than it says, for rounding and directories.
 const SLACK: u64 = 64 << 20;
@@ -192,21 +193,26 @@ impl Place<'_> {
                 copy(entry, &mut file).map_err(|e| self.broke(path, e))?;
                 let fd = file.as_fd();
                 // Owner before mode: changing the owner clears the set-user-id bit.
-                nix::unistd::fchown(fd, Some(owner.0), Some(owner.1))
+                if self.target.owners == Owners::Kept {
+                    nix::unistd::fchown(fd, Some(owner.0), Some(owner.1))
+                        .map_err(|e| self.failed(path, e))?;
+                }
+                nix::sys::stat::fchmod(fd, self.target.mode(mode))
                     .map_err(|e| self.failed(path, e))?;
-                nix::sys::stat::fchmod(fd, mode).map_err(|e| self.failed(path, e))?;
                 futimens(fd, &mtime, &mtime).map_err(|e| self.failed(path, e))
             }
             (EntryType::Symlink, Some(to)) => {
                 symlinkat(to.as_path(), dir, name.as_os_str()).map_err(|e| self.failed(path, e))?;
-                fchownat(
-                    dir,
-                    name.as_os_str(),
-                    Some(owner.0),
-                    Some(owner.1),
-                    AtFlags::AT_SYMLINK_NOFOLLOW,
-                )
-                .map_err(|e| self.failed(path, e))?;
+                if self.target.owners == Owners::Kept {
+                    fchownat(
+                        dir,
+                        name.as_os_str(),
+                        Some(owner.0),
+                        Some(owner.1),
+                        AtFlags::AT_SYMLINK_NOFOLLOW,
+                    )
+                    .map_err(|e| self.failed(path, e))?;
+                }
                 utimensat(
                     dir,
                     name.as_os_str(),
@@ -343,6 +349,16 @@ impl Place<'_> {
     }
 }
 
+impl Target<'_> {
+    /// What the caller's own files lose: a program of somebody else that runs with his rights would be a gift to everybody.
+    fn mode(&self, mode: Mode) -> Mode {
+        match self.owners {
+            Owners::Kept => mode,
+            Owners::Caller => mode - (Mode::S_ISUID | Mode::S_ISGID),
+        }
+    }
+}
+
 fn id<T: From<u32>>(n: u64) -> T {
     T::from(u32::try_from(n).unwrap_or(0))
 }
@@ -378,8 +394,14 @@ pub(super) fn settle_directories(target: &Target<'_>) -> Result<(), UnpackError>
         let set = || {
             let fd = openat2(target.dir.as_fd(), Path::new(path), how)?;
             let (uid, gid) = wanted.owner;
-            nix::unistd::fchown(&fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
-            nix::sys::stat::fchmod(&fd, Mode::from_bits_truncate(wanted.mode))?;
+            let mut mode = target.mode(Mode::from_bits_truncate(wanted.mode));
+            if target.owners == Owners::Kept {
+                nix::unistd::fchown(&fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
+            } else {
+                // Whoever may not write into a directory cannot delete what is in it.
+                mode |= Mode::S_IRWXU;
+            }
+            nix::sys::stat::fchmod(&fd, mode)?;
             let when = TimeSpec::new(wanted.mtime, 0);
             futimens(&fd, &when, &when)
         };

@@ -1,0 +1,169 @@
+//! Owns the work behind a tree of the cache: unpack, configure, normalise, pack. It runs as root, of the machine or of a user
+//! namespace; which of the two makes no difference to the result.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::{BUILDER, RootError, stage};
+use crate::configure::{self, Mode, normalise};
+use crate::files;
+use crate::lock::{Lock, LockedPackage};
+use crate::progress::Progress;
+use crate::store::Store;
+use crate::tree::Owners;
+use crate::unpack::{self, Unpacked};
+
+/// One of the trees that an image is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum What {
+    /// The root file system.
+    Root,
+    /// The files of the board's boot packages.
+    Boot,
+}
+
+/// Everything that making a tree needs to know.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Job {
+    /// Which tree.
+    pub(crate) what: What,
+    /// The cache.
+    pub(crate) cache: PathBuf,
+    /// The packages.
+    pub(crate) lock: Lock,
+    /// The recipe's files.
+    pub(crate) files: Option<PathBuf>,
+    /// How scripts are run.
+    pub(crate) configure: Mode,
+    /// This program.
+    pub(crate) helper: PathBuf,
+    /// Where progress goes.
+    pub(crate) progress: Progress,
+}
+
+impl Job {
+    /// The stage's name in the cache: a hash of everything the tree depends on.
+    pub(super) fn name(&self) -> Result<String, RootError> {
+        Ok(match self.what {
+            What::Root => {
+                let extra = match &self.files {
+                    Some(dir) => crate::overlay::key(dir)?,
+                    None => String::new(),
+                };
+                let more = [self.configure.name(), &extra];
+                key("root", &self.lock.packages, &self.lock, &more)
+            }
+            What::Boot => key("boot", &self.lock.boot_packages, &self.lock, &[]),
+        })
+    }
+
+    /// Makes the tree unless it is there.
+    pub(crate) fn run(&self) -> Result<(), RootError> {
+        // Whatever the caller's is: nothing of it shall be seen in a tree.
+        nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
+        let store = Store::open(&self.cache)?;
+        let epoch = u64::try_from(self.lock.source_date()).unwrap_or(0);
+        stage::packed(&store, &self.name()?, epoch, |dir| match self.what {
+            What::Root => self.root(dir, &store),
+            What::Boot => self.boot(dir, &store),
+        })
+    }
+
+    fn root(&self, dir: &Path, store: &Store) -> Result<(), RootError> {
+        let unpacked = self.unpack(dir, store)?;
+        self.configure(dir, store, &unpacked)?;
+        self.normalise(dir)
+    }
+
+    fn boot(&self, dir: &Path, store: &Store) -> Result<(), RootError> {
+        let packages = &self.lock.boot_packages;
+        let stage = self.progress.bytes("boot files", size(packages));
+        unpack::files_only(dir, store, packages, Owners::Kept, &stage)?;
+        Ok(normalise::run_times(dir, self.lock.source_date())?)
+    }
+
+    fn unpack(&self, dir: &Path, store: &Store) -> Result<Vec<Unpacked>, RootError> {
+        let packages = &self.lock.packages;
+        let stage = self.progress.bytes("unpack", size(packages));
+        let unpacked = unpack::root_tree(dir, store, packages, &stage)?;
+        stage.done(&format!("{} packages", unpacked.len()));
+        Ok(unpacked)
+    }
+
+    fn configure(&self, dir: &Path, store: &Store, unpacked: &[Unpacked]) -> Result<(), RootError> {
+        let tools = match self.configure {
+            Mode::Native if !self.lock.tools.is_empty() => Some(self.tools(store)?),
+            _ => None,
+        };
+        let stage = self.progress.steps("configure", unpacked.len() as u64);
+        let job = configure::Job {
+            root: dir,
+            arch: &self.lock.arch,
+            packages: &self.lock.packages,
+            unpacked,
+            tools: tools.as_ref().map(|(dir, _held)| dir.as_path()),
+            helper: &self.helper,
+            source_date: self.lock.source_date(),
+        };
+        configure::run(&job, &stage)?;
+        stage.done(&format!(
+            "{} packages, {}",
+            unpacked.len(),
+            self.configure.name()
+        ));
+        Ok(())
+    }
+
+    /// The tree of tools, and the lock that keeps it there.
+    fn tools(&self, store: &Store) -> Result<(PathBuf, std::fs::File), RootError> {
+        let tools = &self.lock.tools;
+        stage::directory(store, &key("tools", tools, &self.lock, &[]), |dir| {
+            let stage = self.progress.bytes("tools", size(tools));
+            unpack::files_only(dir, store, tools, Owners::Caller, &stage)?;
+            stage.done(&format!("{} packages unpacked", tools.len()));
+            Ok(())
+        })
+    }
+
+    fn normalise(&self, dir: &Path) -> Result<(), RootError> {
+        let stage = self.progress.steps("normalise", 1);
+        if let Some(files) = &self.files {
+            crate::overlay::copy(files, dir)?;
+        }
+        let report = normalise::run(dir, self.lock.source_date())?;
+        stage.done(&format!(
+            "{} files removed, {} set, {} times",
+            report.removed.len(),
+            report.changed.len(),
+            report.clamped
+        ));
+        Ok(())
+    }
+}
+
+fn size(packages: &[LockedPackage]) -> u64 {
+    packages.iter().map(|p| p.size).sum()
+}
+
+/// The name of a stage: what it is, which builder made it, and a hash of what it is made of.
+fn key(what: &str, packages: &[LockedPackage], lock: &Lock, more: &[&str]) -> String {
+    let list: Vec<&str> = packages
+        .iter()
+        .flat_map(|p| [p.name.as_str(), p.sha256.as_str()])
+        .collect();
+    let list = list.join("\n");
+    let context = format!("{} {} {}", lock.arch, lock.source_date(), more.join(" "));
+    let hash = files::content_key([
+        ("packages", list.as_bytes()),
+        ("context", context.as_bytes()),
+    ]);
+    format!("{what}-{BUILDER}-{hash}")
+}
+
+/// Whether a stage of this name may be used by this builder.
+pub(crate) fn is_current(name: &str) -> bool {
+    ["root", "boot", "tools"]
+        .iter()
+        .any(|what| name.starts_with(&format!("{what}-{BUILDER}-")))
+}
