@@ -9,8 +9,9 @@ use hypriot_updater::boot::script::{INITRAMFS, KERNEL, KernelCommand, ScriptBoar
 use include_dir::{Dir, include_dir};
 
 use crate::board::{Board, Load};
-use crate::initramfs;
+use crate::expectations::{self, Facts};
 use crate::tree::{Content, Tree};
+use crate::{initramfs, record};
 
 mod config;
 mod kernel;
@@ -58,6 +59,10 @@ pub struct Input<'a> {
     pub user_data: Option<&'a [u8]>,
     /// Blobs that the user brings, by the name in the board file.
     pub blobs: &'a BTreeMap<String, Content>,
+    /// Text of the lock that the packages are from.
+    pub lock: &'a str,
+    /// Text of the build record ([`record::Record`]).
+    pub record: &'a str,
 }
 
 /// A blob before the first partition.
@@ -90,6 +95,7 @@ pub fn bake(mut input: Input<'_>) -> Result<Baked> {
     let raw = config::raw(&input)?;
     let mut root = std::mem::replace(&mut input.root, Tree::new(0));
     root::bake(&mut root, &input)?;
+    papers(&mut root, &input)?;
     let config = config::bake(&root, &input)?;
     Ok(Baked {
         root,
@@ -97,6 +103,18 @@ pub fn bake(mut input: Input<'_>) -> Result<Baked> {
         config,
         raw,
     })
+}
+
+/// What the image says about itself: what it was made of, and what must therefore hold on a board.
+fn papers(root: &mut Tree, input: &Input<'_>) -> Result<()> {
+    root.insert_bytes(record::LOCK, 0o644, input.lock)?;
+    root.insert_bytes(record::BUILD, 0o644, input.record)?;
+    let facts = Facts {
+        arch: &input.board.arch,
+        kernel: input.kernel_release,
+    };
+    let tests = expectations::text(root, facts)?;
+    root.insert_bytes(expectations::PATH, 0o644, tests)
 }
 
 /// The boot partition of a slot: kernel, initramfs, device trees, and which release it is.
@@ -151,6 +169,11 @@ fn script_text(board: &Board) -> String {
         },
         device_tree: device_tree.as_deref(),
     })
+}
+
+/// The folders that are compiled in and end in every image, for the build record.
+pub(crate) fn embedded_trees() -> Result<[Tree; 2]> {
+    Ok([embedded(&SKEL, 0)?, embedded(&P1, 0)?])
 }
 
 /// A folder that was compiled in, as a tree.

@@ -265,12 +265,14 @@ pub fn names() -> Vec<String> {
     names
 }
 
+/// The text of an embedded board file.
+pub fn text(name: &str) -> Option<&'static str> {
+    BOARDS.get_file(format!("{name}.toml"))?.contents_utf8()
+}
+
 /// The board of this name.
 pub fn find(name: &str) -> Result<Board, BoardError> {
-    let Some(text) = BOARDS
-        .get_file(format!("{name}.toml"))
-        .and_then(|f| f.contents_utf8())
-    else {
+    let Some(text) = text(name) else {
         return Err(BoardError::Unknown {
             name: name.to_owned(),
             known: names(),

@@ -16,7 +16,7 @@ use hypriot_updater::slot::Slot;
 
 use crate::bake::{AGENT, Baked, Raw};
 use crate::fs::{Blocks, Volume, erofs, fat, pass};
-use crate::{files, mbr};
+use crate::{expectations, files, mbr, record};
 
 #[cfg(test)]
 mod tests;
@@ -71,7 +71,7 @@ pub fn volumes(baked: &Baked, board: &str, version: &str) -> Result<Volumes> {
         erofs::Options {
             label: "root",
             seed: &seed,
-            last: &[AGENT],
+            last: &[AGENT, record::BUILD, record::LOCK, expectations::PATH],
         },
     )?;
     let limit = layout::root(Slot::A).size;

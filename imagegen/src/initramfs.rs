@@ -38,6 +38,11 @@ pub fn build(root: &Tree, release: &str, wanted: &[String], agent: &Content) -> 
     compress(&cpio::write(&tree)?)
 }
 
+/// What packs the archive: the bytes of a frame depend on it.
+pub fn encoder() -> String {
+    format!("zstd {} level {LEVEL}", zstd::zstd_safe::version_string())
+}
+
 /// The only kernel release of a tree.
 pub fn kernel_release(root: &Tree) -> Result<String> {
     let dir = root

@@ -9,11 +9,14 @@ use anyhow::{Context, Result, ensure};
 
 use crate::bake::{self, Baked, Input};
 use crate::board::Board;
+use crate::expectations;
 use crate::fs::{Blocks, pass};
-use crate::image::{self, Card};
+use crate::image::{self, Card, Volumes};
 use crate::lock::LockedPackage;
 use crate::output::{self, papers};
 use crate::progress::Progress;
+use crate::recipe::Recipe;
+use crate::record::{self, Builder, Hash, Record};
 use crate::release::{self, Release};
 use crate::root::RootTree;
 use crate::tree::{Content, Kind, Tree};
@@ -31,6 +34,10 @@ pub struct Request<'a> {
     pub board: &'a Board,
     /// Version of the image.
     pub version: semver::Version,
+    /// What was asked for.
+    pub recipe: &'a Recipe,
+    /// How packages' scripts were run, for the record.
+    pub configure: &'static str,
     /// The configured tree and its boot files.
     pub tree: &'a RootTree,
     /// The static agent.
@@ -89,11 +96,10 @@ pub fn make(request: &Request<'_>, progress: Progress) -> Result<Made> {
     std::fs::create_dir_all(&request.out)
         .with_context(|| format!("cannot make the folder {}", request.out.display()))?;
     let (board, version) = (request.board, &request.version);
-    let epoch =
-        u64::try_from(request.tree.source_date).context("the packages are from before 1970")?;
+    let epoch = epoch(request)?;
 
     let stage = progress.steps("bake", 1);
-    let baked = contents(request, epoch)?;
+    let baked = contents(request)?;
     let volumes = image::volumes(&baked, &board.name, &version.to_string())?;
     stage.done(&format!(
         "{} entries, root {} MiB, boot {} MiB",
@@ -115,12 +121,7 @@ pub fn make(request: &Request<'_>, progress: Progress) -> Result<Made> {
     let mut made = Vec::new();
     let (image, release) = if request.image {
         let to = request.out.join(format!("{stem}.img"));
-        // The board draws a disk signature of its own at its first start.
-        let card = Card::plan(
-            &volumes,
-            &baked.raw,
-            image::derived_id(&format!("disk {} {version}", board.name)),
-        )?;
+        let card = card(request, &baked, &volumes)?;
         let release = card.write_with(&to, threads, |file| {
             release::make(&volumes, &spec, &request.out, |target, at, bytes| {
                 stage.add(bytes.len() as u64);
@@ -141,6 +142,9 @@ pub fn make(request: &Request<'_>, progress: Progress) -> Result<Made> {
         request.out.join(&release.index_name),
         release.payload.clone(),
     ]);
+    let tests = request.out.join(format!("{stem}.selftest.yaml"));
+    crate::files::replace(&tests, &baked.root.read(expectations::PATH)?)?;
+    made.push(tests);
     let sbom = request.out.join(format!("{stem}.spdx.json"));
     let facts = Papers::of(request)?;
     crate::files::replace(
@@ -175,14 +179,29 @@ pub fn make(request: &Request<'_>, progress: Progress) -> Result<Made> {
     })
 }
 
+fn epoch(request: &Request<'_>) -> Result<u64> {
+    u64::try_from(request.tree.source_date).context("the packages are from before 1970")
+}
+
+/// The card of what was baked, planned.
+pub fn card<'a>(request: &Request<'_>, baked: &Baked, volumes: &'a Volumes) -> Result<Card<'a>> {
+    let (board, version) = (&request.board.name, &request.version);
+    // The board draws a disk signature of its own at its first start.
+    let signature = image::derived_id(&format!("disk {board} {version}"));
+    Card::plan(volumes, &baked.raw, signature)
+}
+
 /// Reads the inputs and bakes them.
-fn contents(request: &Request<'_>, epoch: u64) -> Result<Baked> {
+pub fn contents(request: &Request<'_>) -> Result<Baked> {
     let (board, version) = (request.board, &request.version);
+    let epoch = epoch(request)?;
     let overlays = request
         .overlays
         .iter()
         .map(|dir| plain(dir, epoch))
         .collect::<Result<Vec<_>>>()?;
+    let record = record(request, epoch, &overlays)?.to_text()?;
+    let lock = request.tree.lock.to_text()?;
     let trust_root = request.trust_root.as_deref().map(small).transpose()?;
     let user_data = request.user_data.as_deref().map(small).transpose()?;
     let blobs = request
@@ -217,7 +236,57 @@ fn contents(request: &Request<'_>, epoch: u64) -> Result<Baked> {
         poll_seconds: request.poll_seconds,
         user_data: user_data.as_deref(),
         blobs: &blobs,
+        lock: &lock,
+        record: &record,
     })
+}
+
+/// The record of every input that is no package.
+fn record(request: &Request<'_>, epoch: u64, overlays: &[Tree]) -> Result<Record> {
+    let hash = |path: &Path| record::of_content(&file(path)?);
+    let overlay = |(dir, tree): (&PathBuf, &Tree)| Ok(Hash::of_tree(tree)?.named(&name_of(dir)?));
+    let overlays = request.overlays.iter().zip(overlays).map(overlay);
+    let blobs = request
+        .blobs
+        .iter()
+        .map(|(name, path)| Ok(hash(path)?.named(name)));
+    Ok(Record {
+        format: Record::format(),
+        board: request.board.name.clone(),
+        version: request.version.to_string(),
+        suite: request.tree.lock.suite.clone(),
+        epoch,
+        kernel: request.tree.kernel_version.clone(),
+        update_url: request.update_url.clone(),
+        poll_seconds: request.poll_seconds,
+        builder: Builder::this(request.board, request.configure)?,
+        recipe: request.recipe.clone(),
+        recipe_files: request.recipe.files.as_deref().map(of_folder).transpose()?,
+        agent: hash(&request.agent)?,
+        trust_root: request.trust_root.as_deref().map(hash).transpose()?,
+        user_data: request.user_data.as_deref().map(hash).transpose()?,
+        overlays: overlays.collect::<Result<_>>()?,
+        blobs: blobs.collect::<Result<_>>()?,
+    })
+}
+
+/// The last part of a folder's path: the rest is this machine's.
+fn name_of(dir: &Path) -> Result<String> {
+    let whole = dir
+        .canonicalize()
+        .with_context(|| format!("cannot look at {}", dir.display()))?;
+    let name = whole.file_name().unwrap_or_default();
+    Ok(name.to_string_lossy().into_owned())
+}
+
+/// The hash of a folder that is laid over the tree with the modes it has.
+pub(crate) fn of_folder(dir: &Path) -> Result<Hash> {
+    Hash::of_tree(&Tree::scan(dir, 0)?)
+}
+
+/// The hash of a folder that is laid over the tree with plain modes, with its name.
+pub(crate) fn of_overlay(dir: &Path) -> Result<record::Named> {
+    Ok(Hash::of_tree(&plain(dir, 0)?)?.named(&name_of(dir)?))
 }
 
 /// The compressed forms of a card that are wanted, and its block map.

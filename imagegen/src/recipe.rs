@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 const DEFAULT: &str = include_str!("../recipes/default.toml");
 /// A recipe larger than this is a mistake.
 const MAX_BYTES: u64 = 1 << 20;
 
 /// What to put into an image.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Recipe {
     /// Its name.
@@ -26,6 +26,8 @@ pub struct Recipe {
     #[serde(default)]
     pub exclude: Vec<String>,
     /// A directory whose content is laid over the tree, relative to the recipe file. Owner root, modes kept.
+    /// Where it lies says nothing to another machine, and is not written.
+    #[serde(skip_serializing)]
     pub files: Option<PathBuf>,
 }
 

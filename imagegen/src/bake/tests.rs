@@ -30,6 +30,12 @@ pub(crate) fn root() -> Tree {
         b"[Service]\n",
     );
     put("etc/hosts", b"from the package");
+    put("etc/passwd", b"root:x:0:0:root:/root:/bin/bash\n");
+    put("etc/group", b"root:x:0:\n");
+    put(
+        "var/lib/dpkg/status",
+        b"Package: dpkg\nStatus: install ok installed\nArchitecture: arm64\nVersion: 1.22.21\n",
+    );
     put("tmp/left-behind", b"x");
     put(
         &format!("usr/lib/linux-image-{RELEASE}/broadcom/bcm2837-rpi-3-b.dtb"),
@@ -96,6 +102,8 @@ pub(crate) fn bake_with(
         poll_seconds: Some(60),
         user_data: None,
         blobs: &blobs,
+        lock: "# the lock\n",
+        record: "# the record\n",
     };
     change(&mut input);
     bake(input)

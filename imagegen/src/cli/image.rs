@@ -112,11 +112,11 @@ pub(super) struct InspectArgs {
 }
 
 #[expect(clippy::print_stdout, reason = "the answer of the command")]
-fn say(line: &str) {
+pub(super) fn say(line: &str) {
     println!("{line}");
 }
 
-fn row(value: &serde_json::Value) -> Result<()> {
+pub(super) fn row(value: &serde_json::Value) -> Result<()> {
     say(&serde_json::to_string_pretty(value)?);
     Ok(())
 }
@@ -133,13 +133,7 @@ pub(super) fn image(args: &ImageArgs) -> Result<()> {
             )
         })?,
     };
-    let blobs = args.blob.iter().map(|b| {
-        let (name, path) = b
-            .split_once('=')
-            .with_context(|| format!("--blob {b}: it must be NAME=FILE"))?;
-        Ok((name.to_owned(), PathBuf::from(path)))
-    });
-    let blobs = blobs.collect::<Result<BTreeMap<_, _>>>()?;
+    let blobs = named_files(&args.blob)?;
     let project = Project::find();
     let mut overlays = args.overlay.clone();
     if let Ok(project) = &project {
@@ -157,6 +151,8 @@ pub(super) fn image(args: &ImageArgs) -> Result<()> {
         &Request {
             board: &board,
             version,
+            recipe: &recipe,
+            configure: opts.configure.name(),
             tree: &tree,
             agent,
             overlays,
@@ -194,7 +190,18 @@ pub(super) fn image(args: &ImageArgs) -> Result<()> {
     Ok(())
 }
 
-fn build_agent(project: &Project, target: &str, out: &Path) -> Result<PathBuf> {
+/// What `--blob` was given.
+pub(super) fn named_files(all: &[String]) -> Result<BTreeMap<String, PathBuf>> {
+    let one = |b: &String| {
+        let (name, path) = b
+            .split_once('=')
+            .with_context(|| format!("--blob {b}: it must be NAME=FILE"))?;
+        Ok((name.to_owned(), PathBuf::from(path)))
+    };
+    all.iter().map(one).collect()
+}
+
+pub(super) fn build_agent(project: &Project, target: &str, out: &Path) -> Result<PathBuf> {
     let target = Target::parse(target)
         .with_context(|| format!("the board file's agent-target `{target}` is unknown"))?;
     let request = cross::Request {
