@@ -1,6 +1,7 @@
 //! Owns the command line: what can be asked, how answers are printed, and the exit codes. It decides nothing.
 //!
-//! Exit codes: 0 done; 1 it failed, the message says why; 2 the command line is wrong.
+//! Exit codes: 0 done; 1 it failed, the message says why; 2 the command line is wrong. `diff` and `verify` answer 1 when
+//! something differs, and 2 for all that kept them from an answer.
 
 use std::process::ExitCode;
 
@@ -8,6 +9,7 @@ use clap::{Parser, Subcommand};
 
 mod agent;
 mod clean;
+mod diff;
 mod doctor;
 mod image;
 mod packages;
@@ -43,6 +45,8 @@ enum Cmd {
     /// The program starts itself as root of a user namespace.
     #[command(hide = true)]
     InsideErrand,
+    Diff(diff::DiffArgs),
+    Verify(Box<diff::VerifyArgs>),
     /// The sandbox starts itself: first process.
     #[command(hide = true)]
     Inside,
@@ -57,7 +61,7 @@ enum Cmd {
 /// Parses the arguments, runs the command, prints the error if there is one.
 pub fn main() -> ExitCode {
     match run(Cli::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(e) => {
             eprintln!("hypriot-imagegen: {e:#}");
             ExitCode::from(1)
@@ -65,8 +69,10 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> anyhow::Result<()> {
-    match cli.command {
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let done = match cli.command {
+        Cmd::Diff(args) => return Ok(diff::diff(&args)),
+        Cmd::Verify(args) => return Ok(diff::verify(&args)),
         Cmd::Agent(args) => agent::run(&args),
         Cmd::Doctor(args) => doctor::run(&args),
         Cmd::Boards(args) => packages::boards(&args),
@@ -82,5 +88,6 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Cmd::Inside => crate::ns::inside(),
         Cmd::InsideMap(args) => packages::inside_map(&args),
         Cmd::InsideFirst => crate::ns::first(),
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }

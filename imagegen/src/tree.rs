@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use anyhow::{Result, bail, ensure};
 
+pub mod compare;
 mod content;
 mod pack;
 mod packed;

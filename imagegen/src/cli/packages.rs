@@ -83,6 +83,58 @@ pub(super) struct RootArgs {
     to: Option<PathBuf>,
 }
 
+/// Where packages and trees come from, for what needs no board and no recipe.
+#[derive(Debug, Args)]
+pub(super) struct MirrorArgs {
+    /// Where downloads and finished stages are kept.
+    #[arg(long, env = "HYPRIOT_CACHE", default_value = ".cache")]
+    cache: PathBuf,
+    /// Base URL of the Debian archive; without it, the one this machine's apt uses.
+    #[arg(long, env = "HYPRIOT_MIRROR")]
+    mirror: Option<String>,
+    /// Base URL of the archive of security updates.
+    #[arg(long, env = "HYPRIOT_SECURITY_MIRROR")]
+    security_mirror: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    /// Print nothing but the result.
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+impl MirrorArgs {
+    /// Whether the answer shall be JSON.
+    pub(super) fn json(&self) -> bool {
+        self.json
+    }
+
+    /// The options these arguments mean.
+    pub(super) fn read(&self) -> anyhow::Result<(Options, Progress)> {
+        std::fs::create_dir_all(&self.cache).map_err(|e| crate::files::named(&self.cache, &e))?;
+        let opts = Options {
+            cache: self.cache.canonicalize()?,
+            mirror: Asked {
+                main: self.mirror.clone(),
+                security: self.security_mirror.clone(),
+            },
+            keyring: None,
+            lock: None,
+            update: false,
+            frozen: false,
+            configure: Mode::Native,
+            helper: std::env::current_exe()?,
+            now: now(),
+        };
+        let progress = if self.quiet {
+            Progress::Quiet
+        } else {
+            Progress::auto()
+        };
+        Ok((opts, progress))
+    }
+}
+
 /// The choice on the command line.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Configure {

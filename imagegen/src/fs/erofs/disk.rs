@@ -201,6 +201,12 @@ const XATTR_PREFIXES: [(&[u8], u8); 6] = [
     (b"security.", 6),
 ];
 
+/// The prefix that an index stands for.
+pub(super) fn xattr_prefix(index: u8) -> Option<&'static [u8]> {
+    let found = XATTR_PREFIXES.iter().find(|(_, n)| *n == index)?;
+    Some(found.0)
+}
+
 /// `i_xattr_icount`: one for the header, one for every four bytes after it.
 fn xattr_count(len: usize) -> u16 {
     if len == 0 {

@@ -10,6 +10,8 @@ use super::disk::{BLOCK, DIRENT, INODE_SIZE, MAGIC, SLOT, SUPER_OFFSET};
 use crate::fs::Blocks;
 use crate::tree::{ENTRIES_MAX, NAME_MAX, PATH_MAX};
 
+mod tree;
+
 /// A longer directory is damaged.
 const DIRECTORY_MAX: u64 = 64 << 20;
 /// Links are followed as often as Linux does (`MAXSYMLINKS`).
@@ -34,6 +36,8 @@ pub struct Node {
     pub mtime: u64,
     /// Link count.
     pub nlink: u32,
+    /// Where the inode lies in the image: start, and length with its extended attributes.
+    pub record: (u64, u64),
     /// Where whole blocks of data start, in bytes.
     body: u64,
     /// Where the tail lies, if it is inline.
@@ -51,7 +55,8 @@ impl Node {
         self.mode & S_IFMT == S_IFREG
     }
 
-    fn is_link(&self) -> bool {
+    /// Whether it is a symbolic link.
+    pub fn is_link(&self) -> bool {
         self.mode & S_IFMT == S_IFLNK
     }
 
@@ -77,6 +82,10 @@ pub struct Erofs<'a, B: ?Sized> {
     pub size: u64,
     /// `uuid`.
     pub uuid: [u8; 16],
+    /// `volume_name`, without NULs.
+    pub label: String,
+    /// `build_time`, seconds since 1970.
+    pub built: u64,
 }
 
 fn le(bytes: &[u8], at: usize, len: usize) -> u64 {
@@ -105,6 +114,10 @@ impl<'a, B: Blocks + ?Sized> Erofs<'a, B> {
             names: BTreeMap::new(),
             size: le(&head, 36, 4) * BLOCK,
             uuid: head[48..64].try_into()?,
+            label: String::from_utf8_lossy(&head[64..80])
+                .trim_end_matches('\0')
+                .to_owned(),
+            built: le(&head, 24, 8),
         };
         ensure!(
             erofs.size <= disk.size(),
@@ -165,6 +178,7 @@ impl<'a, B: Blocks + ?Sized> Erofs<'a, B> {
             size,
             mtime: le(&b, 32, 8),
             nlink: field(44)?,
+            record: (at, INODE_SIZE + xattrs),
             body: le(&b, 16, 4) * BLOCK,
             tail,
         })
@@ -229,6 +243,13 @@ impl<'a, B: Blocks + ?Sized> Erofs<'a, B> {
 
     /// The bytes of the file at `path`, links followed.
     pub fn read(&self, path: &str) -> Result<Vec<u8>> {
+        let (_, node) = self.resolve(path)?;
+        ensure!(node.is_file(), "/{path} is no file");
+        self.content(node)
+    }
+
+    /// Where `path` leads, links followed, and the inode there.
+    pub fn resolve(&self, path: &str) -> Result<(String, &Node)> {
         let mut todo: Vec<String> = parts(path);
         let mut here: Vec<String> = Vec::new();
         let mut follows = 0;
@@ -254,9 +275,9 @@ impl<'a, B: Blocks + ?Sized> Erofs<'a, B> {
                 todo.extend(parts(&text));
             }
         }
-        let node = self.get(&here.join("/"))?;
-        ensure!(node.is_file(), "/{path} is no file");
-        self.content(node)
+        let here = here.join("/");
+        let node = self.get(&here)?;
+        Ok((here, node))
     }
 }
 

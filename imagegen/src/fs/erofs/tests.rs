@@ -8,6 +8,7 @@ use super::*;
 use crate::files::replace;
 use crate::fs::pass;
 use crate::testing::{is_root, tool};
+use crate::tree::compare::{Field, compare};
 use crate::tree::{Entry, Xattrs, tests::fixture};
 
 const EPOCH: u64 = 1_700_000_000;
@@ -349,6 +350,12 @@ fn our_reader_finds_what_went_in() {
         erofs.read("short-link").unwrap(),
         erofs.read("usr/bin/size-1").unwrap()
     );
+    // The tree of an image has no bytes in its files; those are compared above.
+    let others = compare(&tree, &erofs.tree().unwrap()).unwrap();
+    assert!(
+        others.iter().all(|d| d.field == Field::Content),
+        "{others:?}"
+    );
 }
 
 #[test]
@@ -365,6 +372,7 @@ fn a_damaged_image_is_an_error_and_never_a_panic() {
             let mut bad = good.clone();
             bad[at] = value;
             if let Ok(erofs) = read::Erofs::open(&bad[..]) {
+                drop(erofs.tree());
                 for name in erofs.names.keys() {
                     drop(erofs.read(name));
                 }
