@@ -2,6 +2,7 @@
 //! they call are those of the building machine's architecture where that changes nothing but the time (DESIGN 7).
 
 pub mod cover;
+pub mod fidelity;
 pub mod normalise;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,17 +15,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::exec::{self, ExecError};
 use crate::files;
-use crate::lock::LockedPackage;
-use crate::ns::{self, Foreign, Plan, Step};
+use crate::lock::{Lock, LockedPackage};
+use crate::ns::{self, Foreign, Plan, Step, Sync};
 use crate::progress::Stage;
 use crate::unpack::Unpacked;
 
 /// How scripts are run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
 pub enum Mode {
-    /// With programs of the building machine's architecture laid over the target's.
+    /// With this machine's programs; if a script fails with them, anew with everything emulated.
+    Auto,
+    /// With this machine's programs where that changes nothing, and with nothing else: fast, or an error.
     Native,
-    /// With everything emulated: an order of magnitude slower, and what the fast way is compared with.
+    /// With everything emulated: ten times slower, and what the fast way is compared with.
     Emulated,
 }
 
@@ -32,9 +35,16 @@ impl Mode {
     /// Its name in cache keys and on the command line.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Auto => "auto",
             Self::Native => "native",
             Self::Emulated => "emulated",
         }
+    }
+
+    /// Whether this failure of the native way is answered with the emulated one. Only a script's is: what else can fail (no
+    /// emulator, no namespaces, a full disk) fails the other way too.
+    pub fn falls_back(self, e: &ConfigureError) -> bool {
+        self == Self::Auto && matches!(e, ConfigureError::Script { .. })
     }
 }
 
@@ -49,6 +59,17 @@ pub enum ConfigureError {
         package: String,
         /// What it printed last.
         lines: String,
+    },
+    /// Native was asked for, and the lock was made on a machine of another architecture.
+    #[error(
+        "the lock names no programs of {host} to run the scripts of {arch} packages with: it was made on a machine of another \
+         architecture; make it anew here (`hypriot-imagegen lock --update`), or build with --configure emulated"
+    )]
+    NoTools {
+        /// This machine's architecture.
+        host: String,
+        /// The board's.
+        arch: String,
     },
     /// No emulator for the board's architecture.
     #[error("{program} is needed to run programs of {arch}: install qemu-user-static")]
@@ -93,8 +114,24 @@ const CONFIGURE_LIMIT: u64 = 2 * 3600;
 /// Lines of a failed script that are shown.
 const SHOWN: usize = 25;
 
-/// Runs the scripts of all packages.
-pub fn run(job: &Job<'_>, stage: &Stage) -> Result<(), ConfigureError> {
+/// Whether the lock's tools are to be used: not where everything is emulated, nor where the board's programs run as they are.
+pub fn needs_tools(mode: Mode, lock: &Lock) -> Result<bool, ConfigureError> {
+    let host = crate::deb::host_arch().unwrap_or_default();
+    if mode == Mode::Emulated || host == lock.arch {
+        return Ok(false);
+    }
+    let fit = lock.tools.iter().any(|t| t.arch == host);
+    if !fit && mode == Mode::Native {
+        return Err(ConfigureError::NoTools {
+            host: host.to_owned(),
+            arch: lock.arch.clone(),
+        });
+    }
+    Ok(fit)
+}
+
+/// Runs the scripts of all packages; says how, in a word.
+pub fn run(job: &Job<'_>, stage: &Stage) -> Result<&'static str, ConfigureError> {
     let host = crate::deb::host_arch();
     let foreign = if host == Some(job.arch) {
         None
@@ -112,6 +149,7 @@ pub fn run(job: &Job<'_>, stage: &Stage) -> Result<(), ConfigureError> {
         root: job.root.to_owned(),
         covers,
         foreign,
+        sync: Sync::Ignored,
         steps: steps(job),
     };
     let mut talk = Talk::default();
@@ -130,14 +168,15 @@ pub fn run(job: &Job<'_>, stage: &Stage) -> Result<(), ConfigureError> {
         }
     }
     match ran {
-        Ok(()) => Ok(()),
+        Ok(()) if plan.foreign.is_some() && plan.covers.is_empty() => Ok("emulated"),
+        Ok(()) => Ok("native"),
         Err(ExecError::Failed { .. }) => Err(talk.blame()),
         Err(e) => Err(e.into()),
     }
 }
 
 /// The emulator of an architecture and how its programs are recognised (as in qemu's scripts/qemu-binfmt-conf.sh).
-fn emulator(arch: &str) -> Result<Foreign, ConfigureError> {
+pub fn emulator(arch: &str) -> Result<Foreign, ConfigureError> {
     let (program, class, machine) = match arch {
         "arm64" => ("qemu-aarch64", 2, r"\xb7\x00"),
         "armhf" | "armel" => ("qemu-arm", 1, r"\x28\x00"),
@@ -203,10 +242,10 @@ fn steps(job: &Job<'_>) -> Vec<Step> {
             let (package, unpacked) = (&job.packages[i], &job.unpacked[i]);
             Step {
                 what: format!("preinst {}", package.name),
-                argv: vec![
-                    format!("/var/lib/dpkg/info/{}.preinst", unpacked.info_name),
-                    "install".to_owned(),
-                ],
+                argv: in_order(&[
+                    &format!("/var/lib/dpkg/info/{}.preinst", unpacked.info_name),
+                    "install",
+                ]),
                 // dpkg(1), "Environment": what maintainer scripts find set.
                 env: environment(
                     job,
@@ -225,19 +264,23 @@ fn steps(job: &Job<'_>) -> Vec<Step> {
         .collect();
     steps.push(Step {
         what: "configure".to_owned(),
-        argv: [
+        argv: in_order(&[
             "dpkg",
             "--configure",
             "-a",
             "--force-confold",
             "--force-unsafe-io",
-        ]
-        .map(str::to_owned)
-        .to_vec(),
+        ]),
         env: environment(job, &[]),
         seconds: CONFIGURE_LIMIT,
     });
     steps
+}
+
+/// A program whose two streams are one: what a script said must not be heard after dpkg's word that it failed.
+fn in_order(argv: &[&str]) -> Vec<String> {
+    let shell = ["/bin/sh", "-c", "exec \"$0\" \"$@\" 2>&1"];
+    shell.iter().chain(argv).map(|s| (*s).to_owned()).collect()
 }
 
 fn environment(job: &Job<'_>, more: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -306,8 +349,8 @@ impl Talk {
                 .clone_into(&mut self.package);
             self.lines.clear();
         } else if let Some(rest) = step {
-            rest.split(' ')
-                .next_back()
+            // What dpkg itself says before its first package is no package's fault.
+            rest.strip_prefix("preinst ")
                 .unwrap_or_default()
                 .clone_into(&mut self.package);
             self.lines.clear();

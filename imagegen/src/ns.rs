@@ -5,6 +5,7 @@
 //! the new world: mounts, changes root, runs the steps). When any of them dies, all that runs below it dies too.
 
 pub mod ids;
+mod sync;
 
 use std::fs;
 use std::io::{self, Read};
@@ -27,8 +28,19 @@ pub struct Plan {
     pub covers: Vec<(PathBuf, PathBuf)>,
     /// How foreign programs are run, if they are foreign.
     pub foreign: Option<Foreign>,
+    /// What becomes of calls that wait for the disk.
+    pub sync: Sync,
     /// What to run, in this order.
     pub steps: Vec<Step>,
+}
+
+/// What becomes of calls that wait for the disk (fsync and its kin).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Sync {
+    /// They wait.
+    Kept,
+    /// They return at once: whoever wants what was made writes it out as a whole afterwards.
+    Ignored,
 }
 
 /// A program to run in the sandbox.
@@ -135,6 +147,12 @@ pub fn first() -> anyhow::Result<()> {
         print_line(&format!("sandbox: {e:#}"));
         return Err(e);
     }
+    if plan.sync == Sync::Ignored
+        && let Err(e) = sync::ignore()
+    {
+        // A kernel without filters: slower, and nothing else.
+        print_line(&format!("sandbox: programs wait for the disk: {e}"));
+    }
     for step in &plan.steps {
         print_line(&format!("{STEP_MARK}{}", step.what));
         let Some((program, args)) = step.argv.split_first() else {
@@ -234,7 +252,7 @@ enum Table {
 /// Where only the host's table counts, it must know this architecture, and have opened its emulator before we changed root.
 fn probe(foreign: &Foreign) -> anyhow::Result<()> {
     // It is in every tree, and never one of the programs that are covered.
-    match exec::run(Cmd::new("/usr/bin/dpkg").arg("--version").clear_env()) {
+    match exec::run(Cmd::new("/usr/sbin/ldconfig").arg("--version").clear_env()) {
         Err(ExecError::Start { source, .. }) => Err(anyhow::anyhow!(
             "this kernel keeps no table of foreign programs per user namespace (Linux 6.7 does), and the machine's own does not \
              run those of the board ({source}): as root, register {} with the flag F (Debian: apt-get install qemu-user-static \

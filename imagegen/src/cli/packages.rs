@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use crate::configure::Mode;
 use crate::lock::Lock;
@@ -63,8 +63,8 @@ pub(super) struct BuildArgs {
     #[arg(long)]
     keyring: Option<PathBuf>,
     /// How the packages' scripts are run.
-    #[arg(long, value_enum, default_value_t = Configure::Native)]
-    configure: Configure,
+    #[arg(long, value_enum, default_value_t = Mode::Auto)]
+    configure: Mode,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -122,7 +122,7 @@ impl MirrorArgs {
             lock: None,
             update: false,
             frozen: false,
-            configure: Mode::Native,
+            configure: Mode::Auto,
             helper: std::env::current_exe()?,
             now: now(),
         };
@@ -133,15 +133,6 @@ impl MirrorArgs {
         };
         Ok((opts, progress))
     }
-}
-
-/// The choice on the command line.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Configure {
-    /// With this machine's programs where that changes nothing: fast.
-    Native,
-    /// With everything emulated: slow, for comparison.
-    Emulated,
 }
 
 impl BuildArgs {
@@ -176,10 +167,7 @@ impl BuildArgs {
             lock: self.lock.clone(),
             update: self.update,
             frozen: self.frozen,
-            configure: match self.configure {
-                Configure::Native => Mode::Native,
-                Configure::Emulated => Mode::Emulated,
-            },
+            configure: self.configure,
             helper: std::env::current_exe()?,
             now: now(),
         };

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::deb;
@@ -51,8 +52,46 @@ pub const TOOLS: [&str; 40] = [
     "zstd",
 ];
 
-/// These must speak of the target's architecture: the linker's cache and dpkg's idea of what is native.
-const EMULATED: [&str; 4] = ["dpkg", "ldconfig", "ld.so", "dpkg-architecture"];
+/// These must speak of the target's architecture: the linker and its cache.
+const EMULATED: [&str; 3] = ["ldconfig", "ld.so", "dpkg-architecture"];
+/// So must dpkg, and can: see [`adapt`].
+const DPKG: &str = "usr/bin/dpkg";
+
+/// Makes the tools' dpkg take the target's architecture for the native one, or takes it away.
+///
+/// dpkg knows its native architecture by one string only (lib/dpkg/arch.c, `arch_item_native`), and its records are the same on
+/// every architecture. Scripts call it hundreds of times (dpkg-maintscript-helper), and each start under emulation costs as much as
+/// a whole script without. Where that string is not there exactly once, the target's own dpkg stays in its place, emulated.
+pub fn adapt(tools: &Path, arch: &str, host: &str) -> io::Result<()> {
+    let path = tools.join(DPKG);
+    let old = match fs::read(&path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other.map_err(|e| files::named(&path, &e))?,
+    };
+    fs::remove_file(&path).map_err(|e| files::named(&path, &e))?;
+    if let Some(new) = renamed(old, arch, host) {
+        files::replace(&path, &new)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+    }
+    Ok(())
+}
+
+/// The program with one architecture's name in the place of another's.
+fn renamed(mut program: Vec<u8>, arch: &str, host: &str) -> Option<Vec<u8>> {
+    let text = |name: &str| [b"\0", name.as_bytes(), b"\0"].concat();
+    let old = text(host);
+    let mut new = text(arch);
+    if new.len() > old.len() {
+        return None;
+    }
+    new.resize(old.len(), 0);
+    let mut places = (0..program.len()).filter(|&at| program[at..].starts_with(&old));
+    let (at, None) = (places.next()?, places.next()) else {
+        return None;
+    };
+    program[at..at + new.len()].copy_from_slice(&new);
+    Some(program)
+}
 
 /// What to lay over the tree: (file or directory of the tools, path in the tree).
 pub fn plan(
@@ -141,5 +180,25 @@ fn header(path: &Path) -> io::Result<Option<[u8; 20]>> {
         Ok(()) => Ok(Some(bytes)),
         Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
         Err(e) => Err(files::named(path, &e)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dpkg_is_renamed_where_its_architecture_is_named_once() {
+        for (danger, program, arch, want) in [
+            ("one", "x\0amd64\0y", "arm64", Some("x\0arm64\0y")),
+            ("shorter", "x\0amd64\0y", "i386", Some("x\0i386\0\0y")),
+            ("longer", "x\0amd64\0y", "riscv64", None),
+            ("none", "x (amd64)\0y", "arm64", None),
+            ("two", "\0amd64\0\0amd64\0", "arm64", None),
+            ("end of a longer text", "\0linux-amd64\0", "arm64", None),
+        ] {
+            let got = renamed(program.as_bytes().to_vec(), arch, "amd64");
+            assert_eq!(got.as_deref(), want.map(str::as_bytes), "{danger}");
+        }
     }
 }

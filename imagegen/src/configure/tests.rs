@@ -45,12 +45,36 @@ fn failing_preinst_is_named() {
 }
 
 #[test]
-fn failing_sandbox_blames_no_package() {
-    let e = heard(&["sandbox: cannot mount at /proc: EPERM"]).blame();
-    assert!(
-        matches!(&e, ConfigureError::Sandbox(why) if why.contains("EPERM")),
-        "{e}"
-    );
+fn what_fails_before_the_first_script_blames_no_package() {
+    for (danger, lines) in [
+        ("sandbox", &["sandbox: cannot mount at /proc: EPERM"][..]),
+        (
+            "dpkg",
+            &["@step preinst a", "@step configure", "dpkg: EPERM"][..],
+        ),
+    ] {
+        let e = heard(lines).blame();
+        assert!(
+            matches!(&e, ConfigureError::Sandbox(why) if why.contains("EPERM")),
+            "{danger}: {e}"
+        );
+    }
+}
+
+#[test]
+fn only_a_script_is_worth_another_way_and_only_where_none_was_asked_for() {
+    let script = || ConfigureError::Script {
+        package: "a".to_owned(),
+        lines: String::new(),
+    };
+    for (mode, e, want) in [
+        (Mode::Auto, script(), true),
+        (Mode::Native, script(), false),
+        (Mode::Emulated, script(), false),
+        (Mode::Auto, ConfigureError::Sandbox("no".to_owned()), false),
+    ] {
+        assert_eq!(mode.falls_back(&e), want, "{mode:?}: {e}");
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{BUILDER, RootError, stage};
-use crate::configure::{self, Mode, normalise};
+use crate::configure::{self, Mode, cover, normalise};
 use crate::files;
 use crate::lock::{Lock, LockedPackage};
 use crate::progress::Progress;
@@ -71,9 +71,31 @@ impl Job {
     }
 
     fn root(&self, dir: &Path, store: &Store) -> Result<(), RootError> {
-        let unpacked = self.unpack(dir, store)?;
-        self.configure(dir, store, &unpacked)?;
+        let tools = if configure::needs_tools(self.configure, &self.lock)? {
+            Some(self.tools(store)?)
+        } else {
+            None
+        };
+        let tools = tools.as_ref().map(|(dir, _held)| dir.as_path());
+        match self.configured(dir, store, tools) {
+            Err(RootError::Configure(e)) if tools.is_some() && self.configure.falls_back(&e) => {
+                self.progress.note(&format!(
+                    "note: {e}\nnote: the tree is made anew with everything emulated, which takes about ten times as long; \
+                     --configure native stops here instead"
+                ));
+                std::fs::remove_dir_all(dir).map_err(|e| files::named(dir, &e))?;
+                std::fs::create_dir(dir).map_err(|e| files::named(dir, &e))?;
+                self.configured(dir, store, None)?;
+            }
+            other => other?,
+        }
         self.normalise(dir)
+    }
+
+    /// Unpacks into an empty directory, and runs the scripts there.
+    fn configured(&self, dir: &Path, store: &Store, tools: Option<&Path>) -> Result<(), RootError> {
+        let unpacked = self.unpack(dir, store)?;
+        self.configure(dir, &unpacked, tools)
     }
 
     fn boot(&self, dir: &Path, store: &Store) -> Result<(), RootError> {
@@ -91,27 +113,24 @@ impl Job {
         Ok(unpacked)
     }
 
-    fn configure(&self, dir: &Path, store: &Store, unpacked: &[Unpacked]) -> Result<(), RootError> {
-        let tools = match self.configure {
-            Mode::Native if !self.lock.tools.is_empty() => Some(self.tools(store)?),
-            _ => None,
-        };
+    fn configure(
+        &self,
+        dir: &Path,
+        unpacked: &[Unpacked],
+        tools: Option<&Path>,
+    ) -> Result<(), RootError> {
         let stage = self.progress.steps("configure", unpacked.len() as u64);
         let job = configure::Job {
             root: dir,
             arch: &self.lock.arch,
             packages: &self.lock.packages,
             unpacked,
-            tools: tools.as_ref().map(|(dir, _held)| dir.as_path()),
+            tools,
             helper: &self.helper,
             source_date: self.lock.source_date(),
         };
-        configure::run(&job, &stage)?;
-        stage.done(&format!(
-            "{} packages, {}",
-            unpacked.len(),
-            self.configure.name()
-        ));
+        let how = configure::run(&job, &stage)?;
+        stage.done(&format!("{} packages, {how}", unpacked.len()));
         Ok(())
     }
 
@@ -121,6 +140,9 @@ impl Job {
         stage::directory(store, &key("tools", tools, &self.lock, &[]), |dir| {
             let stage = self.progress.bytes("tools", size(tools));
             unpack::files_only(dir, store, tools, Owners::Caller, &stage)?;
+            if let Some(host) = crate::deb::host_arch() {
+                cover::adapt(dir, &self.lock.arch, host)?;
+            }
             stage.done(&format!("{} packages unpacked", tools.len()));
             Ok(())
         })

@@ -1,0 +1,55 @@
+//! Configuring for real: a script that does not bear this machine's programs gets emulated ones, one that fails anyway is named.
+
+mod trees;
+
+use hypriot_imagegen::deb;
+use hypriot_imagegen::tree::Tree;
+use trees::System;
+
+/// It is of one mind with the emulated machine only.
+const FUSSY: &str = "#!/bin/sh\nset -e\nif [ \"$(uname -m)\" != aarch64 ]; then\n  echo \"this is no aarch64 but $(uname -m)\"\n  exit 1\nfi\n";
+/// Nothing helps it.
+const BROKEN: &str = "#!/bin/sh\necho 'the flux is not capacitated' >&2\nexit 3\n";
+
+#[test]
+fn script_that_fails_with_native_programs_is_run_emulated_and_one_that_always_fails_is_named() {
+    if deb::host_arch() == Some("arm64") {
+        println!("skipped: nothing is foreign here");
+        return;
+    }
+    let Some(mut system) = System::just_one() else {
+        return;
+    };
+    system.add("fussy", FUSSY);
+    let e = system.root("native").unwrap_err().to_string();
+    assert!(
+        e.contains("package fussy: its script failed") && e.contains("this is no aarch64"),
+        "{e}"
+    );
+    let (tree, said) = system.root("auto").unwrap();
+    assert!(
+        said.contains("note: package fussy") && said.contains("this is no aarch64"),
+        "{said}"
+    );
+    let tree = Tree::packed(&tree, u64::MAX).unwrap();
+    let status = tree.read("var/lib/dpkg/status").unwrap();
+    let status = String::from_utf8_lossy(&status);
+    let wrong = status
+        .lines()
+        .filter(|l| l.starts_with("Status: ") && !l.ends_with("install ok installed"));
+    assert_eq!(wrong.count(), 0, "{status}");
+    let e = system.root("native").unwrap_err().to_string();
+    assert!(
+        e.contains("package fussy"),
+        "the other way's tree does not pass as a native one: {e}"
+    );
+
+    let mut system = System::just_one().unwrap();
+    system.add("broken", BROKEN);
+    let e = system.root("auto").unwrap_err().to_string();
+    let words = "package broken: its script failed";
+    assert!(
+        e.matches(words).count() >= 2 && e.contains("the flux is not capacitated"),
+        "once for each way: {e}"
+    );
+}
