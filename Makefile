@@ -7,7 +7,8 @@ TARGET ?= aarch64-unknown-linux-musl
 imagegen := $(CARGO) run --bin hypriot-imagegen --
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-power-cuts fuzz lint agent sd-image test-integration need-rust need-agent need-image need-all
+.PHONY: help demo test test-power-cuts test-fidelity fuzz bench-image lint agent sd-image test-integration
+.PHONY: need-rust need-agent need-image need-bench need-all
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 22
@@ -20,6 +21,12 @@ test: need-all ## every test, the same that .ci/run runs
 
 test-power-cuts: need-all ## ten random power cuts during updates of a virtual board, about half an hour
 	HYPRIOT_SCENARIO=power-cuts $(CARGO) test --workspace --test life -- --nocapture
+
+test-fidelity: need-all ## the fast way of configuring against full emulation, whole recipe, half an hour
+	HYPRIOT_FIDELITY=full $(CARGO) test --workspace --test fidelity -- --nocapture
+
+bench-image: need-bench ## our root tree beside mmdebstrap's, emulated and native, about half an hour
+	$(CARGO) run --bin hypriot-bench -- image
 
 SECONDS ?= 60
 fuzz: need-rust ## the metadata parser and verifier against hostile input: make fuzz SECONDS=300 (needs rustup's nightly)
@@ -47,8 +54,11 @@ need-agent: need-rust
 need-image: need-rust
 	$(imagegen) doctor --install --for agent --for image
 
+need-bench: need-rust
+	$(imagegen) doctor --install --for bench
+
 need-all: need-rust
-	$(imagegen) doctor --install
+	$(imagegen) doctor --install --for test
 
 # The only needs that our own doctor cannot look after: it is written in Rust and links with cc.
 need-rust:

@@ -18,6 +18,8 @@ pub enum Purpose {
     Board,
     /// Run every test.
     Test,
+    /// Measure, beside the programs of others.
+    Bench,
 }
 
 /// How a need is seen to be met.
@@ -50,7 +52,7 @@ pub struct Need {
     pub purposes: &'static [Purpose],
 }
 
-use Purpose::{Agent, Board, Image, Test};
+use Purpose::{Agent, Bench, Board, Image, Test};
 
 /// Everything the project needs from the machine.
 pub const NEEDS: &[Need] = &[
@@ -76,13 +78,13 @@ pub const NEEDS: &[Need] = &[
         Sign::File("/usr/share/keyrings/debian-archive-keyring.gpg"),
         "debian-archive-keyring",
         "Debian's archive keys, to verify what is downloaded",
-        &[Image, Test],
+        &[Image, Test, Bench],
     ),
     need(
         Sign::Program("qemu-aarch64-static"),
         "qemu-user-static",
         "QEMU user emulation, statically linked, to configure foreign packages and to try the agent",
-        &[Image, Test],
+        &[Image, Test, Bench],
     ),
     need(
         Sign::UnlessRoot("newuidmap"),
@@ -161,6 +163,18 @@ pub const NEEDS: &[Need] = &[
         "u-boot-tools",
         "mkimage, a second opinion on our boot.scr",
         &[Test],
+    ),
+    need(
+        Sign::Program("mmdebstrap"),
+        "mmdebstrap",
+        "mmdebstrap, the other builder of root trees",
+        &[Bench],
+    ),
+    need(
+        Sign::Program("arch-test"),
+        "arch-test",
+        "arch-test, by which mmdebstrap sees that foreign programs run",
+        &[Bench],
     ),
 ];
 

@@ -7,8 +7,10 @@
 //! * `factory`: makes agent, keys, image and releases with the programs a maintainer uses
 //! * `steps`: the language of scenarios; `stage` plays them, `narrate` tells what happens
 //! * `demo`: `make demo`
+//! * `bench`: `make bench-…`
 
 pub mod access;
+pub mod bench;
 pub mod board;
 pub mod demo;
 pub mod exec;

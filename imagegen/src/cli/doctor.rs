@@ -29,6 +29,7 @@ pub(super) fn run(args: &DoctorArgs) -> anyhow::Result<()> {
         Purpose::Image,
         Purpose::Board,
         Purpose::Test,
+        Purpose::Bench,
     ];
     let purposes = if args.purposes.is_empty() {
         &all[..]

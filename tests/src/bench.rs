@@ -1,0 +1,45 @@
+//! Benches: each measures ours and the others' in one run on one machine, and ends with one line of numbers.
+//!
+//! * `image`: the root tree of a board, by `hypriot-imagegen` and by mmdebstrap
+//! * `mirror`: an archive in a directory, made of packages that are already here
+
+pub mod image;
+pub mod mirror;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Measure what the project promises, beside the best that others offer.
+#[derive(Debug, Parser)]
+#[command(
+    name = "hypriot-bench",
+    max_term_width = 110,
+    after_help = "Example:\n  hypriot-bench image\n\n\
+        The last line of the output holds the numbers. Exit codes: 0 measured, 1 something failed, 2 the command line is wrong."
+)]
+struct Cli {
+    #[command(subcommand)]
+    bench: Bench,
+}
+
+#[derive(Debug, Subcommand)]
+enum Bench {
+    /// The arm64 root tree of the default recipe from packages in the cache: hypriot-imagegen, mmdebstrap under emulation, and
+    /// mmdebstrap for amd64 as the limit (a quarter of an hour; needs root and an amd64 machine)
+    Image,
+}
+
+/// Runs the bench that was asked for.
+pub fn main() -> ExitCode {
+    let done = match Cli::parse().bench {
+        Bench::Image => image::run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("hypriot-bench: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

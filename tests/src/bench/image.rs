@@ -1,0 +1,255 @@
+//! The root tree of a board from packages that are already here: `hypriot-imagegen root`, mmdebstrap under QEMU user emulation,
+//! and mmdebstrap for this machine's own architecture as the limit. The trees must hold the same packages, or nothing is told.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use hypriot_imagegen::board::{self, Board};
+use hypriot_imagegen::configure::{Mode, emulator};
+use hypriot_imagegen::files;
+use hypriot_imagegen::lock::Lock;
+use hypriot_imagegen::mirror::Asked;
+use hypriot_imagegen::ns::{self, Plan, Step, Sync};
+use hypriot_imagegen::progress::Progress;
+use hypriot_imagegen::recipe::{self, Recipe};
+use hypriot_imagegen::root::{self, Options};
+use hypriot_imagegen::store::Store;
+use hypriot_imagegen::tree::Tree;
+
+use super::mirror;
+use crate::exec;
+use crate::narrate::Narrator;
+
+/// The board that is measured, and the architecture of its twin.
+const BOARD: &str = "qemu-arm64";
+const NATIVE: &str = "amd64";
+/// Nobody waits longer than this for one tree.
+const LIMIT: Duration = Duration::from_hours(2);
+
+/// Measures, and prints `bench-image: …` as the last line.
+pub fn run() -> Result<()> {
+    ensure!(
+        std::env::consts::ARCH == "x86_64",
+        "the limit is a native {NATIVE} tree: run it on an {NATIVE} machine"
+    );
+    let mut n = Narrator::new(4);
+    let place = Place::new()?;
+    let recipe = recipe::load(None)?;
+    let board = board::find(BOARD)?;
+    let twin = twin(&board);
+    let (lock, twin_lock) = n.step(
+        "Deciding on the packages and fetching them; no clock runs yet",
+        |n| -> Result<_> {
+            let lock = place.packages(&recipe, &board)?;
+            let twin_lock = place.packages(&recipe, &twin)?;
+            n.say(&format!(
+                "      {} packages for {}, {} for {}",
+                lock.packages.len(),
+                lock.arch,
+                twin_lock.packages.len(),
+                twin_lock.arch
+            ));
+            Ok((lock, twin_lock))
+        },
+    )?;
+    let ours = n.step("hypriot-imagegen root, from nothing", |_| {
+        place.ours(&recipe, &board, &lock)
+    })?;
+    let native = n.step(&format!("mmdebstrap for {NATIVE}, the limit"), |n| {
+        place.mmdebstrap(n, &twin_lock)
+    })?;
+    let emulated = n.step(&format!("mmdebstrap for {} under QEMU", lock.arch), |n| {
+        place.mmdebstrap(n, &lock)
+    })?;
+    let seconds = |d: Duration| format!("{:.1}", d.as_secs_f64());
+    n.say(&format!(
+        "bench-image: ours={} mmdebstrap={} native={} ratio={:.1}",
+        seconds(ours),
+        seconds(emulated),
+        seconds(native),
+        emulated.as_secs_f64() / ours.as_secs_f64()
+    ));
+    Ok(())
+}
+
+/// The same system for this machine's own architecture: it only has to hold the same packages, nobody boots it.
+fn twin(board: &Board) -> Board {
+    let mut twin = board.clone();
+    twin.name = format!("{}-as-{NATIVE}", board.name);
+    NATIVE.clone_into(&mut twin.arch);
+    for package in &mut twin.packages {
+        if let Some(stem) = package.strip_suffix(&board.arch) {
+            *package = format!("{stem}{NATIVE}");
+        }
+    }
+    twin.boot_packages.clear();
+    twin
+}
+
+/// The folder that everything is made in, on one file system.
+struct Place {
+    cache: PathBuf,
+    dir: PathBuf,
+    helper: PathBuf,
+}
+
+impl Place {
+    fn new() -> Result<Self> {
+        let cache = std::env::var_os("HYPRIOT_CACHE").map_or_else(
+            || Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache"),
+            PathBuf::from,
+        );
+        fs::create_dir_all(&cache).with_context(|| format!("creating {}", cache.display()))?;
+        let cache = cache.canonicalize()?;
+        // The sandbox has empty ones of its own.
+        for hidden in ["/tmp", "/run", "/dev", "/proc"] {
+            ensure!(
+                !cache.starts_with(hidden),
+                "the cache {} lies below {hidden}, where mmdebstrap's sandbox cannot see it: name another with HYPRIOT_CACHE",
+                cache.display()
+            );
+        }
+        Ok(Self {
+            dir: mirror::fresh(cache.join("bench"))?,
+            cache,
+            helper: exec::workspace_program("hypriot-imagegen")?,
+        })
+    }
+
+    fn packages(&self, recipe: &Recipe, board: &Board) -> Result<Lock> {
+        let progress = Progress::auto();
+        let lock = root::fetch(recipe, board, &self.options(), progress)?;
+        let dir = self.archive(&lock);
+        mirror::make(&lock, &Store::open(&self.cache)?, &dir)?;
+        Ok(lock)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a bench is the outermost place")]
+    fn options(&self) -> Options {
+        let asked = |name| std::env::var(name).ok();
+        Options {
+            cache: self.cache.clone(),
+            mirror: Asked {
+                main: asked("HYPRIOT_MIRROR"),
+                security: asked("HYPRIOT_SECURITY_MIRROR"),
+            },
+            keyring: None,
+            lock: None,
+            update: false,
+            frozen: false,
+            configure: Mode::Native,
+            helper: self.helper.clone(),
+            now: SystemTime::now(),
+        }
+    }
+
+    fn archive(&self, lock: &Lock) -> PathBuf {
+        self.dir.join(format!("archive-{}", lock.arch))
+    }
+
+    /// Our tree, from a cache that holds the downloads and nothing else.
+    fn ours(&self, recipe: &Recipe, board: &Board, lock: &Lock) -> Result<Duration> {
+        let cache = self.dir.join("ours");
+        fs::create_dir_all(&cache)?;
+        std::os::unix::fs::symlink(self.cache.join("sha256"), cache.join("sha256"))?;
+        let mut imagegen = exec::command(&self.helper);
+        imagegen
+            .args(["root", "--configure", "native", "--board", BOARD, "--lock"])
+            .arg(root::lock_path(recipe, board, &self.options()))
+            .arg("--cache")
+            .arg(&cache);
+        let begun = Instant::now();
+        let answer = exec::run_shown(imagegen, LIMIT)?;
+        let took = begun.elapsed();
+        let records = cache.join("records");
+        let tree = Tree::packed(Path::new(answer.trim()), u64::MAX)?;
+        files::replace(&records.join("status"), &tree.read("var/lib/dpkg/status")?)?;
+        same_packages(&records, lock)?;
+        mirror::fresh(cache)?;
+        Ok(took)
+    }
+
+    /// mmdebstrap's tree, from the archive in a directory. It runs as root of a sandbox with a table of foreign executables of its
+    /// own, so that this machine's need not know the architecture, and with no network.
+    fn mmdebstrap(&self, n: &Narrator, lock: &Lock) -> Result<Duration> {
+        let to = mirror::fresh(self.dir.join(format!("mmdebstrap-{}", lock.arch)))?;
+        let names: Vec<&str> = lock.packages.iter().map(|p| p.name.as_str()).collect();
+        let foreign = (lock.arch != NATIVE).then(|| emulator(&lock.arch));
+        let argv = [
+            "mmdebstrap".to_owned(),
+            "--mode=root".to_owned(),
+            "--variant=apt".to_owned(),
+            format!("--architectures={}", lock.arch),
+            format!("--include={}", names.join(",")),
+            lock.suite.clone(),
+            to.display().to_string(),
+            mirror::source(&self.archive(lock)),
+        ];
+        let plan = Plan {
+            root: PathBuf::from("/"),
+            covers: Vec::new(),
+            foreign: foreign.transpose()?,
+            sync: Sync::Kept,
+            steps: vec![Step {
+                what: "mmdebstrap".to_owned(),
+                argv: argv.to_vec(),
+                env: Vec::new(),
+                seconds: LIMIT.as_secs(),
+            }],
+        };
+        let mut last = Vec::new();
+        let begun = Instant::now();
+        let ran = ns::run(&self.helper, &plan, LIMIT, |line| {
+            n.now(line);
+            last.push(line.to_owned());
+            if last.len() > 200 {
+                last.drain(..150);
+            }
+        });
+        let took = begun.elapsed();
+        if let Err(e) = ran {
+            bail!("mmdebstrap: {e}\n{}", last.join("\n"));
+        }
+        same_packages(&to.join("var/lib/dpkg"), lock)?;
+        mirror::fresh(to)?;
+        Ok(took)
+    }
+}
+
+/// A race over different distances proves nothing.
+fn same_packages(records: &Path, lock: &Lock) -> Result<()> {
+    let (is, shall) = (mirror::installed(records)?, mirror::wanted(lock));
+    let only = |a: &[String], b: &[String]| {
+        let rest: Vec<_> = a.iter().filter(|p| !b.contains(p)).cloned().collect();
+        rest.join(", ")
+    };
+    ensure!(
+        is == shall,
+        "{} speaks of other packages than the lock: only there: {}; only in the lock: {}",
+        records.display(),
+        only(&is, &shall),
+        only(&shall, &is)
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn twin_asks_for_the_same_system_with_its_own_kernel() {
+        let board = board::find(BOARD).expect("the board is known");
+        let twin = twin(&board);
+        assert_eq!(
+            (board.packages, twin.packages),
+            (
+                vec!["linux-image-arm64".to_owned()],
+                vec!["linux-image-amd64".to_owned()]
+            )
+        );
+        assert_eq!(twin.arch, NATIVE);
+    }
+}
