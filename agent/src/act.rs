@@ -20,7 +20,7 @@ use crate::ports::{Bootloader, Disk, TrialChange};
 use crate::selftest;
 
 /// Off trial nobody waits for the self-tests, so they may take this long.
-const PATIENCE: Duration = Duration::from_mins(5);
+pub const PATIENCE: Duration = Duration::from_mins(5);
 
 /// What an act needs besides the board.
 pub struct Hands<'a> {
@@ -183,6 +183,7 @@ fn self_test(seen: &Seen, board: &Board) -> anyhow::Result<Vec<TestResult>> {
     );
     selftest::judge(
         &board.settings.board,
+        board.settings.built,
         if on_trial { left } else { PATIENCE },
     )
 }

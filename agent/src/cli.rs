@@ -1,6 +1,6 @@
 //! The command line: parses and prints, decides nothing.
 //!
-//! Exit codes: 0 done, 1 failed, 2 wrong usage, 3 nothing to do.
+//! Exit codes: 0 done, 1 failed, 2 wrong usage, 3 nothing to do, 4 this system has no slots.
 
 mod slots;
 
@@ -17,10 +17,14 @@ use hypriot_updater::decide::Step;
 
 use crate::act::{self, Hands, Tell};
 use crate::board::{Board, Lock, Session};
+use crate::config::Settings;
 use crate::ports::{Bootloader, TrialChange};
+use crate::probe::Root;
+use crate::system::{self, NoSlots, System};
 use crate::{config, init, memory, report, run, selftest, serve, status};
 
 const NOTHING: u8 = 3;
+const NO_SLOTS: u8 = 4;
 const EXAMPLES: &str = "\
 Examples:
   hypriot-agent status                       both slots, the last update and why it ended so
@@ -31,10 +35,11 @@ Examples:
   hypriot-agent rollback                     go back to the other slot
   hypriot-agent selftest --format tap        run the self-tests
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 nothing to do";
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 nothing to do, 4 this system has no slots (it is not HypriotOS):
+health and self-tests only";
 
 #[derive(Debug, Parser)]
-#[command(name = "hypriot-agent", version, about = "Health, self-tests and A/B updates of a HypriotOS board", after_help = EXAMPLES)]
+#[command(name = "hypriot-agent", version, about = "Health, self-tests and A/B updates of a HypriotOS board; health and self-tests of any other Debian", after_help = EXAMPLES)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -90,13 +95,13 @@ enum Command {
     },
     /// Answer /health over HTTP (the unprivileged half; started by systemd)
     Serve {
-        /// Where to listen
-        #[arg(long, default_value = "[::]:8080")]
-        listen: SocketAddr,
+        /// Where to listen; without it, where the settings say (`[health] listen`), or [::]:8080
+        #[arg(long)]
+        listen: Option<SocketAddr>,
         /// The report that the other half writes
         #[arg(long, default_value = report::PATH)]
         report: PathBuf,
-        /// Further names by which the board may be asked for
+        /// Further names by which the board may be asked for, besides those of the settings
         #[arg(long = "host")]
         hosts: Vec<String>,
         /// Also say what only the owner should read: names of units and containers
@@ -132,7 +137,11 @@ pub fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             eprintln!("hypriot-agent: {error:#}");
-            ExitCode::FAILURE
+            if error.is::<NoSlots>() {
+                ExitCode::from(NO_SLOTS)
+            } else {
+                ExitCode::FAILURE
+            }
         }
     }
 }
@@ -163,13 +172,13 @@ fn self_test(
     format: selftest::Format,
     timeout: u64,
 ) -> anyhow::Result<ExitCode> {
-    // a tree that is no HypriotOS image has no settings, and owners' tests run there too
-    let image = root.join(config::IMAGE.trim_start_matches('/'));
-    let (board, built) = if image.exists() {
-        let settings = config::load(&image, Path::new(config::OWNER))?;
-        (settings.board, settings.built)
-    } else {
-        (String::new(), Timestamp::default())
+    let tree = Root::new(&root);
+    let (board, built) = match system::look(&tree) {
+        System::Slots => {
+            let settings = config::load(&tree.path(config::IMAGE), Path::new(config::OWNER))?;
+            (settings.board, settings.built)
+        }
+        System::Plain(plain) => (plain.name, Timestamp::default()),
     };
     let budget = Duration::from_secs(timeout);
     let options = selftest::Options {
@@ -185,7 +194,11 @@ fn self_test(
     Ok(ExitCode::from(code))
 }
 
+/// The board with its slots; [`NoSlots`] where there are none.
 fn open() -> anyhow::Result<Board> {
+    if let System::Plain(_) = system::look(&Root::default()) {
+        return Err(NoSlots.into());
+    }
     Board::open(
         config::load(Path::new(config::IMAGE), Path::new(config::OWNER))?,
         Path::new(memory::DIRECTORY),
@@ -211,21 +224,8 @@ fn command(command: Command) -> anyhow::Result<ExitCode> {
             report,
             hosts,
             detail,
-        } => {
-            let depth = if detail {
-                serve::Depth::Detailed
-            } else {
-                serve::Depth::Open
-            };
-            serve::run(&serve::Options {
-                listen,
-                report,
-                hosts,
-                depth,
-            })
-            .map(|()| ExitCode::SUCCESS)
-        }
-        Command::Run => run::run(open()?).map(|()| ExitCode::SUCCESS),
+        } => serve(listen, report, hosts, detail),
+        Command::Run => daemon(),
         Command::Rearm => rearm(),
         Command::Expire => expire(),
         Command::InRoot { root, program } => match program.split_first() {
@@ -233,6 +233,42 @@ fn command(command: Command) -> anyhow::Result<ExitCode> {
             None => bail!("no program"),
         },
     }
+}
+
+/// What the command line does not say, the settings do.
+fn serve(
+    listen: Option<SocketAddr>,
+    report: PathBuf,
+    mut hosts: Vec<String>,
+    detail: bool,
+) -> anyhow::Result<ExitCode> {
+    let settings = config::health(Path::new(config::IMAGE), Path::new(config::OWNER))?;
+    hosts.extend(settings.hosts);
+    let depth = if detail || settings.detail {
+        serve::Depth::Detailed
+    } else {
+        serve::Depth::Open
+    };
+    serve::run(&serve::Options {
+        listen: listen.unwrap_or(settings.listen),
+        report,
+        hosts,
+        depth,
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn daemon() -> anyhow::Result<ExitCode> {
+    match system::look(&Root::default()) {
+        System::Slots => run::run(open()?)?,
+        System::Plain(plain) => {
+            if config::updates_are_set(Path::new(config::OWNER))? {
+                tracing::warn!("{NoSlots}; [update] in {} has no effect", config::OWNER);
+            }
+            run::plain(&plain, run::program_date()?)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 #[expect(clippy::print_stdout, reason = "this is what the command is for")]
@@ -254,14 +290,19 @@ fn locked() -> anyhow::Result<Lock> {
 }
 
 fn show_status(json: bool) -> anyhow::Result<ExitCode> {
-    let board = open()?;
-    let seen = board.see(&Session::default())?;
-    let status = status::status(
-        &board.settings.board,
-        &seen,
-        &board.settings.policy,
-        board.memory.failure()?,
-    );
+    let status = match system::look(&Root::default()) {
+        System::Plain(plain) => status::plain(&plain),
+        System::Slots => {
+            let board = open()?;
+            let seen = board.see(&Session::default())?;
+            let Settings {
+                board: name,
+                policy,
+                ..
+            } = &board.settings;
+            status::status(name, &seen, policy, board.memory.failure()?)
+        }
+    };
     print(&if json {
         format!("{}\n", serde_json::to_string_pretty(&status)?)
     } else {

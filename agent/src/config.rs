@@ -1,10 +1,12 @@
 //! Settings: what the image was made with, and what the owner changed.
 //!
 //! Fragments (every field optional) are merged and validated once into [`Settings`]. `/usr/lib/hypriot/agent.toml` comes
-//! with the image; `/etc/hypriot/agent.d/*.toml`, in the order of their names, are the owner's.
+//! with the image; `/etc/hypriot/agent.d/*.toml`, in the order of their names, are the owner's. A system without slots has
+//! the owner's alone.
 
 use std::fs;
 use std::io;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -25,9 +27,18 @@ struct Fragment {
     version: Option<semver::Version>,
     built: Option<Timestamp>,
     update: UpdateFragment,
+    health: HealthFragment,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct HealthFragment {
+    listen: Option<SocketAddr>,
+    hosts: Vec<String>,
+    detail: Option<bool>,
+}
+
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct UpdateFragment {
     url: Option<String>,
@@ -37,7 +48,7 @@ struct UpdateFragment {
     trial_deadline_seconds: Option<u64>,
 }
 
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Choice {
     Automatic,
@@ -70,18 +81,52 @@ pub struct Settings {
     pub policy: Policy,
 }
 
+/// How the HTTP half answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Further names by which the board may be asked for; of all fragments together.
+    pub hosts: Vec<String>,
+    /// Whether it also says what only the owner should read.
+    pub detail: bool,
+}
+
+/// Where `flash` and `curl board:8080/health` expect it.
+const PORT: u16 = 8080;
+
 /// Asked more often than this, a fleet is a load test.
 const MIN_POLL: u64 = 5;
 const DEFAULT_POLL: u64 = 3600;
 /// A trial must be over within this time after boot. Self-tests wait up to five minutes for Docker on a slow card.
 const DEFAULT_DEADLINE: u64 = 900;
 
+/// Something and the file it comes from.
+type Named<T> = (PathBuf, T);
+
+fn parse(path: &Path, text: &str) -> anyhow::Result<Fragment> {
+    toml::from_str(text).with_context(|| format!("{}", path.display()))
+}
+
+/// An owner's fragment says what shall be, not what is.
+fn only_wishes(path: &Path, fragment: &Fragment) -> anyhow::Result<()> {
+    if fragment.board.is_some() || fragment.version.is_some() || fragment.built.is_some() {
+        bail!(
+            "{}: board, version and built are facts of the image and cannot be set",
+            path.display()
+        );
+    }
+    Ok(())
+}
+
 /// Merges fragments, given with the names they are known by; the first one is the image's.
-fn merge(fragments: &[(PathBuf, String)]) -> anyhow::Result<Settings> {
+fn merge(fragments: &[Named<String>]) -> anyhow::Result<Settings> {
     let (mut image, mut update) = (Fragment::default(), UpdateFragment::default());
     for (n, (path, text)) in fragments.iter().enumerate() {
-        let fragment: Fragment =
-            toml::from_str(text).with_context(|| format!("{}", path.display()))?;
+        let fragment = parse(path, text)?;
+        if n > 0 {
+            only_wishes(path, &fragment)?;
+        }
         let f = fragment.update;
         update = UpdateFragment {
             url: f.url.or(update.url),
@@ -95,12 +140,6 @@ fn merge(fragments: &[(PathBuf, String)]) -> anyhow::Result<Settings> {
                 update: UpdateFragment::default(),
                 ..fragment
             };
-        } else if fragment.board.is_some() || fragment.version.is_some() || fragment.built.is_some()
-        {
-            bail!(
-                "{}: board, version and built are facts of the image and cannot be set",
-                path.display()
-            );
         }
     }
     let name = fragments
@@ -134,15 +173,66 @@ fn merge(fragments: &[(PathBuf, String)]) -> anyhow::Result<Settings> {
     })
 }
 
+/// How the HTTP half shall answer, by fragments of which later ones override earlier ones.
+fn merge_health(fragments: &[Named<String>]) -> anyhow::Result<Health> {
+    let mut health = Health {
+        listen: (Ipv6Addr::UNSPECIFIED, PORT).into(),
+        hosts: Vec::new(),
+        detail: false,
+    };
+    for (path, text) in fragments {
+        let wish = parse(path, text)?.health;
+        health.listen = wish.listen.unwrap_or(health.listen);
+        health.detail = wish.detail.unwrap_or(health.detail);
+        health.hosts.extend(wish.hosts);
+    }
+    Ok(health)
+}
+
 /// Reads the image's fragment and the owner's.
 ///
 /// A fragment of the owner that cannot be read is an error, not a default: a typo must not turn an update policy off.
 pub fn load(image: &Path, owner: &Path) -> anyhow::Result<Settings> {
-    let read = |path: PathBuf| -> anyhow::Result<(PathBuf, String)> {
-        let text =
-            fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-        Ok((path, text))
-    };
+    let mut fragments = vec![read(image.to_path_buf())?];
+    fragments.extend(owners(owner)?);
+    merge(&fragments)
+}
+
+/// How the HTTP half shall answer: by the image's fragment, if there is an image, and the owner's.
+///
+/// An error here is none to pass over either: a typo must not open a port to the network that the owner closed.
+pub fn health(image: &Path, owner: &Path) -> anyhow::Result<Health> {
+    let mut fragments = Vec::new();
+    if image.exists() {
+        fragments.push(read(image.to_path_buf())?);
+    }
+    fragments.extend(owners(owner)?);
+    merge_health(&fragments)
+}
+
+/// Whether the owner set anything about updates; reads and checks what they set on a system without slots.
+pub fn updates_are_set(owner: &Path) -> anyhow::Result<bool> {
+    let mut set = false;
+    for (path, text) in owners(owner)? {
+        let fragment = parse(&path, &text)?;
+        only_wishes(&path, &fragment)?;
+        set |= fragment.update != UpdateFragment::default();
+    }
+    Ok(set)
+}
+
+fn read(path: PathBuf) -> anyhow::Result<Named<String>> {
+    let text = fs::read_to_string(&path).with_context(|| {
+        format!(
+            "reading {} (both halves of the agent read it, one without privileges: its mode must be 0644)",
+            path.display()
+        )
+    })?;
+    Ok((path, text))
+}
+
+/// The owner's fragments in the order of their names.
+fn owners(owner: &Path) -> anyhow::Result<Vec<Named<String>>> {
     let mut names: Vec<PathBuf> = match fs::read_dir(owner) {
         Ok(entries) => entries
             .map(|e| e.map(|e| e.path()))
@@ -152,24 +242,21 @@ pub fn load(image: &Path, owner: &Path) -> anyhow::Result<Settings> {
     };
     names.retain(|p| p.extension().is_some_and(|e| e == "toml"));
     names.sort();
-    let fragments = std::iter::once(image.to_path_buf())
-        .chain(names)
-        .map(read)
-        .collect::<anyhow::Result<Vec<_>>>()?;
-    merge(&fragments)
+    names.into_iter().map(read).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn named(texts: &[&str]) -> Vec<Named<String>> {
+        let name = |n| PathBuf::from(format!("{n}.toml"));
+        let texts = texts.iter().enumerate();
+        texts.map(|(n, t)| (name(n), (*t).to_owned())).collect()
+    }
+
     fn merged(texts: &[&str]) -> anyhow::Result<Settings> {
-        let fragments: Vec<_> = texts
-            .iter()
-            .enumerate()
-            .map(|(n, t)| (PathBuf::from(format!("{n}.toml")), (*t).to_owned()))
-            .collect();
-        merge(&fragments)
+        merge(&named(texts))
     }
 
     const IMAGE: &str = "board = 'x'\nversion = '1.2.3'\n[update]\nurl = 'http://a/'\n";
@@ -205,11 +292,52 @@ mod tests {
                 vec![IMAGE, "[update]\ntrial_deadline_seconds = 1"],
                 "at least 60",
             ),
+            (
+                "a port that is none",
+                vec![IMAGE, "[health]\nlisten = '[::]:80800'"],
+                "1.toml",
+            ),
             ("no board", vec!["version = '1.0.0'"], "0.toml: `board`"),
             ("no version", vec!["board = 'x'\nversion = '1'"], "0.toml"),
         ] {
             let error = format!("{:#}", merged(&texts).expect_err(danger));
             assert!(error.contains(expected), "{danger}: {error}");
         }
+    }
+
+    #[test]
+    fn health_is_open_unless_the_owner_closes_it() {
+        let health = |texts: &[&str]| merge_health(&named(texts)).unwrap();
+        let all = health(&[]);
+        assert_eq!(all.listen, "[::]:8080".parse().unwrap());
+        assert!(!all.detail && all.hosts.is_empty());
+        let set = health(&[
+            IMAGE,
+            "[health]\nlisten = '127.0.0.1:9000'\nhosts = ['a']\ndetail = true",
+            "[health]\nhosts = ['b']",
+        ]);
+        assert_eq!(set.listen, "127.0.0.1:9000".parse().unwrap());
+        assert_eq!(
+            (set.hosts, set.detail),
+            (vec!["a".into(), "b".into()], true)
+        );
+        // closed for the network with a typo: an error, not the open default
+        let e = merge_health(&named(&["[health]\nlistn = '127.0.0.1:9000'"])).unwrap_err();
+        assert!(format!("{e:#}").contains("0.toml"), "{e:#}");
+    }
+
+    #[test]
+    fn owners_fragments_are_checked_where_there_is_no_image_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let set = |text: &str| {
+            crate::files::replace(&dir.path().join("x.toml"), text.as_bytes(), 0o644).unwrap();
+            updates_are_set(dir.path())
+        };
+        assert!(!set("[health]\ndetail = true").unwrap());
+        assert!(set("[update]\npoll_seconds = 60").unwrap());
+        for wrong in ["board = 'x'", "[update]\npol_seconds = 60", "["] {
+            assert!(set(wrong).is_err(), "{wrong}");
+        }
+        assert!(!updates_are_set(Path::new("/nowhere")).unwrap());
     }
 }

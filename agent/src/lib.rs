@@ -2,6 +2,7 @@
 //!
 //! * [`init`]: process 1 of the initramfs: mounts the slot, makes the data partition at first boot, hands over to systemd
 //! * [`run`]: the daemon: observe, decide ([`hypriot_updater::decide`]), act
+//! * [`system`]: whether there are slots to decide about at all
 //! * [`install`], [`bootloader`], [`disk`], [`mbr`]: the parts that touch the card
 //! * [`probe`], [`report`]: what one look at the board finds
 //! * [`serve`], [`metrics`], [`page`]: the HTTP half, which only reads the report
@@ -32,3 +33,4 @@ pub mod run;
 pub mod selftest;
 pub mod serve;
 pub mod status;
+pub mod system;

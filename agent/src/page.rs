@@ -24,18 +24,13 @@ pub fn render(report: &Report) -> String {
         &mut body,
         format_args!("<h1>{} is {}</h1>", text(&report.board), badge(status)),
     );
-    let slot = report
-        .slot
-        .as_ref()
-        .map_or_else(String::new, |slot| format!(", slot {slot}"));
+    let system = match &report.slot {
+        Some(slot) => format!("HypriotOS {}, slot {slot}", report.version),
+        None => format!("{} {}, no slots", report.board, report.version),
+    };
     put(
         &mut body,
-        format_args!(
-            "<p>HypriotOS {}{}, seen at {}.</p>",
-            text(&report.version),
-            text(&slot),
-            report.taken_at
-        ),
+        format_args!("<p>{}, seen at {}.</p>", text(&system), report.taken_at),
     );
     body += "<table><tr><th>Check<th>Status<th>Finding";
     for (name, check) in &report.checks {
@@ -117,7 +112,7 @@ fn update(body: &mut String, report: &Report) {
 fn frame(body: &str) -> String {
     format!(
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width\">\
-         <meta http-equiv=refresh content=10><title>HypriotOS board</title><link rel=stylesheet href=/style.css>\
+         <meta http-equiv=refresh content=10><title>Health of this board</title><link rel=stylesheet href=/style.css>\
          <main>{body}</main><footer><a href=/health>health</a> · <a href=/readyz?verbose>readyz</a> · \
          <a href=/metrics>metrics</a></footer></html>\n"
     )

@@ -1,12 +1,14 @@
 //! The daemon: look, decide, act, tell systemd; and beside it a report of the board every few seconds.
 //!
-//! The loop keeps nothing that it could not find out again, so it may be killed at any point.
+//! The loop keeps nothing that it could not find out again, so it may be killed at any point. On a system without slots
+//! there is nothing to decide: the self-tests of this boot, then the report alone.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
+use anyhow::Context;
 use hypriot_keys::time::Timestamp;
 use hypriot_updater::decide::{Offer, Seen, Step, Tests, decide};
 
@@ -18,6 +20,7 @@ use crate::offer::Hurry;
 use crate::probe::{self, Root};
 use crate::report::{self, Report, TestsView, UpdateView};
 use crate::selftest;
+use crate::system::{NoSlots, Plain};
 
 /// Held by whoever decides and acts.
 pub const LOCK: &str = "/run/hypriot/lock";
@@ -41,10 +44,19 @@ pub fn clock() -> Timestamp {
         reason = "this is the outermost loop, where the clock is read"
     )]
     let now = SystemTime::now();
-    Timestamp(
-        now.duration_since(SystemTime::UNIX_EPOCH)
-            .map_or(0, |d| d.as_secs()),
-    )
+    seconds(now)
+}
+
+fn seconds(time: SystemTime) -> Timestamp {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH);
+    Timestamp(since.map_or(0, |d| d.as_secs()))
+}
+
+/// The date of this program: on a system without slots no time before it can be right.
+pub fn program_date() -> anyhow::Result<Timestamp> {
+    let program = std::fs::metadata("/proc/self/exe").and_then(|meta| meta.modified());
+    let date = program.context("looking at the date of this program")?;
+    Ok(seconds(date))
 }
 
 /// Runs until systemd ends it.
@@ -53,8 +65,15 @@ pub fn run(mut board: Board) -> anyhow::Result<()> {
         floor: board.settings.built,
         ..Shared::default()
     }));
-    report_forever(&board, &shared);
     let mut session = Session::default();
+    // before the first report, which must not look like that of a system without slots
+    publish(&shared, &board.see(&session)?, None);
+    let Settings {
+        board: name,
+        version,
+        ..
+    } = &board.settings;
+    report_forever(name.clone(), version.to_string(), &shared);
     let mut repository = None;
     let mut asked = 0;
     let Settings { version, url, .. } = &board.settings;
@@ -101,6 +120,28 @@ pub fn run(mut board: Board) -> anyhow::Result<()> {
             }
             thread::sleep(PULSE);
         }
+    }
+}
+
+/// On a system without slots: runs until systemd ends it. `floor` is a time that has passed for sure.
+pub fn plain(system: &Plain, floor: Timestamp) -> anyhow::Result<()> {
+    let shared = Arc::new(Mutex::new(Shared {
+        update: Plain::view(),
+        selftests: None,
+        floor,
+    }));
+    report_forever(system.name.clone(), system.version.clone(), &shared);
+    tracing::info!("{} {}: {NoSlots}", system.name, system.version);
+    pulse("STATUS=running self-tests");
+    let results = selftest::judge(&system.name, floor, act::PATIENCE)?;
+    let view = selftest::summarise(&results, clock());
+    shared
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .selftests = Some(view);
+    loop {
+        pulse(&format!("STATUS={NoSlots}"));
+        thread::sleep(PULSE);
     }
 }
 
@@ -177,11 +218,7 @@ fn publish(shared: &Mutex<Shared>, seen: &Seen, phase: Option<&str>) {
 }
 
 /// Looks at the board every few seconds and leaves the report for the HTTP half.
-fn report_forever(board: &Board, shared: &Arc<Mutex<Shared>>) {
-    let (name, version) = (
-        board.settings.board.clone(),
-        board.settings.version.to_string(),
-    );
+fn report_forever(name: String, version: String, shared: &Arc<Mutex<Shared>>) {
     let shared = Arc::clone(shared);
     thread::spawn(move || {
         let root = Root::default();

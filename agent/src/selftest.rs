@@ -24,7 +24,6 @@ use anyhow::Result;
 use hypriot_keys::time::Timestamp;
 use hypriot_updater::health::{Severity as Weight, TestResult as Vote};
 
-use crate::config;
 use crate::probe::Root;
 use crate::report::{self, Report, Severity, TestsView};
 use crate::run as run_loop;
@@ -106,11 +105,9 @@ pub fn cli(options: &Options, now: Timestamp) -> (String, u8) {
 }
 
 /// Runs the board's own tests within `patience`, for the verdict on a trial. What was skipped has no vote.
-pub fn judge(board: &str, patience: Duration) -> Result<Vec<Vote>> {
+pub fn judge(board: &str, built: Timestamp, patience: Duration) -> Result<Vec<Vote>> {
     let root = Root::default();
     let suite = load(&[PathBuf::from(IMAGE), PathBuf::from(OWNER)]);
-    let settings = config::load(Path::new(config::IMAGE), Path::new(config::OWNER));
-    let built = settings.map(|settings| settings.built).unwrap_or_default();
     let setting = Setting {
         update: view(&root),
         root,

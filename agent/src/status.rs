@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::board;
 use crate::memory::FailureReport;
 use crate::report::UpdateView;
+use crate::system::{NoSlots, Plain};
 
 /// The status as JSON; the shape is stable, fields are only added.
 #[derive(Debug, Clone, Serialize)]
@@ -42,6 +43,19 @@ pub fn status(board: &str, seen: &Seen, policy: &Policy, failure: Option<Failure
     }
 }
 
+/// The status of a system without slots, in the same shape.
+pub fn plain(system: &Plain) -> Status {
+    Status {
+        board: system.name.clone(),
+        version: system.version.clone(),
+        update: Plain::view(),
+        next: NoSlots.to_string(),
+        last: None,
+        refused: Vec::new(),
+        failure: None,
+    }
+}
+
 fn words(step: &Step) -> String {
     match step {
         Step::Wait(Why::OwnerReboots(slot)) => {
@@ -65,9 +79,15 @@ fn words(step: &Step) -> String {
 pub fn human(status: &Status) -> String {
     let mut lines = Vec::new();
     let u = &status.update;
-    let slot = u.booted.as_deref().unwrap_or("?");
     let mut line = |label: &str, value: &str| {
         lines.push(format!("{label:>8}  {value}\n"));
+    };
+    let Some(slot) = u.booted.as_deref() else {
+        line(
+            &status.board,
+            &format!("{}, {}", status.version, status.next),
+        );
+        return lines.concat();
     };
     line(
         &status.board,
@@ -120,4 +140,28 @@ pub fn human(status: &Status) -> String {
     }
     line("next", &status.next);
     lines.concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn system_without_slots_says_so_and_shows_none() {
+        let status = plain(&Plain {
+            name: "debian".into(),
+            version: "13".into(),
+        });
+        let text = human(&status);
+        assert_eq!(
+            text.trim_start(),
+            "debian  13, this board has no slots: health and self-tests only\n"
+        );
+        let json = serde_json::to_value(&status).expect("json");
+        assert_eq!(
+            (&json["booted"], &json["a"]),
+            (&serde_json::Value::Null, &serde_json::Value::Null)
+        );
+        assert_eq!(json["phase"], "no-slots");
+    }
 }

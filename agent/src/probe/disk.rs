@@ -38,8 +38,9 @@ pub(crate) struct Room {
 
 pub(super) fn probe(look: &Look<'_>) -> Result<Found> {
     let mounts = mounts(&look.root.text("/proc/self/mountinfo")?);
-    // On a plain Debian board there is no data partition: its root is what changes.
-    let point = if find(&mounts, DATA).is_some() {
+    // Without slots there is no data partition, even if an owner calls a disk so: the root is what changes.
+    let slots = look.context.update.booted.is_some();
+    let point = if slots && find(&mounts, DATA).is_some() {
         DATA
     } else {
         "/"

@@ -72,6 +72,31 @@ fn whole_board_is_seen_without_touching_the_host() {
 }
 
 #[test]
+fn system_without_slots_is_judged_without_them_and_with_its_self_tests() {
+    let mounts = "1 0 8:1 / / rw - ext4 /dev/sda1 rw\n2 1 8:2 / /data rw - ext4 /dev/sdb1 ro\n";
+    let (_dir, root) = tree(BOARD);
+    crate::files::replace(&root.path("/proc/self/mountinfo"), mounts.as_bytes(), 0o644)
+        .expect("written");
+    let mut context = context(None);
+    context.update = crate::system::Plain::view();
+    context.selftests = Some(TestsView {
+        ran_at: NOW,
+        passed: 3,
+        failed: 1,
+        skipped: 0,
+        failed_required: vec!["file:/x:exists".into()],
+    });
+    let report = collect(&root, &context, NOW);
+    assert!(!report.checks.contains_key("slot") && !report.checks.contains_key("update"));
+    assert_eq!(report.slot, None);
+    // an owner's own disk at /data is not the data partition of a card
+    assert_eq!(report.checks["disk-root"].status, Status::Pass);
+    assert!(!report.checks.contains_key("disk-data"));
+    assert_eq!(report.checks["selftests"].status, Status::Fail);
+    assert_eq!(report.status(), Status::Warn);
+}
+
+#[test]
 fn broken_probe_warns_alone() {
     let (_dir, root) = tree(BOARD);
     crate::files::replace(&root.path("/proc/meminfo"), b"garbage", 0o644).expect("written");

@@ -6,12 +6,11 @@ use crate::report::{AttemptView, Severity, Status, UpdateView};
 pub(super) fn probe(look: &Look<'_>) -> Found {
     let view = &look.context.update;
     let mut found = Found::default();
-    let Some(booted) = view.booted.as_deref() else {
-        // A system without slots: the agent was installed as a package.
-        return found;
-    };
-    found.add("slot", judge_slot(view, booted));
-    found.add("update", judge_update(view));
+    // None on a system without slots, where the agent was installed as a package.
+    if let Some(booted) = view.booted.as_deref() {
+        found.add("slot", judge_slot(view, booted));
+        found.add("update", judge_update(view));
+    }
     if let Some(tests) = &look.context.selftests {
         found.gauge("selftests_passed", f64::from(tests.passed));
         found.gauge("selftests_failed", f64::from(tests.failed));

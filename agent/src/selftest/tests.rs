@@ -373,6 +373,18 @@ fn votes_carry_ids_weights_and_reasons() {
 }
 
 #[test]
+fn tests_of_the_package_are_good_files_and_know_no_slots() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../imagegen/deb/root/usr/share/hypriot/selftest.d");
+    let suite = load(&[dir]);
+    assert_eq!(suite.problems().collect::<Vec<_>>(), Vec::<String>::new());
+    assert!(suite.len() > 15, "{}", suite.len());
+    let (_tree, root) = tree(BOARD);
+    let results = run(&suite, &setting(root), Duration::from_secs(3));
+    assert!(!results.iter().any(|r| r.id.starts_with("slot:")));
+}
+
+#[test]
 fn tests_of_the_image_are_good_files() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../systemd/usr/share/hypriot/selftest.d");
     let suite = load(&[dir]);

@@ -102,6 +102,10 @@ pub(super) fn document(report: &Report, depth: Depth) -> Document<'_> {
         release_id: Some(format!("{}-{}", report.board, report.version)),
         output: (!bad.is_empty()).then(|| bad.join("; ")),
         time: Some(report.taken_at),
+        description: match report.slot {
+            Some(_) => "health of a HypriotOS board",
+            None => "health of a board without slots",
+        },
         board: Some(&report.board),
         slot: report.slot.as_deref(),
         boot_id: Some(&report.boot_id),
@@ -129,7 +133,7 @@ pub(super) fn component<'a>(
     Document {
         status: check.status.name(),
         version: Some(&report.version),
-        description: "one component of a HypriotOS board",
+        description: "one component of a board",
         output: (check.status != Status::Pass).then(|| check.output.clone()),
         time: Some(report.taken_at),
         checks: [entry(name, check, depth)].into_iter().collect(),
@@ -143,7 +147,7 @@ pub(super) fn absent(why: &str) -> Document<'static> {
         status: Status::Fail.name(),
         version: None,
         release_id: None,
-        description: "health of a HypriotOS board",
+        description: "health of a board",
         output: (!why.is_empty()).then(|| why.to_owned()),
         time: None,
         board: None,
