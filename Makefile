@@ -7,7 +7,7 @@ TARGET ?= aarch64-unknown-linux-musl
 imagegen := $(CARGO) run --bin hypriot-imagegen --
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-power-cuts test-fidelity fuzz bench-image lint agent sd-image test-integration
+.PHONY: help demo test test-power-cuts test-fidelity fuzz bench-image lint agent deb sd-image test-integration
 .PHONY: need-rust need-agent need-image need-bench need-all
 
 help: ## list the targets
@@ -40,6 +40,9 @@ lint: need-rust ## formatting and clippy, warnings are errors; cargo-deny if it 
 
 agent: need-agent ## the static agent: make agent TARGET=arm-unknown-linux-musleabihf
 	$(imagegen) agent --target $(TARGET) --out out
+
+deb: need-agent ## the agent as a Debian package, for boards of another system: make deb TARGET=armhf
+	$(imagegen) deb --target $(TARGET) --out out
 
 sd-image: need-image ## an image to flash and its update release: make sd-image BOARD=qemu-arm64
 	$(imagegen) image --board $(BOARD) --out out

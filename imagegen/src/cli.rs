@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 
 mod agent;
 mod clean;
+mod deb;
 mod diff;
 mod doctor;
 mod image;
@@ -29,6 +30,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Cmd {
     Agent(agent::AgentArgs),
+    Deb(deb::DebArgs),
     Doctor(doctor::DoctorArgs),
     Boards(packages::BoardsArgs),
     /// Decide on every package and write the lock file.
@@ -74,6 +76,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Cmd::Diff(args) => return Ok(diff::diff(&args)),
         Cmd::Verify(args) => return Ok(diff::verify(&args)),
         Cmd::Agent(args) => agent::run(&args),
+        Cmd::Deb(args) => deb::run(&args),
         Cmd::Doctor(args) => doctor::run(&args),
         Cmd::Boards(args) => packages::boards(&args),
         Cmd::Lock(args) => packages::lock(&args),

@@ -2,6 +2,8 @@
 
 use std::io::{self, Read};
 
+pub mod write;
+
 /// Largest decompressed size of the control member.
 const MAX_CONTROL: u64 = 32 << 20;
 /// Largest decompressed list of packages.

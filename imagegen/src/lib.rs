@@ -29,6 +29,7 @@ pub mod mirror;
 pub mod ns;
 pub mod output;
 pub mod overlay;
+pub mod package;
 pub mod progress;
 pub mod project;
 pub mod publish;

@@ -1,0 +1,91 @@
+//! `hypriot-imagegen deb`: the agent as a Debian package, for boards that run another system.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::Args;
+
+use super::progress;
+use crate::cross::{self, Request};
+use crate::package::{self, Arch, Spec};
+use crate::project::Project;
+use crate::{elf, files};
+
+/// Build the agent's Debian package: health and self-tests for a plain Debian or Raspberry Pi OS board.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    hypriot-imagegen deb --target arm64\n  \
+    hypriot-imagegen deb --target armhf --agent out/hypriot-agent-arm-unknown-linux-musleabihf --json\n\n\
+    Two builds of one agent give the same bytes: everything in the package bears the date of its changelog.\n\
+    armhf packages hold the ARMv6 agent, because Raspberry Pi OS calls its ARMv6 port armhf too.")]
+pub(super) struct DebArgs {
+    /// A Debian architecture (arm64, armhf, armel, amd64), or the Rust target that belongs to it.
+    #[arg(long)]
+    target: String,
+    /// The agent's program; without it, it is built.
+    #[arg(long)]
+    agent: Option<PathBuf>,
+    /// Whom to ask about the package, as `Name <address>`; without it, who signed its changelog.
+    #[arg(long)]
+    maintainer: Option<String>,
+    /// Seconds since 1970 that everything in the package is dated; without it, the date of its changelog.
+    #[arg(long, env = "SOURCE_DATE_EPOCH")]
+    date: Option<u64>,
+    /// The folder that receives `hypriot-agent_<version>_<arch>.deb`.
+    #[arg(long, default_value = "out")]
+    out: PathBuf,
+    /// Print the result as one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &DebArgs) -> anyhow::Result<()> {
+    let arch = Arch::parse(&args.target).with_context(|| {
+        let known = Arch::ALL.map(Arch::name).join(", ");
+        format!("unknown architecture {:?}; known are: {known}", args.target)
+    })?;
+    let agent = match &args.agent {
+        Some(path) => path.clone(),
+        None => build_agent(arch, args)?,
+    };
+    let bytes =
+        std::fs::read(&agent).with_context(|| format!("cannot read {}", agent.display()))?;
+    elf::check(&bytes, arch.target().processor())
+        .with_context(|| format!("{} is no agent for {}", agent.display(), arch.name()))?;
+    let spec = Spec {
+        arch,
+        version: &env!("CARGO_PKG_VERSION").parse()?,
+        agent: bytes,
+        maintainer: args.maintainer.as_deref(),
+        date: args.date,
+    };
+    let deb = package::package(&spec)?.encode()?;
+    let path = args.out.join(package::file_name(&spec));
+    files::replace(&path, &deb)?;
+    let hash = files::sha256(&deb);
+    #[expect(clippy::print_stdout, reason = "the result of the command")]
+    if args.json {
+        println!(
+            "{}",
+            serde_json::json!({ "path": path, "size": deb.len(), "sha256": hash, "arch": arch.name() })
+        );
+    } else {
+        println!(
+            "{}: SHA-256 {hash}; install it with apt-get install ./{}",
+            path.display(),
+            package::file_name(&spec)
+        );
+    }
+    Ok(())
+}
+
+fn build_agent(arch: Arch, args: &DebArgs) -> anyhow::Result<PathBuf> {
+    let project = Project::find()?;
+    let request = Request {
+        root: project.root,
+        cache: project.cache,
+        target: arch.target(),
+        out: args.out.clone(),
+    };
+    Ok(cross::build(&request, &mut progress())?.path)
+}
