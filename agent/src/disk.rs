@@ -1,10 +1,11 @@
 //! Storage: a window of a block device (or of an image file), and the card that all windows belong to.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use hypriot_updater::boot::Copies;
 use hypriot_updater::layout::{self, Partition};
 use nix::fcntl::{OFlag, PosixFadviseAdvice, posix_fadvise};
 
@@ -76,6 +77,30 @@ pub struct Card {
 impl Card {
     /// Finds the disk whose MBR carries `signature` among the whole disks under `sys` (`/sys/class/block`).
     pub fn find(sys: &Path, dev: &Path, signature: u32) -> io::Result<Option<Self>> {
+        Self::search(sys, dev, |disk| {
+            let mut sector = [0; 512];
+            disk.read_exact_at(&mut sector, 0)?;
+            Ok(mbr::signature(&sector) == Some(signature))
+        })
+    }
+
+    /// Finds the first disk, by name, that holds a boot state where ours do: SD card and eMMC before USB.
+    pub fn find_any(sys: &Path, dev: &Path) -> io::Result<Option<Self>> {
+        Self::search(sys, dev, |disk| {
+            let mut copies = [[0; layout::BOOT_STATE_SIZE]; 2];
+            for (at, copy) in layout::BOOT_STATE.into_iter().zip(&mut copies) {
+                disk.read_exact_at(copy, at)?;
+            }
+            Ok(Copies::parse([&copies[0], &copies[1]]).newest().is_some())
+        })
+    }
+
+    /// The first whole disk that `is_it`. One that cannot be read is none.
+    fn search(
+        sys: &Path,
+        dev: &Path,
+        is_it: impl Fn(&File) -> io::Result<bool>,
+    ) -> io::Result<Option<Self>> {
         let mut names: Vec<PathBuf> = sys
             .read_dir()?
             .filter_map(|e| e.ok().map(|e| e.path()))
@@ -83,10 +108,11 @@ impl Card {
         names.sort();
         for path in names.iter().filter(|p| !p.join("partition").exists()) {
             let device = dev.join(path.file_name().unwrap_or_default());
-            let mut sector = [0; 512];
             // an empty card reader answers with an error: it is not the disk we look for
-            let read = File::open(&device).and_then(|mut f| f.read_exact(&mut sector));
-            if read.is_ok() && mbr::signature(&sector) == Some(signature) {
+            if File::open(&device)
+                .and_then(|disk| is_it(&disk))
+                .unwrap_or(false)
+            {
                 return Ok(Some(Self { device }));
             }
         }
@@ -162,5 +188,42 @@ impl Card {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hypriot_updater::boot::BootState;
+
+    use super::*;
+
+    #[test]
+    fn a_card_of_ours_is_found_among_other_disks_and_its_partitions_are_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let (sys, dev) = (dir.path().join("sys"), dir.path().join("dev"));
+        std::fs::create_dir_all(&dev).unwrap();
+        let disk = |name: &str, partition: bool, at: Option<u64>| {
+            std::fs::create_dir_all(sys.join(name)).unwrap();
+            if partition {
+                File::create(sys.join(name).join("partition")).unwrap();
+            }
+            let file = File::create(dev.join(name)).unwrap();
+            file.set_len(8 << 20).unwrap();
+            if let Some(at) = at {
+                let state = BootState::fresh().encode().unwrap();
+                file.write_all_at(&state, at).unwrap();
+            }
+        };
+        let found = || Card::find_any(&sys, &dev).unwrap().map(|card| card.device);
+        disk("mmcblk0", false, None);
+        disk("sda", false, Some(4 << 20));
+        disk("sdb1", true, Some(layout::BOOT_STATE[0]));
+        std::fs::create_dir_all(sys.join("sr0")).unwrap();
+        assert_eq!(found(), None);
+        // one copy is enough: the other may be torn
+        disk("sdc", false, Some(layout::BOOT_STATE[1]));
+        assert_eq!(found(), Some(dev.join("sdc")));
+        disk("mmcblk1", false, Some(layout::BOOT_STATE[0]));
+        assert_eq!(found(), Some(dev.join("mmcblk1")), "before the USB disk");
     }
 }

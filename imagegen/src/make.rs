@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use crate::bake::{self, Baked, Input};
-use crate::board::Board;
+use crate::board::{Board, Method};
 use crate::expectations;
 use crate::fs::{Blocks, pass};
 use crate::image::{self, Card, Volumes};
@@ -119,6 +119,14 @@ pub fn make(request: &Request<'_>, progress: Progress) -> Result<Made> {
     };
     let stem = release::stem(&board.name, version);
     let mut made = Vec::new();
+    if board.boot.method == Method::AndroidBootimg {
+        ensure!(
+            request.trust_root.is_none() && request.update_url.is_none(),
+            "board {} cannot take updates: its own boot loader knows no slots; leave --trust-root and --update-url out",
+            board.name
+        );
+        made = output::bootimg::write(board, &baked.boot, &stem, &request.out)?;
+    }
     let (image, release) = if request.image {
         let to = request.out.join(format!("{stem}.img"));
         let card = card(request, &baked, &volumes)?;

@@ -1,6 +1,6 @@
 //! The kernel command line, as far as the initramfs obeys it.
 
-use hypriot_updater::boot::script::{ARG_DISK, ARG_SLOT};
+use hypriot_updater::boot::script::{ANY_DISK, ARG_DISK, ARG_SLOT};
 use hypriot_updater::slot::Slot;
 
 /// What the boot loader told us.
@@ -8,8 +8,26 @@ use hypriot_updater::slot::Slot;
 pub struct Arguments {
     /// Which slot this kernel came from.
     pub slot: Slot,
-    /// MBR signature of the disk it came from.
-    pub disk: u32,
+    /// Which disk to start from.
+    pub disk: Disk,
+}
+
+/// How the disk is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Disk {
+    /// By the MBR signature of the disk the kernel came from.
+    Signature(u32),
+    /// The kernel came from elsewhere (an Android boot image): the first disk that is a card of ours.
+    Any,
+}
+
+impl std::fmt::Display for Disk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Signature(signature) => write!(f, "{signature:08x}"),
+            Self::Any => f.write_str("any card of ours"),
+        }
+    }
 }
 
 /// Why the command line is of no use.
@@ -39,11 +57,20 @@ pub fn parse(line: &str) -> Result<Arguments, ArgumentError> {
         .ok_or_else(|| ArgumentError::Value(ARG_SLOT, slot.into()))?;
     // U-Boot's `part uuid` gives `<signature>-<partition>` for an MBR disk (disk/part_dos.c)
     let text = find(ARG_DISK)?;
+    if text == ANY_DISK {
+        return Ok(Arguments {
+            slot,
+            disk: Disk::Any,
+        });
+    }
     let digits = text.split('-').next().unwrap_or_default();
     let disk = u32::from_str_radix(digits, 16)
         .ok()
         .ok_or_else(|| ArgumentError::Value(ARG_DISK, text.into()))?;
-    Ok(Arguments { slot, disk })
+    Ok(Arguments {
+        slot,
+        disk: Disk::Signature(disk),
+    })
 }
 
 #[cfg(test)]
@@ -57,8 +84,12 @@ mod tests {
             parse(line),
             Ok(Arguments {
                 slot: Slot::B,
-                disk: 0x9a0b_0c0d
+                disk: Disk::Signature(0x9a0b_0c0d)
             })
+        );
+        assert_eq!(
+            parse("hypriot.slot=a hypriot.disk=any").map(|a| a.disk),
+            Ok(Disk::Any)
         );
     }
 

@@ -26,6 +26,8 @@ use hypriot_updater::layout::{self, Partition};
 use nix::mount::MsFlags;
 use nix::sys::reboot::{RebootMode, reboot};
 
+use cmdline::Disk;
+
 use crate::disk::Card;
 use crate::exec::Cmd;
 use crate::files;
@@ -57,17 +59,17 @@ fn prepare() -> anyhow::Result<()> {
     let arguments = cmdline::parse(&line)?;
     say(
         6,
-        &format!("slot {}, disk {:08x}", arguments.slot, arguments.disk),
+        &format!("slot {}, disk {}", arguments.slot, arguments.disk),
     );
 
     let card = wait_for(|| {
-        Card::find(
-            Path::new("/sys/class/block"),
-            Path::new("/dev"),
-            arguments.disk,
-        )
+        let (sys, dev) = (Path::new("/sys/class/block"), Path::new("/dev"));
+        match arguments.disk {
+            Disk::Signature(signature) => Card::find(sys, dev, signature),
+            Disk::Any => Card::find_any(sys, dev),
+        }
     })
-    .with_context(|| format!("no disk carries the signature {:08x}", arguments.disk))?;
+    .with_context(|| format!("no disk is {}", arguments.disk))?;
     // the signature changes at the first boot, so the agent is told the device itself
     std::fs::create_dir_all("/run/hypriot")?;
     files::replace(

@@ -12,11 +12,12 @@ use hypriot_keys::time::Timestamp;
 
 use super::packages::BuildArgs;
 use super::progress;
+use crate::board::Method;
 use crate::cross::{self, Target};
 use crate::fs::HostFile;
 use crate::make::{self, Forms, Request};
 use crate::project::Project;
-use crate::{imagecheck, publish, release, root};
+use crate::{imagecheck, output, publish, release, root};
 
 /// Build a card image and the update release that belongs to it
 #[derive(Debug, Args)]
@@ -144,7 +145,8 @@ pub(super) fn image(args: &ImageArgs) -> Result<()> {
         None => build_agent(&project?, &board.agent_target, &args.out)?,
     };
     let tree = root::build(&recipe, &board, &opts, shown)?;
-    if args.trust_root.is_none() {
+    let android = board.boot.method == Method::AndroidBootimg;
+    if args.trust_root.is_none() && !android {
         shown.note("note: without --trust-root the boards of this image cannot be updated");
     }
     let made = make::make(
@@ -179,6 +181,11 @@ pub(super) fn image(args: &ImageArgs) -> Result<()> {
             "root-bytes": made.root_bytes, "boot-bytes": made.boot_bytes, "segments": release.segments, "reused": release.reused,
             "version": release.index.version.to_string(), "board": board.name, "seconds": made.took.as_secs_f64(),
         }));
+    }
+    if android {
+        let stem = release::stem(&board.name, &release.index.version);
+        say(&output::bootimg::instructions(&stem));
+        return Ok(());
     }
     if let Some(image) = &made.image {
         say(&format!("{}: flash it to a card", image.display()));

@@ -48,6 +48,8 @@ pub const INITRAMFS: &str = "initrd.zst";
 pub const ARG_SLOT: &str = "hypriot.slot";
 /// Kernel argument that tells the initramfs its disk: the MBR signature, eight hexadecimal digits.
 pub const ARG_DISK: &str = "hypriot.disk";
+/// Its value where the kernel does not come from the disk it is to start: any disk that is a card of ours.
+pub const ANY_DISK: &str = "any";
 
 /// The text of `boot.scr` for a board.
 ///
