@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
+use clap::ValueEnum as _;
 use hypriot_updater::layout::{self, BLANK, BLANK_MARK};
 use hypriot_updater::slot::Slot;
 
@@ -369,8 +370,8 @@ fn at_hand(
 
 fn mode(record: &Record) -> Result<Mode> {
     let name = record.builder.configure.as_str();
-    let known = [Mode::Native, Mode::Emulated];
-    let found = known.into_iter().find(|m| m.name() == name);
+    let mut known = Mode::value_variants().iter().copied();
+    let found = known.find(|m| m.name() == name);
     found.with_context(|| {
         format!("the record says that scripts were run `{name}`, which is no way known here")
     })
