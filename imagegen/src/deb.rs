@@ -129,11 +129,15 @@ fn xz(bytes: &[u8]) -> Result<xz2::bufread::XzDecoder<&[u8]>, DebError> {
 
 /// The text of a `Packages.xz`.
 pub fn index_text(bytes: &[u8]) -> Result<String, DebError> {
+    text_within(bytes, MAX_INDEX)
+}
+
+fn text_within(bytes: &[u8], limit: u64) -> Result<String, DebError> {
     let mut text = String::new();
     Bounded {
         inner: xz(bytes)?,
-        left: MAX_INDEX,
-        limit: MAX_INDEX,
+        left: limit,
+        limit,
     }
     .read_to_string(&mut text)?;
     Ok(text)

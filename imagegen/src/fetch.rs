@@ -10,12 +10,14 @@ use crate::files;
 use crate::progress::Stage;
 use crate::store::{Partial, Store};
 
-/// Attempts without a single new byte before we give up.
+/// Attempts in a row that bring next to nothing before we give up.
 const ATTEMPTS: u32 = 5;
 /// Attempts in all, however much each of them brings.
 const MAX_ATTEMPTS: u32 = 200;
-/// One attempt may last so long; the next continues where it stopped.
-const ATTEMPT_LIMIT: Duration = Duration::from_mins(3);
+/// One attempt may last so many times the client's patience; the next continues where it stopped.
+const ATTEMPT_LIMIT: u32 = 9;
+/// An attempt that brings less counts as none: a server that drips must not hold us for ever.
+const LEAST: u64 = 64 << 10;
 /// Largest text file (a release file) we take.
 const MAX_TEXT: u64 = 16 << 20;
 /// Downloads at once: enough to hide latency, few enough to be polite.
@@ -102,6 +104,7 @@ pub struct Wanted {
 #[derive(Debug, Clone)]
 pub struct Client {
     agent: ureq::Agent,
+    patience: Duration,
 }
 
 impl Default for Client {
@@ -122,20 +125,26 @@ impl Client {
         let config = ureq::Agent::config_builder()
             .timeout_connect(Some(patience))
             .timeout_recv_response(Some(patience))
-            .timeout_recv_body(Some(ATTEMPT_LIMIT))
+            .timeout_recv_body(Some(patience * ATTEMPT_LIMIT))
             .http_status_as_error(false)
             .user_agent(concat!("hypriot-imagegen/", env!("CARGO_PKG_VERSION")))
             .build();
         Self {
             agent: config.into(),
+            patience,
         }
+    }
+
+    /// How long it waits.
+    pub fn patience(&self) -> Duration {
+        self.patience
     }
 
     /// Fetches a small text file whose hash nobody knows beforehand.
     pub fn text(&self, url: &str) -> Result<String, FetchError> {
         let mut reason = String::new();
         for attempt in 0..ATTEMPTS.min(3) {
-            pause(attempt);
+            self.pause(attempt);
             match self.agent.get(url).call() {
                 Ok(mut answer) => match answer.status().as_u16() {
                     200 => match answer
@@ -197,12 +206,8 @@ impl Client {
                         return Err(e);
                     }
                 },
-                Attempt::Broke(0, reason) => {
-                    idle += 1;
-                    reason
-                }
-                Attempt::Broke(_, reason) => {
-                    idle = 1;
+                Attempt::Broke(got, reason) => {
+                    idle = if got < LEAST { idle + 1 } else { 1 };
                     reason
                 }
             };
@@ -220,7 +225,7 @@ impl Client {
                     },
                 });
             }
-            pause(idle);
+            self.pause(idle);
         }
         let url = wanted.url.clone();
         let have = length(&partial);
@@ -262,6 +267,13 @@ impl Client {
             }
         });
         failure.into_inner().ok().flatten().map_or(Ok(()), Err)
+    }
+
+    /// Waits longer from attempt to attempt: half a second and doubling, with the usual patience.
+    fn pause(&self, attempt: u32) {
+        if attempt > 0 {
+            std::thread::sleep(self.patience / 80 * 2u32.pow(attempt.min(4)));
+        }
     }
 
     fn attempt(
@@ -400,12 +412,6 @@ fn check(wanted: &Wanted, partial: &Partial) -> Result<(), FetchError> {
         return Err(mismatch("its SHA-256", sha256, wanted.sha256.clone()));
     }
     Ok(())
-}
-
-fn pause(attempt: u32) {
-    if attempt > 0 {
-        std::thread::sleep(Duration::from_millis(250) * 2u32.pow(attempt.min(4)));
-    }
 }
 
 #[cfg(test)]

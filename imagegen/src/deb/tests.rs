@@ -86,6 +86,19 @@ fn bombs_are_bounded() {
             .unwrap_err();
         assert!(e.to_string().contains("1000"), "{how}: {e}");
     }
+    let control = compressed(&vec![0; usize::try_from(MAX_CONTROL).unwrap() + 1], ".zst");
+    let bytes = ar(&[
+        ("debian-binary", b"2.0\n"),
+        ("control.tar.zst", &control),
+        ("data.tar", b""),
+    ]);
+    let mut out = Vec::new();
+    let mut reader = parse(&bytes).unwrap().control().unwrap();
+    assert!(reader.read_to_end(&mut out).is_err(), "control files");
+    let list = compressed(&zeros, ".xz");
+    assert!(text_within(&list, 1 << 20).is_ok());
+    let e = text_within(&list, (1 << 20) - 1).unwrap_err().to_string();
+    assert!(e.contains("grows beyond"), "a list of packages: {e}");
 }
 
 #[test]

@@ -24,6 +24,8 @@ enum Fault {
     Shorter,
     /// Ignores `Range`.
     NoRange,
+    /// Sends a hundred bytes, and then nothing for longer than anybody waits.
+    Drip,
 }
 
 struct Server {
@@ -63,6 +65,7 @@ fn serve(body: &'static [u8], faults: &'static [Fault]) -> Server {
                 Fault::Altered => ("200 OK".to_owned(), &altered),
                 Fault::Shorter => ("200 OK".to_owned(), &rest[..rest.len() - 9]),
                 Fault::Cut => ("200 OK".to_owned(), &rest[..rest.len() / 2]),
+                Fault::Drip => ("200 OK".to_owned(), &rest[..100]),
                 _ => ("200 OK".to_owned(), rest),
             };
             let status = if from > 0 && status == "200 OK" {
@@ -87,6 +90,12 @@ fn serve(body: &'static [u8], faults: &'static [Fault]) -> Server {
                     .write_all(head.as_bytes())
                     .and_then(|()| stream.write_all(sent)),
             );
+            if matches!(fault, Fault::Drip) {
+                std::thread::spawn(move || {
+                    std::thread::sleep(Duration::from_secs(5));
+                    drop(stream);
+                });
+            }
         }
     });
     Server { url, requests }
@@ -168,6 +177,28 @@ fn faults_that_stay_are_explained() {
             .exists(),
         "nothing wrong is kept"
     );
+}
+
+#[test]
+fn a_server_that_drips_does_not_hold_us_for_ever() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let server = serve(BODY, &[Fault::Drip]);
+    let wanted = Wanted {
+        url: server.url,
+        sha256: files::sha256(BODY),
+        size: BODY.len() as u64,
+    };
+    let begun = std::time::Instant::now();
+    let e = Client::new(Duration::from_millis(100))
+        .fetch(&store, &wanted, None)
+        .unwrap_err();
+    assert!(
+        matches!(e, FetchError::Cut { attempts: ATTEMPTS, have, .. } if have > 0),
+        "{e}"
+    );
+    assert!(e.to_string().contains("it will continue there"), "{e}");
+    assert!(begun.elapsed() < Duration::from_secs(30));
 }
 
 #[test]

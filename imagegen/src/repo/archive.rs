@@ -98,7 +98,7 @@ fn indices_of(
                 FetchError::NotFound { url, .. } | FetchError::Mismatch { url, .. },
             )) if tries < MID_SYNC_TRIES && !url.ends_with("/InRelease") => {
                 from.progress.note(&format!("note: {url} does not fit its table of contents; the mirror may be updating, trying again"));
-                std::thread::sleep(std::time::Duration::from_secs(u64::from(tries) * 5));
+                std::thread::sleep(from.client.patience() / 4 * tries);
             }
             Err(RepoError::Fetch(
                 e @ (FetchError::NotFound { .. } | FetchError::Mismatch { .. }),
@@ -188,3 +188,6 @@ fn indices_once(
     };
     Ok((locked, indices))
 }
+
+#[cfg(test)]
+mod tests;

@@ -191,4 +191,4 @@ impl Release {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -212,6 +212,19 @@ fn nothing_leads_out_of_the_tree() {
 }
 
 #[test]
+fn a_package_may_not_grow_beyond_what_it_says() {
+    let mut w = World::new();
+    w.add("bomb", "", &[], &[(FILE, "./f", &"x".repeat(66 << 20))]);
+    w.packages[0].installed_kib = 1;
+    let e = w.unpack().unwrap_err();
+    assert!(
+        matches!(&e, UnpackError::Deb { package, .. } if package == "bomb")
+            && e.to_string().contains("grows beyond"),
+        "{e}"
+    );
+}
+
+#[test]
 fn links_of_the_base_system_are_followed_inside() {
     let mut w = World::new();
     w.add(

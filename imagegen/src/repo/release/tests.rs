@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use pgp::composed::cleartext::CleartextSignedMessage;
 use pgp::composed::{KeyType, SecretKeyParamsBuilder, SignedSecretKey};
+use pgp::crypto::hash::HashAlgorithm;
+use pgp::packet::{SignatureConfig, SignatureType};
 use pgp::ser::Serialize;
-use pgp::types::SecretKeyTrait;
+use pgp::types::{PublicKeyTrait, SecretKeyTrait};
 
 use super::*;
 use crate::repo::keyring;
@@ -16,11 +18,11 @@ const NOW: u64 = 1_795_435_200;
 const URL: &str = "http://m.example/debian/dists/trixie/InRelease";
 const HASH: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 
-fn now() -> SystemTime {
+pub(crate) fn now() -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(NOW)
 }
 
-fn key() -> SignedSecretKey {
+pub(crate) fn key() -> SignedSecretKey {
     let params = SecretKeyParamsBuilder::default()
         .key_type(KeyType::EdDSALegacy)
         .can_certify(true)
@@ -32,7 +34,7 @@ fn key() -> SignedSecretKey {
     secret.sign(rand::thread_rng(), String::new).unwrap()
 }
 
-fn ring(of: &SignedSecretKey) -> Keyring {
+pub(crate) fn ring(of: &SignedSecretKey) -> Keyring {
     let public = of
         .public_key()
         .sign(rand::thread_rng(), of, String::new)
@@ -53,7 +55,7 @@ fn good() -> String {
     )
 }
 
-fn signed(text: &str, by: &SignedSecretKey) -> String {
+pub(crate) fn signed(text: &str, by: &SignedSecretKey) -> String {
     CleartextSignedMessage::sign(rand::thread_rng(), text, by, String::new)
         .unwrap()
         .to_armored_string(pgp::ArmorOptions::default())
@@ -131,6 +133,45 @@ fn every_forgery_has_its_own_refusal() {
         matches!(check(&after), RepoError::Unsigned { .. }),
         "text smuggled in after the signed part"
     );
+}
+
+#[test]
+fn a_revoked_key_and_a_forgeable_hash_do_not_count() {
+    let key = key();
+    let public = key
+        .public_key()
+        .sign(rand::thread_rng(), &key, String::new)
+        .unwrap();
+    let config = SignatureConfig::v4(
+        SignatureType::KeyRevocation,
+        key.algorithm(),
+        key.hash_alg(),
+    );
+    let mut revoked = public.clone();
+    let revocation = config
+        .sign_key(&key, String::new, &public.primary_key)
+        .unwrap();
+    revoked.details.revocation_signatures.push(revocation);
+    let ring_of = keyring::parse(Path::new("ring"), &revoked.to_bytes().unwrap()).unwrap();
+    let message = signed(&good(), &key);
+    let e = verify(URL, "trixie", &message, &ring_of, now(), false).unwrap_err();
+    assert!(
+        matches!(&e, RepoError::DeadKey { reason, .. } if reason.contains("revoked")),
+        "{e}"
+    );
+
+    // A hash that Debian never signs with: what is not on our list is refused, weak or new.
+    let config = SignatureConfig::v4(
+        SignatureType::Text,
+        key.algorithm(),
+        HashAlgorithm::SHA3_512,
+    );
+    let odd = CleartextSignedMessage::new(&good(), config, &key, String::new).unwrap();
+    let odd = odd.to_armored_string(pgp::ArmorOptions::default()).unwrap();
+    // The header is a hint that nobody signed.
+    let odd = odd.replace("Hash: SHA3-512", "Hash: SHA512");
+    let e = verify(URL, "trixie", &odd, &ring(&key), now(), false).unwrap_err();
+    assert!(matches!(e, RepoError::WeakHash { .. }), "{e}");
 }
 
 #[test]
