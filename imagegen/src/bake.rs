@@ -15,6 +15,7 @@ use crate::{initramfs, record};
 
 mod config;
 mod kernel;
+pub mod origins;
 mod root;
 pub mod scr;
 #[cfg(test)]
@@ -97,12 +98,15 @@ pub fn bake(mut input: Input<'_>) -> Result<Baked> {
     root::bake(&mut root, &input)?;
     papers(&mut root, &input)?;
     let config = config::bake(&root, &input)?;
-    Ok(Baked {
+    let mut baked = Baked {
         root,
         boot,
         config,
         raw,
-    })
+    };
+    let record = origins::record(&baked, &baked.root, &input)?;
+    baked.root.insert_bytes(origins::RECORD, 0o644, record)?;
+    Ok(baked)
 }
 
 /// What the image says about itself: what it was made of, and what must therefore hold on a board.

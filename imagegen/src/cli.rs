@@ -13,6 +13,7 @@ mod deb;
 mod diff;
 mod doctor;
 mod image;
+mod inspect;
 mod packages;
 mod progress;
 
@@ -42,7 +43,8 @@ enum Cmd {
     Root(packages::RootArgs),
     Image(Box<image::ImageArgs>),
     Publish(image::PublishArgs),
-    Inspect(image::InspectArgs),
+    Inspect(inspect::InspectArgs),
+    Explain(inspect::ExplainArgs),
     Clean(clean::CleanArgs),
     /// The program starts itself as root of a user namespace.
     #[command(hide = true)]
@@ -85,7 +87,8 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Cmd::Root(args) => packages::root(&args),
         Cmd::Image(args) => image::image(&args),
         Cmd::Publish(args) => image::publish(&args),
-        Cmd::Inspect(args) => image::inspect(&args),
+        Cmd::Inspect(args) => inspect::inspect(&args),
+        Cmd::Explain(args) => inspect::explain(&args),
         Cmd::Clean(args) => clean::run(&args),
         Cmd::InsideErrand => std::process::exit(crate::errand::inside()),
         Cmd::Inside => crate::ns::inside(),

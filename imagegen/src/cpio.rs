@@ -10,6 +10,9 @@ use crate::tree::{Content, Kind, Tree, show};
 /// The archive's end, as its last name.
 const TRAILER: &[u8] = b"TRAILER!!!";
 
+/// Bytes of a header: magic and 13 fields of 8 digits.
+const HEADER: usize = 6 + 13 * 8;
+
 /// The archive of `tree`. Hard links become files of their own, extended attributes are refused (newc has none).
 pub fn write(tree: &Tree) -> Result<Vec<u8>> {
     let mut out = Vec::new();
@@ -63,6 +66,41 @@ pub fn write(tree: &Tree) -> Result<Vec<u8>> {
     // Other makers of cpio fill the last block of 512 bytes; the kernel skips zeros between archives.
     pad(&mut out, 512);
     Ok(out)
+}
+
+/// Names and contents of an archive's entries, in its order.
+pub fn read(archive: &[u8]) -> Result<Vec<(String, Vec<u8>)>> {
+    let mut out = Vec::new();
+    let mut at = 0;
+    loop {
+        let head = archive
+            .get(at..at + HEADER)
+            .context("the archive has no end")?;
+        ensure!(
+            head.starts_with(b"070701"),
+            "there is no cpio header at byte {at} of the archive"
+        );
+        let field = |n: usize| -> Result<usize> {
+            let digits = std::str::from_utf8(&head[6 + n * 8..14 + n * 8])?;
+            usize::from_str_radix(digits, 16).context("a field of a header is no number")
+        };
+        // c_filesize and c_namesize; the name ends with NUL.
+        let (size, name_len) = (field(6)?, field(11)?);
+        let name_at = at + HEADER;
+        let data_at = (name_at + name_len).next_multiple_of(4);
+        let parts = (
+            archive.get(name_at..(name_at + name_len).saturating_sub(1)),
+            archive.get(data_at..data_at + size),
+        );
+        let (Some(name), Some(data)) = parts else {
+            anyhow::bail!("the archive is cut short in the entry at byte {at}");
+        };
+        if name == TRAILER {
+            return Ok(out);
+        }
+        out.push((String::from_utf8_lossy(name).into_owned(), data.to_vec()));
+        at = (data_at + size).next_multiple_of(4);
+    }
 }
 
 fn header(
@@ -132,6 +170,26 @@ mod tests {
             }
         }
         assert_eq!(tree.len(), theirs.len());
+    }
+
+    #[test]
+    fn what_was_written_is_read_and_damage_is_an_error() {
+        let mut tree = Tree::new(1_700_000_000);
+        tree.insert_bytes("lib/a.ko", 0o644, [1, 2, 3]).unwrap();
+        tree.insert_bytes("init", 0o755, []).unwrap();
+        let archive = write(&tree).unwrap();
+        let names = [
+            ("init".to_owned(), Vec::new()),
+            ("lib".to_owned(), Vec::new()),
+            ("lib/a.ko".to_owned(), vec![1, 2, 3]),
+        ];
+        assert_eq!(read(&archive).unwrap(), names);
+        for cut in [0, 50, 115, 130, archive.len() / 2] {
+            assert!(read(&archive[..cut]).is_err(), "{cut}");
+        }
+        tree.insert_bytes("long", 0o644, [b'x'; 0x777]).unwrap();
+        let huge = String::from_utf8_lossy(&write(&tree).unwrap()).replace("00000777", "FFFFFFFF");
+        assert!(read(huge.as_bytes()).is_err());
     }
 
     #[test]

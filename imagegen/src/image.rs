@@ -95,6 +95,11 @@ pub fn derived_id(text: &str) -> u32 {
     u32::from_le_bytes([b[0], b[1], b[2], b[3]]).max(1)
 }
 
+/// The disk signature of a release's image. A board draws one of its own at its first start.
+pub fn signature(board: &str, version: &str) -> u32 {
+    derived_id(&format!("disk {board} {version}"))
+}
+
 /// One thing on a card.
 struct Part<'a> {
     name: String,

@@ -12,6 +12,7 @@ use crate::board::{Board, Method};
 use crate::expectations;
 use crate::fs::{Blocks, pass};
 use crate::image::{self, Card, Volumes};
+use crate::imagecheck::{self, UserData};
 use crate::lock::LockedPackage;
 use crate::output::{self, papers};
 use crate::progress::Progress;
@@ -60,6 +61,8 @@ pub struct Request<'a> {
     pub image: bool,
     /// Compression level of the payload.
     pub level: i32,
+    /// Whether what the image's tests find wrong is not made.
+    pub inspect: bool,
     /// Which compressed forms of the card image are wanted besides it.
     pub forms: Forms,
 }
@@ -108,6 +111,11 @@ pub fn make(request: &Request<'_>, progress: Progress) -> Result<Made> {
         volumes.boot.size() >> 20
     ));
 
+    let card = card(request, &baked, &volumes)?;
+    if request.inspect {
+        inspect(&card, request, progress)?;
+    }
+
     let stage = progress.bytes("image", volumes.root.size() + volumes.boot.size());
     let threads = pass::cores();
     let spec = release::Spec {
@@ -129,7 +137,6 @@ pub fn make(request: &Request<'_>, progress: Progress) -> Result<Made> {
     }
     let (image, release) = if request.image {
         let to = request.out.join(format!("{stem}.img"));
-        let card = card(request, &baked, &volumes)?;
         let release = card.write_with(&to, threads, |file| {
             release::make(&volumes, &spec, &request.out, |target, at, bytes| {
                 stage.add(bytes.len() as u64);
@@ -194,9 +201,32 @@ fn epoch(request: &Request<'_>) -> Result<u64> {
 /// The card of what was baked, planned.
 pub fn card<'a>(request: &Request<'_>, baked: &Baked, volumes: &'a Volumes) -> Result<Card<'a>> {
     let (board, version) = (&request.board.name, &request.version);
-    // The board draws a disk signature of its own at its first start.
-    let signature = image::derived_id(&format!("disk {board} {version}"));
+    let signature = image::signature(board, &version.to_string());
     Card::plan(volumes, &baked.raw, signature)
+}
+
+/// Runs the image's tests on what is planned: what fails them is never written.
+fn inspect(card: &Card<'_>, request: &Request<'_>, progress: Progress) -> Result<()> {
+    let stage = progress.steps("inspect", 1);
+    let user_data = match request.user_data {
+        Some(_) => UserData::Owners,
+        None => UserData::Shipped,
+    };
+    let found = imagecheck::check(card, user_data);
+    let wrong: Vec<String> = found
+        .iter()
+        .filter_map(|f| Some(format!("{}: {}", f.what, f.wrong.as_ref()?)))
+        .collect();
+    ensure!(
+        wrong.is_empty(),
+        "{} of {} assertions about the image do not hold, so nothing was written:\n  {}\nCorrect the recipe, the overlay or the \
+         board file; if the image means to be different: --no-inspect",
+        wrong.len(),
+        found.len(),
+        wrong.join("\n  ")
+    );
+    stage.done(&format!("{} assertions hold", found.len()));
+    Ok(())
 }
 
 /// Reads the inputs and bakes them.

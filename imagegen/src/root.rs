@@ -16,6 +16,7 @@ use crate::files;
 use crate::lock::{self, Lock, LockError, LockedPackage};
 use crate::mirror::{self, Asked, Mirror, MirrorError};
 use crate::ns::ids;
+use crate::plan::{self, TooBig};
 use crate::progress::Progress;
 use crate::recipe::Recipe;
 use crate::repo::archive::Sources;
@@ -39,6 +40,9 @@ pub enum RootError {
     /// No lock.
     #[error(transparent)]
     Lock(#[from] LockError),
+    /// They will not fit.
+    #[error(transparent)]
+    TooBig(#[from] TooBig),
     /// No packages.
     #[error(transparent)]
     Fetch(#[from] FetchError),
@@ -198,6 +202,7 @@ pub fn fetch(
     let client = Client::default();
     let mirror = mirror::find(&opts.mirror, Path::new("/etc/apt"));
     let lock = lock(recipe, board, opts, progress)?;
+    plan::of(&lock, &store).fits()?;
     let missing: Vec<&LockedPackage> = lock
         .all()
         .filter(|p| store.get(&p.sha256, p.size).is_none())

@@ -148,7 +148,17 @@ pub fn root_tree(
     Ok(unpacked)
 }
 
-/// Unpacks only the files of packages: boot loaders, tools. No records are kept. Files that are the caller's can all be deleted by him.
+/// Unpacks the files of packages that are never installed (boot loaders, firmware); dpkg's records say which is whose.
+pub fn boot_files(
+    dir: &Path,
+    store: &Store,
+    packages: &[LockedPackage],
+    stage: &Stage,
+) -> Result<(), UnpackError> {
+    root_tree(dir, store, packages, stage).map(drop)
+}
+
+/// Unpacks only the files of packages: tools. No records are kept. Files that are the caller's can all be deleted by him.
 pub fn files_only(
     dir: &Path,
     store: &Store,

@@ -26,6 +26,11 @@ const PLACES: [(&str, u16); 8] = [
 
 pub(super) fn bake(root: &mut Tree, input: &Input<'_>) -> Result<()> {
     only_what_belongs(root)?;
+    // Where the agent's `kernel-config` tests look for it, as on other distributions.
+    let release = input.kernel_release;
+    if let Ok(config) = root.read(&format!("boot/config-{release}")) {
+        root.insert_bytes(&format!("usr/lib/modules/{release}/config"), 0o644, config)?;
+    }
     // The kernel lies in the boot partition; here the first partition is mounted.
     for path in children(root, "boot") {
         root.remove(&path)?;

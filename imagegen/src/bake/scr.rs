@@ -1,6 +1,6 @@
 //! U-Boot's legacy image format, as far as a script needs it (U-Boot `include/image.h`, `struct legacy_img_hdr`).
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 /// `IH_MAGIC`.
 const MAGIC: u32 = 0x2705_1956;
@@ -33,6 +33,25 @@ pub fn encode(text: &str, name: &str, epoch: u64) -> Result<Vec<u8>> {
     head[4..8].copy_from_slice(&sum.to_be_bytes());
     head.extend(data);
     Ok(head)
+}
+
+/// Reads a script back, its checksums verified.
+pub fn decode(bytes: &[u8]) -> Result<String> {
+    ensure!(bytes.len() > HEADER + 8, "it is too short");
+    let (mut head, data) = (bytes[..HEADER].to_vec(), &bytes[HEADER..]);
+    let word =
+        |at: usize| u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+    head[4..8].fill(0);
+    ensure!(
+        word(0) == MAGIC
+            && word(4) == crc32fast::hash(&head)
+            && word(24) == crc32fast::hash(data)
+            && head[28..32] == KIND,
+        "its checksums are wrong"
+    );
+    let len = usize::try_from(word(HEADER))?;
+    let text = data[8..].get(..len).context("its script is cut short")?;
+    String::from_utf8(text.to_vec()).context("its script is not text")
 }
 
 #[cfg(test)]
@@ -71,5 +90,6 @@ mod tests {
             encode("echo hello\nboot\n", "HypriotOS boot", u64::from(time)).unwrap(),
             theirs
         );
+        assert_eq!(decode(&theirs).unwrap(), "echo hello\nboot\n");
     }
 }

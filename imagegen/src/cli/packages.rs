@@ -262,48 +262,13 @@ fn summary(args: &BuildArgs, lock: &Lock, path: &std::path::Path) -> anyhow::Res
 pub(super) fn plan(args: &BuildArgs) -> anyhow::Result<()> {
     let (recipe, board, opts, progress) = args.read()?;
     let lock = root::lock(&recipe, &board, &opts, progress)?;
-    let store = crate::store::Store::open(&opts.cache)?;
-    let missing: Vec<_> = lock
-        .all()
-        .filter(|p| store.get(&p.sha256, p.size).is_none())
-        .collect();
-    let download: u64 = missing.iter().map(|p| p.size).sum();
-    let installed: u64 = lock.packages.iter().map(|p| p.installed_kib).sum();
+    let plan = crate::plan::of(&lock, &crate::store::Store::open(&opts.cache)?);
     if args.json {
-        let row = serde_json::json!({
-            "board": board.name, "suite": lock.suite, "arch": lock.arch, "packages": lock.packages.len(),
-            "download-files": missing.len(), "download-bytes": download, "installed-bytes": installed * 1024,
-        });
-        say(&serde_json::to_string_pretty(&row)?);
-        return Ok(());
+        say(&serde_json::to_string_pretty(&plan)?);
+    } else {
+        plan.lines().iter().for_each(|l| say(l));
     }
-    say(&format!(
-        "{}: {} {}, {} packages",
-        board.name,
-        lock.suite,
-        lock.arch,
-        lock.packages.len()
-    ));
-    say(&format!(
-        "to download: {} files, {} MB",
-        missing.len(),
-        download / 1_000_000
-    ));
-    say(&format!(
-        "installed:   {} MB as the packages say",
-        installed * 1024 / 1_000_000
-    ));
-    let mut largest: Vec<_> = lock.packages.iter().collect();
-    largest.sort_by_key(|p| std::cmp::Reverse(p.installed_kib));
-    for p in largest.iter().take(10) {
-        say(&format!(
-            "  {:>6} MB  {} {}",
-            p.installed_kib * 1024 / 1_000_000,
-            p.name,
-            p.version
-        ));
-    }
-    Ok(())
+    Ok(plan.fits()?)
 }
 
 /// `root`

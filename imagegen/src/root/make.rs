@@ -54,7 +54,7 @@ impl Job {
                 let more = [self.configure.name(), &extra];
                 key("root", &self.lock.packages, &self.lock, &more)
             }
-            What::Boot => key("boot", &self.lock.boot_packages, &self.lock, &[]),
+            What::Boot => key("boot", &self.lock.boot_packages, &self.lock, &["records"]),
         })
     }
 
@@ -101,7 +101,7 @@ impl Job {
     fn boot(&self, dir: &Path, store: &Store) -> Result<(), RootError> {
         let packages = &self.lock.boot_packages;
         let stage = self.progress.bytes("boot files", size(packages));
-        unpack::files_only(dir, store, packages, Owners::Kept, &stage)?;
+        unpack::boot_files(dir, store, packages, &stage)?;
         Ok(normalise::run_times(dir, self.lock.source_date())?)
     }
 

@@ -41,6 +41,7 @@ pub struct Fat<'a, B: ?Sized> {
     cluster_bytes: u64,
     data_at: u64,
     clusters: u32,
+    areas: Vec<(u64, u64, &'static str)>,
 }
 
 fn le16(b: &[u8], at: usize) -> u16 {
@@ -109,6 +110,7 @@ impl<'a, B: Blocks + ?Sized> Fat<'a, B> {
             cluster_bytes: per_cluster * 512,
             data_at: data * 512,
             clusters: u32::try_from(clusters)?,
+            areas: areas(width, reserved, tables, table_sectors, root_sectors),
         };
         let root = if width == Width::Fat16 {
             disk.bytes(
@@ -116,7 +118,13 @@ impl<'a, B: Blocks + ?Sized> Fat<'a, B> {
                 usize::try_from(root_sectors * 512)?,
             )?
         } else {
-            fat.chain(le32(&boot, 44), DIRECTORY_MAX)?
+            let first = le32(&boot, 44);
+            let runs = fat.runs(first, DIRECTORY_MAX)?;
+            let named = runs
+                .into_iter()
+                .map(|(at, len)| (at, len, "the root directory"));
+            fat.areas.extend(named);
+            fat.chain(first, DIRECTORY_MAX)?
         };
         let mut todo = vec![(String::new(), root)];
         while let Some((at, bytes)) = todo.pop() {
@@ -172,21 +180,49 @@ impl<'a, B: Blocks + ?Sized> Fat<'a, B> {
         }
     }
 
+    /// The parts of the file system that are no file's: start, length, name.
+    pub fn areas(&self) -> &[(u64, u64, &'static str)] {
+        &self.areas
+    }
+
+    /// Where the bytes of a file or directory lie, in their order, as (start, length).
+    pub fn data(&self, found: &Found) -> Result<Vec<(u64, u64)>> {
+        let (mut left, limit) = match found {
+            Found { dir: true, .. } => (u64::MAX, DIRECTORY_MAX),
+            Found { size: 0, .. } => return Ok(Vec::new()),
+            Found { size, .. } => (*size, *size),
+        };
+        let mut runs = self.runs(found.first, limit)?;
+        for (_, len) in &mut runs {
+            *len = left.min(*len);
+            left -= *len;
+        }
+        Ok(runs)
+    }
+
     /// The bytes of a chain of clusters, stopped once there are `enough`.
     fn chain(&self, first: u32, enough: u64) -> Result<Vec<u8>> {
-        let (mut cluster, mut out) = (first, Vec::new());
+        let mut out = Vec::new();
+        for (at, len) in self.runs(first, enough)? {
+            out.extend(self.disk.bytes(at, usize::try_from(len)?)?);
+        }
+        Ok(out)
+    }
+
+    /// The runs of neighbouring clusters of a chain, in bytes, stopped once they hold `enough`. Our own files are one run.
+    fn runs(&self, first: u32, enough: u64) -> Result<Vec<(u64, u64)>> {
+        let (mut cluster, mut out, mut have) = (first, Vec::new(), 0);
         for _ in 0..=self.clusters {
-            if cluster >= 0x0FFF_FFF8 || out.len() as u64 >= enough {
+            if cluster >= 0x0FFF_FFF8 || have >= enough {
                 return Ok(out);
             }
             ensure!(
                 (2..self.clusters + 2).contains(&cluster),
                 "a chain leads to cluster {cluster}, which does not exist"
             );
-            // Neighbours are read at once: our own files are always in one run.
             let mut run = 1;
             while self.next(cluster + run - 1) == cluster + run
-                && (out.len() as u64 + u64::from(run) * self.cluster_bytes) < enough
+                && have + u64::from(run) * self.cluster_bytes < enough
             {
                 run += 1;
                 if cluster + run > self.clusters + 1 {
@@ -194,10 +230,9 @@ impl<'a, B: Blocks + ?Sized> Fat<'a, B> {
                 }
             }
             let at = self.data_at + u64::from(cluster - 2) * self.cluster_bytes;
-            out.extend(
-                self.disk
-                    .bytes(at, usize::try_from(u64::from(run) * self.cluster_bytes)?)?,
-            );
+            let len = u64::from(run) * self.cluster_bytes;
+            out.push((at, len));
+            have += len;
             cluster = self.next(cluster + run - 1);
         }
         bail!("a chain of clusters never ends")
@@ -256,4 +291,33 @@ impl<'a, B: Blocks + ?Sized> Fat<'a, B> {
         }
         Ok(out)
     }
+}
+
+/// What lies before the clusters, by the names of fatgen103; all arguments in sectors.
+fn areas(
+    width: Width,
+    reserved: u64,
+    tables: u64,
+    table: u64,
+    root: u64,
+) -> Vec<(u64, u64, &'static str)> {
+    let mut out = vec![(0, 1, "the boot sector")];
+    if width == Width::Fat32 {
+        out.extend([
+            (1, 1, "the information sector (FSInfo)"),
+            (6, 1, "the backup of the boot sector"),
+            (7, 1, "the backup of the information sector"),
+        ]);
+    }
+    let names = [
+        "the file allocation table",
+        "the second file allocation table",
+    ];
+    let copies = names.into_iter().zip(0..tables);
+    out.extend(copies.map(|(name, n)| (reserved + n * table, table, name)));
+    if root > 0 {
+        out.push((reserved + tables * table, root, "the root directory"));
+    }
+    let bytes = |(at, len, name): (u64, u64, &'static str)| (at * 512, len * 512, name);
+    out.into_iter().map(bytes).collect()
 }
