@@ -44,10 +44,10 @@ agent: need-agent ## the static agent: make agent TARGET=arm-unknown-linux-musle
 deb: need-agent ## the agent as a Debian package, for boards of another system: make deb TARGET=armhf
 	$(imagegen) deb --target $(TARGET) --out out
 
-sd-image: need-image ## an image to flash and its update release: make sd-image BOARD=qemu-arm64
-	$(imagegen) image --board $(BOARD) --out out
+sd-image: need-image ## a tested image, .img.zip + .sha256, .img.zst, .bmap, release, papers: make sd-image BOARD=rpi64
+	$(imagegen) image --board $(BOARD) --out out --zip --zst
 
-test-integration: need-rust ## the self-tests of a real board: make test-integration BOARD=192.168.1.20
+test-integration: need-rust ## the self-tests of boards that run, as TAP: make test-integration BOARD=192.168.1.20
 	$(if $(filter file,$(origin BOARD)),$(error say which board: make test-integration BOARD=192.168.1.20))
 	$(CARGO) run --bin hypriot-fleet -- validate --hosts $(BOARD)
 
