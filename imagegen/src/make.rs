@@ -144,7 +144,9 @@ pub fn make(request: &Request<'_>, progress: Progress) -> Result<Made> {
             })
         })?;
         made.push(to.clone());
-        made.extend(forms(&card, &release, request, &stem, epoch, threads)?);
+        made.extend(forms(
+            &card, &release, request, &stem, epoch, threads, progress,
+        )?);
         (Some(to), release)
     } else {
         let release = release::make(&volumes, &spec, &request.out, |_, _, bytes| {
@@ -335,21 +337,27 @@ fn forms(
     stem: &str,
     epoch: u64,
     threads: usize,
+    progress: Progress,
 ) -> Result<Vec<PathBuf>> {
     let name = format!("{stem}.img");
     let file = |more: &str| request.out.join(format!("{name}{more}"));
+    let size = |path: &Path| std::fs::metadata(path).map_or(0, |m| m.len() >> 20);
     let bmap = request.out.join(format!("{stem}.bmap"));
     output::bmap::write(card, &card.mapped(), threads, &bmap)?;
     let mut made = vec![bmap];
     if request.forms.zip {
+        let stage = progress.steps("zip", 1);
         let to = file(".zip");
         output::zip::write(card, &name, epoch, ZIP_LEVEL, threads, &to)?;
         output::zip::checksum(&to)?;
+        stage.done(&format!("{} MiB", size(&to)));
         made.extend([to, file(".zip.sha256")]);
     }
     if request.forms.zst {
+        let stage = progress.steps("zst", 1);
         let to = file(".zst");
         output::zst::write(card, release, request.level, threads, &to)?;
+        stage.done(&format!("{} MiB", size(&to)));
         made.push(to);
     }
     Ok(made)

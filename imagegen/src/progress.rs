@@ -1,10 +1,14 @@
 //! Owns how progress is shown: bars on a terminal, plain lines elsewhere, nothing when quiet.
 
 use std::io::IsTerminal;
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::{Deserialize, Serialize};
+
+/// Stages may lie in each other: all bars of the program share the terminal, a line each.
+static TERMINAL: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
 /// Where progress goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,18 +51,20 @@ impl Progress {
 
     /// Says something that stays on the screen.
     pub fn note(self, text: &str) {
-        if self != Self::Quiet {
-            eprintln!("{text}");
+        match self {
+            Self::Bars => TERMINAL.suspend(|| eprintln!("{text}")),
+            Self::Lines => eprintln!("{text}"),
+            Self::Quiet => {}
         }
     }
 
     fn stage(self, name: &str, total: u64, template: &str) -> Stage {
-        let target = if self == Self::Bars {
-            ProgressDrawTarget::stderr()
-        } else {
-            ProgressDrawTarget::hidden()
+        let hidden = ProgressDrawTarget::hidden();
+        let bar = ProgressBar::with_draw_target(Some(total), hidden);
+        let bar = match self {
+            Self::Bars => TERMINAL.add(bar),
+            Self::Lines | Self::Quiet => bar,
         };
-        let bar = ProgressBar::with_draw_target(Some(total), target);
         bar.set_style(
             ProgressStyle::with_template(template)
                 .unwrap_or_else(|_bad| ProgressStyle::default_bar())
