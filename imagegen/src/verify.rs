@@ -181,6 +181,7 @@ pub fn verify_with(
         out: scratch.path().to_owned(),
         image: true,
         level: crate::release::LEVEL,
+        inspect: false,
         forms: Forms::default(),
     };
     answer.diff = compare(&request, &disk, question.slot, slot_only, progress)?;
