@@ -112,7 +112,7 @@ pub fn make(request: &Request<'_>, progress: Progress) -> Result<Made> {
     ));
 
     let card = card(request, &baked, &volumes)?;
-    if request.inspect {
+    if request.inspect && board.boot.method != Method::AndroidBootimg {
         inspect(&card, request, progress)?;
     }
 
