@@ -171,6 +171,25 @@ impl Place {
         Ok(took)
     }
 
+    /// A root for the sandbox that shows this machine's programs and settings, and the cache; all else is empty or its own.
+    fn world(&self) -> Result<(PathBuf, Vec<(PathBuf, PathBuf)>)> {
+        let root = mirror::fresh(self.dir.join("world"))?;
+        let cache = self.cache.strip_prefix("/")?;
+        for dir in ["proc", "dev", "run", "tmp", "root"] {
+            fs::create_dir_all(root.join(dir))?;
+        }
+        for link in ["bin", "sbin", "lib", "lib64"] {
+            std::os::unix::fs::symlink(format!("usr/{link}"), root.join(link))?;
+        }
+        let seen = ["usr", "etc", "var", "sys"].map(Path::new);
+        let mut covers = Vec::new();
+        for dir in seen.into_iter().chain([cache]) {
+            fs::create_dir_all(root.join(dir))?;
+            covers.push((Path::new("/").join(dir), dir.to_owned()));
+        }
+        Ok((root, covers))
+    }
+
     /// mmdebstrap's tree, from the archive in a directory. It runs as root of a sandbox with a table of foreign executables of its
     /// own, so that this machine's need not know the architecture, and with no network.
     fn mmdebstrap(&self, n: &Narrator, lock: &Lock) -> Result<Duration> {
@@ -187,9 +206,10 @@ impl Place {
             to.display().to_string(),
             mirror::source(&self.archive(lock)),
         ];
+        let (world, covers) = self.world()?;
         let plan = Plan {
-            root: PathBuf::from("/"),
-            covers: Vec::new(),
+            root: world,
+            covers,
             foreign: foreign.transpose()?,
             sync: Sync::Kept,
             steps: vec![Step {

@@ -29,7 +29,8 @@ pub fn make(lock: &Lock, store: &Store, dir: &Path) -> Result<()> {
             stored.display()
         );
         let file = format!("{name}_{}.deb", package.arch);
-        std::os::unix::fs::symlink(&stored, dir.join(&file))?;
+        // A copy: the cache may lead elsewhere by links, which a sandbox does not see.
+        fs::copy(&stored, dir.join(&file)).with_context(|| format!("copying {name}"))?;
         let mut deb = exec::command("dpkg-deb");
         deb.arg("--field").arg(&stored);
         let control = exec::run(deb, Duration::from_mins(1))?;
