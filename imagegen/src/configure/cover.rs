@@ -52,8 +52,9 @@ pub const TOOLS: [&str; 40] = [
     "zstd",
 ];
 
-/// These must speak of the target's architecture: the linker and its cache.
-const EMULATED: [&str; 3] = ["ldconfig", "ld.so", "dpkg-architecture"];
+/// These must speak of the target's architecture: the linker and its cache. And `ssh-agent` gets group and mode from its
+/// package's script, which must reach the tree's own file, not what lies over it.
+const EMULATED: [&str; 4] = ["ldconfig", "ld.so", "dpkg-architecture", "ssh-agent"];
 /// So must dpkg, and can: see [`adapt`].
 const DPKG: &str = "usr/bin/dpkg";
 
