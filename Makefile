@@ -7,8 +7,8 @@ TARGET ?= aarch64-unknown-linux-musl
 imagegen := $(CARGO) run --bin hypriot-imagegen --
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-power-cuts test-fidelity fuzz bench-image lint agent deb sd-image test-integration
-.PHONY: need-rust need-agent need-image need-bench need-all
+.PHONY: help demo test test-power-cuts test-boards test-fidelity fuzz bench-image lint agent deb sd-image
+.PHONY: test-integration need-rust need-agent need-image need-bench need-all
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 22
@@ -21,6 +21,10 @@ test: need-all ## every test, the same that .ci/run runs
 
 test-power-cuts: need-all ## ten random power cuts during updates of a virtual board, about half an hour
 	HYPRIOT_SCENARIO=power-cuts $(CARGO) test --workspace --test life -- --nocapture
+
+BOARDS ?=
+test-boards: need-all ## every board's image, built and inspected: make test-boards BOARDS="rpi rpi64" BOOT=1 ARGS="--suite …"
+	$(CARGO) run --bin hypriot-boards -- $(if $(BOOT),--boot) $(BOARDS) $(if $(ARGS),-- $(ARGS))
 
 test-fidelity: need-all ## the fast way of configuring against full emulation, whole recipe, half an hour
 	HYPRIOT_FIDELITY=full $(CARGO) test --workspace --test fidelity -- --nocapture

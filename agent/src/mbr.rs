@@ -77,6 +77,9 @@ pub fn read(read_at: &mut ReadAt<'_>) -> io::Result<Vec<Found>> {
 /// The sectors to write, in this order, so that the data partition and the extended one around it end with a disk of
 /// `disk_size` bytes, and the disk has the given signature. `mbr` and `ebr` are the sectors as they are now.
 ///
+/// A boot ROM of Amlogic reads 442 bytes of code from the start of the card, the last two of them where the signature
+/// begins (U-Boot doc/board/amlogic/odroid-c2.rst): where there is code, those stay as they are.
+///
 /// Sizes are rounded down to 4 MiB. Writing the same again changes nothing, so a power cut in between is mended by
 /// doing it again.
 pub fn grown(
@@ -95,7 +98,9 @@ pub fn grown(
         )));
     }
     let (mut mbr, mut ebr) = (*mbr, *ebr);
-    mbr[440..444].copy_from_slice(&signature.to_le_bytes());
+    let has_code = mbr[..440].iter().any(|b| *b != 0);
+    let own = if has_code { 442 } else { 440 };
+    mbr[own..444].copy_from_slice(&signature.to_le_bytes()[own - 440..]);
     set_size(&mut mbr, layout::EXTENDED - 1, end - layout::EXTENDED_START);
     set_size(&mut ebr, 0, end - layout::DATA.start);
     Ok([(data_ebr(), ebr), (0, mbr)])
@@ -219,6 +224,17 @@ mod tests {
             assert_eq!(signature(&sectors[&0]), Some(0xdead_beef));
             assert_eq!(found.len(), 6);
         }
+    }
+
+    #[test]
+    fn the_code_of_a_boot_rom_outlives_the_new_signature() {
+        let sectors = card();
+        let mut mbr = sectors[&0];
+        mbr[..442].fill(0xb1);
+        let size = layout::DATA.end();
+        let [_, (_, new)] = grown(&mbr, &sectors[&data_ebr()], size, 0xdead_beef).unwrap();
+        assert_eq!(new[..442], mbr[..442]);
+        assert_eq!(signature(&new), Some(0xdead_b1b1));
     }
 
     #[test]

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
 use hypriot_keys::time::Timestamp;
-use hypriot_updater::boot::script::{INITRAMFS, KERNEL, KernelCommand, ScriptBoard, script};
+use hypriot_updater::boot::script::{
+    Addresses, INITRAMFS, KERNEL, KernelCommand, ScriptBoard, script,
+};
 use include_dir::{Dir, include_dir};
 
 use crate::board::{Board, Load};
@@ -126,11 +128,11 @@ fn boot(input: &Input<'_>) -> Result<Tree> {
     let board = input.board;
     let mut boot = Tree::new(input.root.epoch());
     let image = kernel::image(&input.root, &board.kernel.image, input.kernel_release)?;
-    boot.insert_bytes(
-        KERNEL,
-        0o644,
-        kernel::for_uboot(&image).context("the kernel image")?,
-    )?;
+    let image = kernel::for_uboot(&image).context("the kernel image")?;
+    if let Some(at) = board.boot.addresses {
+        kernel::fits(&image, at)?;
+    }
+    boot.insert_bytes(KERNEL, 0o644, image)?;
     let initrd = initramfs::build(
         &input.root,
         input.kernel_release,
@@ -172,6 +174,11 @@ fn script_text(board: &Board) -> String {
             Load::Bootz => KernelCommand::Bootz,
         },
         device_tree: device_tree.as_deref(),
+        addresses: board.boot.addresses.map(|at| Addresses {
+            kernel: at.kernel,
+            device_tree: at.device_tree,
+            initramfs: at.initramfs,
+        }),
     })
 }
 

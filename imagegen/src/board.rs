@@ -1,7 +1,7 @@
 //! Owns what a board is: one TOML file of data per board, embedded into the program, parsed and checked here.
 
 use include_dir::{Dir, include_dir};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 static BOARDS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/boards");
 
@@ -36,10 +36,60 @@ pub struct Board {
     pub kernel: Kernel,
     /// How it boots.
     pub boot: Boot,
+    /// Programs in the image that are not for this board's processor, on purpose.
+    #[serde(default)]
+    pub elf_exceptions: Vec<ElfException>,
     /// The QEMU machine that runs its images, if there is one.
     pub qemu: Option<Qemu>,
     /// What has been shown to work, and where.
     pub proven: String,
+}
+
+/// A file that an owner must bring.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Need {
+    /// Its name, for `--blob NAME=FILE`.
+    pub file: String,
+    /// Where it goes: bytes of the card.
+    pub offsets: Vec<u64>,
+    /// Where owners get it.
+    pub from: String,
+}
+
+impl Board {
+    /// What Debian does not carry, each file once.
+    pub fn needs(&self) -> Vec<Need> {
+        let mut needs: Vec<Need> = Vec::new();
+        for blob in &self.boot.raw {
+            let Some(from) = &blob.from_user else {
+                continue;
+            };
+            match needs.iter_mut().find(|n| n.file == blob.file) {
+                Some(known) => known.offsets.push(blob.offset),
+                None => needs.push(Need {
+                    file: blob.file.clone(),
+                    offsets: vec![blob.offset],
+                    from: from.clone(),
+                }),
+            }
+        }
+        needs
+    }
+
+    /// What to tell somebody who has not brought the first blob that is missing.
+    pub fn missing(&self, has: impl Fn(&str) -> bool) -> Option<String> {
+        let need = self.needs().into_iter().find(|n| !has(&n.file))?;
+        let at: Vec<String> = need.offsets.iter().map(u64::to_string).collect();
+        Some(format!(
+            "board {} needs the file {} (it goes to byte {} of the card), which Debian must not distribute; get it from {}, then give it with --blob {}=FILE",
+            self.name,
+            need.file,
+            at.join(" and "),
+            need.from,
+            need.file
+        ))
+    }
 }
 
 /// A package that is only unpacked, to take files from.
@@ -111,6 +161,8 @@ pub struct Boot {
     /// Its number there.
     #[serde(default)]
     pub device: u8,
+    /// Where U-Boot loads to, if its own places do not do.
+    pub addresses: Option<Addresses>,
     /// Files that go to the first partition.
     #[serde(default)]
     pub files: Vec<BootFile>,
@@ -120,6 +172,18 @@ pub struct Boot {
     /// Blobs that go to fixed places before the first partition.
     #[serde(default)]
     pub raw: Vec<RawBlob>,
+}
+
+/// Places in the board's memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Addresses {
+    /// The kernel image; for `booti` at a multiple of 2 MiB, so that U-Boot leaves it where it is.
+    pub kernel: u64,
+    /// The device tree.
+    pub device_tree: u64,
+    /// The initramfs.
+    pub initramfs: u64,
 }
 
 /// Who starts whom.
@@ -192,10 +256,29 @@ pub struct RawBlob {
     /// Bytes of the file that are left out at its start.
     #[serde(default)]
     pub skip: u64,
-    /// At most so many bytes are written; the file may be longer only if this is set together with `skip` or at offset 0.
+    /// Just so many bytes are taken; the file must have them, and the rest of it goes elsewhere.
     pub length: Option<u64>,
+    /// All of the rest is taken, and there is room for so many bytes; without it, up to what follows on the card.
+    pub room: Option<u64>,
     /// Set when Debian does not carry it: where owners get it.
     pub from_user: Option<String>,
+}
+
+impl RawBlob {
+    /// The most bytes it may have on the card, if the board file says so.
+    pub fn reserved(&self) -> Option<u64> {
+        self.length.or(self.room)
+    }
+}
+
+/// Files that [`crate::elf::gate`] lets pass.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ElfException {
+    /// Their paths in the root tree; each `*` stands for anything.
+    pub files: String,
+    /// Why they do no harm.
+    pub reason: String,
 }
 
 /// The emulated machine.
@@ -212,13 +295,12 @@ pub struct Qemu {
     pub memory: u32,
     /// Processors.
     pub cpus: u8,
-    /// Boot loader given with `-bios`, path inside the unpacked boot packages.
-    pub bios: Option<String>,
-    /// Boot loader given with `-kernel`, path inside the unpacked boot packages.
-    pub kernel: Option<String>,
-    /// Device tree given with `-dtb`, path inside the root tree.
-    pub dtb: Option<String>,
-    /// Further arguments; `@IMAGE@` stands for the card image.
+    /// Whether a hanging machine resets itself, as a board must.
+    #[serde(default)]
+    pub watchdog: bool,
+    /// Further arguments. `@BOOT@` stands for the folder of the unpacked boot packages, `@ROOT@` for that of the root tree,
+    /// `@KERNEL@` for the kernel's release; `@CARD@` for the properties of the drive with the card, `@CONSOLE@` for the
+    /// character device of the serial console, `@NET@` for a `-netdev` called `net`, `@NIC@` for a `-nic`.
     pub args: Vec<String>,
 }
 
@@ -330,22 +412,47 @@ fn check(board: &Board) -> Result<(), String> {
     {
         return Err(format!("kernel argument `{bad}` contains white space"));
     }
-    let mut raw: Vec<&RawBlob> = board.boot.raw.iter().collect();
+    if let Some(bad) = board
+        .elf_exceptions
+        .iter()
+        .find(|e| e.files.is_empty() || e.reason.trim().is_empty())
+    {
+        return Err(format!("the exception for `{}` has no reason", bad.files));
+    }
+    if let Some(at) = board.boot.addresses
+        && !(at.kernel < at.device_tree && at.device_tree < at.initramfs)
+    {
+        return Err(
+            "boot.addresses must be in the order kernel, device-tree, initramfs".to_owned(),
+        );
+    }
+    check_raw(&board.boot.raw)
+}
+
+/// Blobs lie before the boot state, apart from each other, and never on the partition table.
+fn check_raw(blobs: &[RawBlob]) -> Result<(), String> {
+    let mut raw: Vec<&RawBlob> = blobs.iter().collect();
     raw.sort_by_key(|b| b.offset);
     for blob in &raw {
-        if blob.offset >= RAW_END || blob.length.is_some_and(|l| blob.offset + l > RAW_END) {
+        let end = blob.offset.checked_add(blob.reserved().unwrap_or(1));
+        if end.is_none_or(|end| end > RAW_END) {
             return Err(format!(
                 "{} at {} reaches beyond {RAW_END}, where the boot state lies",
                 blob.file, blob.offset
             ));
         }
+        if blob.length.is_some() && blob.room.is_some() {
+            return Err(format!(
+                "{} at {} has `length` and `room`: the first is for a part of a file, the second for a whole one",
+                blob.file, blob.offset
+            ));
+        }
+        if blob.reserved() == Some(0) {
+            return Err(format!("{} at {} has no room", blob.file, blob.offset));
+        }
     }
     for pair in raw.windows(2) {
-        if pair[0]
-            .length
-            .is_some_and(|l| pair[0].offset + l > pair[1].offset)
-            || pair[0].offset == pair[1].offset
-        {
+        if pair[0].offset + pair[0].reserved().unwrap_or(1) > pair[1].offset {
             return Err(format!("{} and {} overlap", pair[0].file, pair[1].file));
         }
     }
@@ -353,55 +460,4 @@ fn check(board: &Board) -> Result<(), String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_embedded_board_is_valid() {
-        assert!(names().contains(&"qemu-arm64".to_owned()));
-        for name in names() {
-            find(&name).unwrap();
-        }
-    }
-
-    #[test]
-    fn misspelt_board_names_its_neighbour() {
-        let e = find("qemu-arm46").unwrap_err().to_string();
-        assert!(e.contains("did you mean `qemu-arm64`"), "{e}");
-    }
-
-    #[test]
-    fn bad_board_files_are_refused() {
-        let good = BOARDS
-            .get_file("qemu-arm64.toml")
-            .unwrap()
-            .contents_utf8()
-            .unwrap();
-        for (danger, from, to, says) in [
-            ("unknown key", "arch =", "colour = 1\narch =", "colour"),
-            (
-                "unknown architecture",
-                "arch = \"arm64\"",
-                "arch = \"z80\"",
-                "z80",
-            ),
-            (
-                "option smuggled into the command line",
-                "\"ttyAMA0",
-                "\"ttyAMA0 init=/bin/sh",
-                "white space",
-            ),
-            (
-                "package name that is a path",
-                "\"linux-image-arm64\"",
-                "\"../x\"",
-                "../x",
-            ),
-        ] {
-            let bad = good.replacen(from, to, 1);
-            assert_ne!(bad, good, "{danger}");
-            let e = parse("x", &bad).unwrap_err().to_string();
-            assert!(e.contains(says), "{danger}: {e}");
-        }
-    }
-}
+mod tests;

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::bake::{self, Baked, Input};
 use crate::board::{Board, Method};
+use crate::elf;
 use crate::expectations;
 use crate::fs::{Blocks, pass};
 use crate::image::{self, Card, Volumes};
@@ -103,10 +104,12 @@ pub fn make(request: &Request<'_>, progress: Progress) -> Result<Made> {
 
     let stage = progress.steps("bake", 1);
     let baked = contents(request)?;
+    let checked = elf::gate::check(&baked.root, board)?;
     let volumes = image::volumes(&baked, &board.name, &version.to_string())?;
     stage.done(&format!(
-        "{} entries, root {} MiB, boot {} MiB",
+        "{} entries, {} programs for the board's processor, root {} MiB, boot {} MiB",
         baked.root.len(),
+        checked.files,
         volumes.root.size() >> 20,
         volumes.boot.size() >> 20
     ));

@@ -325,7 +325,7 @@ fn whole_blob(board: &Board, blob: &Named, disk: &HostFile) -> Result<Vec<u8>> {
     let mut bytes = vec![0; usize::try_from(blob.size)?];
     for raw in board.boot.raw.iter().filter(|r| r.file == blob.name) {
         let rest = blob.size.saturating_sub(raw.skip);
-        let len = usize::try_from(raw.length.map_or(rest, |l| l.min(rest)))?;
+        let len = usize::try_from(raw.reserved().map_or(rest, |l| l.min(rest)))?;
         let skip = usize::try_from(raw.skip)?;
         if let Some(room) = bytes.get_mut(skip..skip + len) {
             disk.read_at(raw.offset, room)?;

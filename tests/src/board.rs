@@ -1,4 +1,4 @@
-//! Owns a virtual board: QEMU's `virt` machine with Debian's U-Boot, one disk, a network of its own, a hardware watchdog.
+//! Owns a virtual board: a QEMU machine as a board file describes it, with a card, a network of its own, a serial console.
 //!
 //! The board is started, watched, asked, and its plug is pulled. Dropping it pulls the plug, and so does our own end.
 
@@ -12,24 +12,35 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+use crate::boardfile::{BoardFile, Machine};
 use crate::exec;
 use crate::http::{self, Answer};
+
+/// The board that stands for all others in demo and tests.
+const VIRTUAL: &str = include_str!("../../imagegen/boards/qemu-arm64.toml");
 
 /// What the board is made of.
 #[derive(Debug, Clone)]
 pub struct Hardware {
-    /// U-Boot for the machine.
-    pub firmware: PathBuf,
-    /// Processor model; the fastest under emulation that runs what our boards run.
-    pub cpu: String,
-    /// Number of processors.
-    pub processors: u32,
-    /// Memory in MiB.
-    pub memory: u32,
-    /// Size of the card in bytes; the image is put at its beginning.
+    /// The machine.
+    pub machine: Machine,
+    /// Where the files lie that it starts from.
+    pub files: Files,
+    /// Size of the card in bytes; the image is put at its beginning. SD cards of QEMU have a power of two.
     pub card: u64,
     /// What happens to written data that was not flushed when the board loses power.
     pub cache: Cache,
+}
+
+/// Where a machine finds what the board file names.
+#[derive(Debug, Clone, Default)]
+pub struct Files {
+    /// Folder of the unpacked boot packages.
+    pub boot: PathBuf,
+    /// Folder of the root tree.
+    pub root: PathBuf,
+    /// Release of its kernel.
+    pub kernel: String,
 }
 
 /// How QEMU treats the card's writes.
@@ -41,16 +52,26 @@ pub enum Cache {
     Unsafe,
 }
 
-impl Default for Hardware {
-    fn default() -> Self {
-        Self {
-            firmware: PathBuf::from("/usr/lib/u-boot/qemu_arm64/u-boot.bin"),
-            cpu: "cortex-a57".to_owned(),
-            processors: 2,
-            memory: 1024,
-            card: 6 << 30,
+impl Hardware {
+    /// QEMU's `virt` machine with 64 bits, started by the U-Boot that this machine has installed.
+    pub fn virtual_board() -> Result<Self> {
+        let files = Files {
+            boot: PathBuf::from("/"),
+            ..Files::default()
+        };
+        Self::of(&BoardFile::parse(VIRTUAL)?, files)
+    }
+
+    /// The machine of a board file.
+    pub fn of(board: &BoardFile, files: Files) -> Result<Self> {
+        let machine = board.qemu.clone();
+        Ok(Self {
+            machine: machine
+                .with_context(|| format!("QEMU has no machine for board {}", board.name))?,
+            files,
+            card: 4 << 30,
             cache: Cache::WriteBack,
-        }
+        })
     }
 }
 
@@ -112,49 +133,59 @@ impl VirtualBoard {
     pub fn power_on(&mut self) -> Result<()> {
         ensure!(self.qemu.is_none(), "the board is on already");
         self.console_from = std::fs::metadata(self.console_path())?.len();
-        let mut c = exec::command("qemu-system-aarch64");
+        let program = self.hardware.machine.program.as_str();
+        let mut c = exec::command(program);
         c.args(self.arguments());
         let messages = File::create(self.dir.join("qemu.log"))?;
         c.stdout(messages.try_clone()?).stderr(messages);
-        self.qemu = Some(c.spawn().context("starting qemu-system-aarch64")?);
+        self.qemu = Some(c.spawn().with_context(|| format!("starting {program}"))?);
         Ok(())
     }
 
     fn arguments(&self) -> Vec<String> {
-        let h = &self.hardware;
-        let cache = match h.cache {
+        let Hardware { machine, files, .. } = &self.hardware;
+        let cache = match self.hardware.cache {
             Cache::WriteBack => "writeback",
             Cache::Unsafe => "unsafe",
         };
         let dir = self.dir.display();
-        let (http, ssh) = (self.http_port, self.ssh_port);
-        let list = [
+        let user = format!(
+            "user,id=net,hostfwd=tcp:127.0.0.1:{}-:8080,hostfwd=tcp:127.0.0.1:{}-:22",
+            self.http_port, self.ssh_port
+        );
+        let places = [
+            ("@BOOT@", files.boot.display().to_string()),
+            ("@ROOT@", files.root.display().to_string()),
+            ("@KERNEL@", files.kernel.clone()),
+            (
+                "@CARD@",
+                format!("format=raw,cache={cache},discard=unmap,file={dir}/card.img"),
+            ),
+            ("@CONSOLE@", "chardev:console".to_owned()),
+            ("@NET@", user.clone()),
+            ("@NIC@", user),
+        ];
+        let mut list = vec![
             "-nodefaults".to_owned(),
             "-display none".to_owned(),
-            format!("-machine virt -accel tcg,thread=multi -cpu {}", h.cpu),
-            format!("-smp {} -m {}", h.processors, h.memory),
-            format!("-bios {}", h.firmware.display()),
-            format!(
-                "-drive if=none,id=card,format=raw,cache={cache},discard=unmap,file={dir}/card.img"
-            ),
-            "-device virtio-blk-pci,drive=card".to_owned(),
-            format!(
-                "-netdev user,id=net,hostfwd=tcp:127.0.0.1:{http}-:8080,hostfwd=tcp:127.0.0.1:{ssh}-:22"
-            ),
-            "-device virtio-net-pci,netdev=net,romfile=".to_owned(),
-            "-device virtio-rng-pci".to_owned(),
-            "-device i6300esb -action watchdog=reset".to_owned(),
-            format!(
-                "-chardev file,id=console,append=on,path={dir}/console.log -serial chardev:console"
-            ),
+            format!("-machine {} -accel tcg,thread=multi", machine.machine),
+            format!("-smp {} -m {}", machine.cpus, machine.memory),
+            format!("-chardev file,id=console,append=on,path={dir}/console.log"),
             format!(
                 "-chardev socket,id=qmp,server=on,wait=off,path={dir}/qmp -mon chardev=qmp,mode=control"
             ),
         ];
-        list.iter()
-            .flat_map(|l| l.split(' '))
-            .map(str::to_owned)
-            .collect()
+        list.extend(machine.cpu.as_ref().map(|cpu| format!("-cpu {cpu}")));
+        if machine.watchdog {
+            list.push("-action watchdog=reset".to_owned());
+        }
+        let ours = list.iter().flat_map(|l| l.split(' ')).map(str::to_owned);
+        let boards = machine.args.iter().map(|arg| {
+            places
+                .iter()
+                .fold(arg.clone(), |arg, (name, value)| arg.replace(name, value))
+        });
+        ours.chain(boards).collect()
     }
 
     /// Pulls the plug: SIGKILL, nothing is flushed or said good-bye to.

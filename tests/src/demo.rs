@@ -69,7 +69,7 @@ fn run() -> Result<()> {
         .tempdir_in(&factory.dir)?;
     let hardware = Hardware {
         cache: Cache::Unsafe,
-        ..Hardware::default()
+        ..Hardware::virtual_board()?
     };
     let board = VirtualBoard::new(hardware, &factory.image(), dir.path())?;
     let ssh_key = access::grant(&board.card(), dir.path())?;

@@ -97,6 +97,11 @@ impl Factory {
         Ok(Self { root, dir })
     }
 
+    /// The folder of the workspace.
+    pub fn project(&self) -> &Path {
+        &self.root
+    }
+
     /// The version of a release; a name nobody knows is its own version.
     pub fn version(&self, name: &str) -> String {
         EDITIONS
@@ -274,7 +279,8 @@ impl Factory {
         self.keys_dir().join("site/1.root.json")
     }
 
-    fn imagegen(&self, args: &[&str]) -> Result<String> {
+    /// Runs `hypriot-imagegen` and gives what it printed.
+    pub fn imagegen(&self, args: &[&str]) -> Result<String> {
         self.program("hypriot-imagegen", args)
     }
 

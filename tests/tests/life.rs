@@ -26,7 +26,7 @@ fn a_board_lives_through_updates_bad_releases_and_power_cuts() -> Result<()> {
     let dir = tempfile::Builder::new()
         .prefix("life-")
         .tempdir_in(&factory.dir)?;
-    let board = VirtualBoard::new(Hardware::default(), &factory.image(), dir.path())?;
+    let board = VirtualBoard::new(Hardware::virtual_board()?, &factory.image(), dir.path())?;
     let ssh_key = access::grant(&board.card(), dir.path())?;
     let server = Server::start(&factory.repository(), PORT)?;
     let seed = seed()?;

@@ -14,11 +14,9 @@ fn blank(dir: &std::path::Path) -> VirtualBoard {
         .unwrap()
         .set_len(1 << 20)
         .unwrap();
-    let hardware = Hardware {
-        card: 64 << 20,
-        memory: 256,
-        ..Hardware::default()
-    };
+    let mut hardware = Hardware::virtual_board().unwrap();
+    hardware.card = 64 << 20;
+    hardware.machine.memory = 256;
     VirtualBoard::new(hardware, &image, &dir.join("board")).unwrap()
 }
 

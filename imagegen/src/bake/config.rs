@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::{Input, P1, Raw, embedded, kernel, scr, script_text};
-use crate::board::Method;
+use crate::board::{Method, RawBlob};
 use crate::tree::{Content, Kind, Tree};
 
 /// A blob that ends before the first partition is never longer.
@@ -30,32 +30,28 @@ pub(super) fn bake(root: &Tree, input: &Input<'_>) -> Result<Tree> {
         Method::AndroidBootimg => {}
     }
     for file in &board.boot.files {
-        let (dir, pattern) = file.from.rsplit_once('/').unwrap_or(("", &file.from));
-        let found = input.boot_files.resolve(dir).map(|(at, _)| at);
-        let at = found.with_context(|| {
-            format!("the boot packages have no /{dir} (board file, boot.files)")
-        })?;
-        let cut = if at.is_empty() { 0 } else { at.len() + 1 };
-        let mut any = false;
-        for (path, entry) in input.boot_files.below(&at) {
-            let name = String::from_utf8_lossy(&path[cut..]).into_owned();
-            if !kernel::matches(pattern, &name) || matches!(entry.kind, Kind::Dir) {
-                continue;
-            }
+        let (tree, whose) = if file.root {
+            (root, "root tree")
+        } else {
+            (input.boot_files, "boot packages")
+        };
+        let (_, found) = kernel::files(tree, &file.from, input.kernel_release)
+            .with_context(|| format!("board file, boot.files, in the {whose}"))?;
+        ensure!(
+            found.len() == 1 || file.to.is_empty() || file.to.ends_with('/'),
+            "/{} in the {whose} is {} files, which cannot all become {} (board file, boot.files)",
+            file.from,
+            found.len(),
+            file.to
+        );
+        for (name, content) in found {
             let to = match file.to.as_str() {
                 "" => name,
                 dir if dir.ends_with('/') => format!("{dir}{name}"),
                 other => other.to_owned(),
             };
-            let from = String::from_utf8_lossy(path).into_owned();
-            out.insert_file(&to, 0o644, content(input.boot_files, &from)?)?;
-            any = true;
+            out.insert_file(&to, 0o644, content)?;
         }
-        ensure!(
-            any,
-            "nothing in the boot packages matches /{} (board file, boot.files)",
-            file.from
-        );
     }
     for text in &board.boot.texts {
         out.insert_bytes(&text.name, 0o644, &text.text)?;
@@ -74,19 +70,13 @@ fn content(tree: &Tree, path: &str) -> Result<Content> {
 /// The blobs of the board, from its boot packages or from the user.
 pub(super) fn raw(input: &Input<'_>) -> Result<Vec<Raw>> {
     let mut out = Vec::new();
+    if let Some(words) = input.board.missing(|name| input.blobs.contains_key(name)) {
+        bail!(words);
+    }
     for blob in &input.board.boot.raw {
-        let source = match (&blob.from_user, input.blobs.get(&blob.file)) {
-            (_, Some(given)) => given.clone(),
-            (Some(hint), None) => bail!(
-                "board {} needs the file {} (it goes to byte {} of the card), which Debian must not distribute. {hint} Then give it with --blob {}=FILE",
-                input.board.name,
-                blob.file,
-                blob.offset,
-                blob.file
-            ),
-            (None, None) => {
-                content(input.boot_files, &blob.file).context("board file, boot.raw")?
-            }
+        let source = match input.blobs.get(&blob.file) {
+            Some(given) => given.clone(),
+            None => content(input.boot_files, &blob.file).context("board file, boot.raw")?,
         };
         ensure!(
             source.len() <= BLOB_MAX * 2,
@@ -95,24 +85,7 @@ pub(super) fn raw(input: &Input<'_>) -> Result<Vec<Raw>> {
             source.len()
         );
         let all = source.read()?;
-        let skip = usize::try_from(blob.skip)?;
-        let rest = all
-            .get(skip..)
-            .with_context(|| format!("{} is shorter than the {skip} bytes to skip", blob.file))?;
-        let part = match blob.length {
-            Some(max) if rest.len() as u64 > max => {
-                ensure!(
-                    blob.skip > 0 || blob.offset == 0,
-                    "{} has {} bytes; at {} there is room for {max}",
-                    blob.file,
-                    rest.len(),
-                    blob.offset
-                );
-                &rest[..usize::try_from(max)?]
-            }
-            _ => rest,
-        };
-        ensure!(!part.is_empty(), "{} is empty", blob.file);
+        let part = part(blob, &all)?;
         out.push(Raw {
             name: blob.file.clone(),
             offset: blob.offset,
@@ -120,4 +93,36 @@ pub(super) fn raw(input: &Input<'_>) -> Result<Vec<Raw>> {
         });
     }
     Ok(out)
+}
+
+/// The bytes of a blob's file that go to its place.
+fn part<'a>(blob: &RawBlob, all: &'a [u8]) -> Result<&'a [u8]> {
+    let (name, has) = (&blob.file, all.len());
+    ensure!(has > 0, "{name} is empty");
+    let rest = all
+        .get(usize::try_from(blob.skip)?..)
+        .filter(|rest| !rest.is_empty())
+        .with_context(|| {
+            format!(
+                "{name} has {has} bytes; the board needs what follows the first {}",
+                blob.skip
+            )
+        })?;
+    if let Some(length) = blob.length {
+        return rest.get(..usize::try_from(length)?).with_context(|| {
+            format!(
+                "{name} has {has} bytes; the board needs {length} of them from byte {}",
+                blob.skip
+            )
+        });
+    }
+    if let Some(room) = blob.room {
+        ensure!(
+            rest.len() as u64 <= room,
+            "{name} has {has} bytes, {} of which go to byte {} of the card, where there is room for {room}",
+            rest.len(),
+            blob.offset
+        );
+    }
+    Ok(rest)
 }

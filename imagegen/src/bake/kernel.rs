@@ -4,6 +4,7 @@ use std::io::Read;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::board::Addresses;
 use crate::tree::{Content, Kind, Tree};
 
 /// A bigger kernel is none.
@@ -65,6 +66,23 @@ fn unpack(from: impl Read) -> Result<Vec<u8>> {
     Ok(out)
 }
 
+/// Refuses a kernel that would come to lie on its device tree.
+pub(super) fn fits(image: &[u8], at: Addresses) -> Result<()> {
+    // Linux Documentation/arch/arm64/booting.rst: "ARM\x64" at 56, what it needs in memory at 16, more than the file has.
+    let needs = match (image.get(56..60), image.get(16..24)) {
+        (Some(b"ARM\x64"), Some(size)) => u64::from_le_bytes(size.try_into()?),
+        _ => image.len() as u64,
+    };
+    let room = at.device_tree - at.kernel;
+    ensure!(
+        needs <= room,
+        "the kernel needs {needs} bytes of memory; from {:#x} to the device tree at {:#x} there are {room} (board file, boot.addresses)",
+        at.kernel,
+        at.device_tree
+    );
+    Ok(())
+}
+
 /// The device trees at `patterns` with their names below `dtbs/`: what follows the directory of the kernel's release.
 pub(super) fn device_trees(
     root: &Tree,
@@ -73,33 +91,53 @@ pub(super) fn device_trees(
 ) -> Result<Vec<(String, Content)>> {
     let mut out = Vec::new();
     for pattern in patterns {
-        // The first `*` may stand for the release in a directory's name, a last one for any file name.
-        let (dir, file) = pattern.rsplit_once('/').unwrap_or(("", pattern));
-        let dir = dir.replace('*', release);
-        let (at, _) = root
-            .resolve(&dir)
-            .with_context(|| format!("the tree has no /{dir} (board file, kernel.dtbs)"))?;
-        let before = out.len();
-        for (path, entry) in root.below(&at) {
-            let name = String::from_utf8_lossy(&path[at.len() + 1..]).into_owned();
-            if let (Kind::File(content), true) = (&entry.kind, matches(file, &name)) {
-                let vendor = dir
-                    .split_once(&format!("{release}/"))
-                    .map_or("", |(_, rest)| rest);
-                let name = if vendor.is_empty() {
-                    name
-                } else {
-                    format!("{vendor}/{name}")
-                };
-                out.push((name, content.clone()));
+        let (dir, found) = files(root, pattern, release).context("board file, kernel.dtbs")?;
+        let vendor = dir
+            .split_once(&format!("{release}/"))
+            .map_or("", |(_, rest)| rest);
+        out.extend(found.into_iter().map(|(name, content)| {
+            if vendor.is_empty() {
+                (name, content)
+            } else {
+                (format!("{vendor}/{name}"), content)
             }
-        }
-        ensure!(
-            out.len() > before,
-            "nothing in the tree matches /{pattern} (board file, kernel.dtbs)"
-        );
+        }));
     }
     Ok(out)
+}
+
+/// The files at a pattern, by name, and the folder they lie in. The first `*` may stand for the kernel's release in the
+/// folder's name, one more for anything within a file's name.
+pub(super) fn files(
+    tree: &Tree,
+    pattern: &str,
+    release: &str,
+) -> Result<(String, Vec<(String, Content)>)> {
+    let (dir, file) = pattern.rsplit_once('/').unwrap_or(("", pattern));
+    let dir = dir.replace('*', release);
+    let (at, _) = tree
+        .resolve(&dir)
+        .with_context(|| format!("there is no /{dir} for /{pattern}"))?;
+    let cut = if at.is_empty() { 0 } else { at.len() + 1 };
+    let mut out = Vec::new();
+    for (path, _) in tree.below(&at) {
+        let name = String::from_utf8_lossy(&path[cut..]).into_owned();
+        if !matches(file, &name) {
+            continue;
+        }
+        // A link to a file is that file: the first partition has no links.
+        match tree
+            .resolve(&String::from_utf8_lossy(path))
+            .map(|(_, e)| &e.kind)
+        {
+            Some(Kind::File(content)) => out.push((name, content.clone())),
+            Some(Kind::Dir) => {}
+            Some(other) => bail!("/{dir}/{name} is a {}", other.name()),
+            None => bail!("/{dir}/{name} is a link to nothing"),
+        }
+    }
+    ensure!(!out.is_empty(), "nothing matches /{pattern}");
+    Ok((dir, out))
 }
 
 /// Whether `name` (without `/`) is `pattern`, in which one `*` stands for anything.

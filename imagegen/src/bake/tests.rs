@@ -3,6 +3,8 @@
 use super::*;
 use crate::tree::Kind;
 
+mod blobs;
+
 const EPOCH: u64 = 1_700_000_000;
 const RELEASE: &str = "6.12.1-arm64";
 
@@ -200,7 +202,7 @@ fn device_trees_and_boot_files_follow_the_board_file() {
     let baked = bake_with(
         &board(
             "[kernel]\nimage = \"boot/vmlinuz-*\"\nload = \"bootz\"\nmodules = []\ndtbs = [\"usr/lib/linux-image-*/broadcom/bcm2837-*.dtb\", \"usr/lib/linux-image-*/allwinner/sun50i.dtb\"]\n\
-             [boot]\nmethod = \"rpi-firmware\"\nstorage = \"mmc\"\nfiles = [{ from = \"usr/lib/fw/start*.elf\" }, { from = \"usr/lib/u-boot/spl.bin\", to = \"u/kernel8.img\" }]\n\
+             [boot]\nmethod = \"rpi-firmware\"\nstorage = \"mmc\"\nfiles = [{ from = \"usr/lib/fw/start*.elf\" }, { from = \"usr/lib/linux-image-*/broadcom/*.dtb\", root = true }, { from = \"usr/lib/u-boot/spl.bin\", to = \"u/kernel8.img\" }]\n\
              texts = [{ name = \"config.txt\", text = \"arm_64bit=1\\n\" }]\n",
         ),
         "1.0.0",
@@ -219,6 +221,8 @@ fn device_trees_and_boot_files_follow_the_board_file() {
             .is_none()
     );
     assert_eq!(text(&baked.config, "start.elf"), "firmware");
+    assert_eq!(text(&baked.config, "bcm2711-rpi-4-b.dtb"), "tree 4");
+    assert_eq!(text(&baked.config, "bcm2837-rpi-3-b.dtb"), "tree 3");
     assert_eq!(baked.config.read("u/kernel8.img").unwrap().len(), 40_000);
     assert_eq!(text(&baked.config, "config.txt"), "arm_64bit=1\n");
     let script = baked.config.read("boot.scr").unwrap();
@@ -258,7 +262,7 @@ fn what_a_board_lacks_is_named() {
     assert!(e(&blob("file = \"usr/lib/none\", offset = 512"), |_| ()).contains("no /usr/lib/none"));
     assert!(
         e(
-            &blob("file = \"usr/lib/u-boot/spl.bin\", offset = 512, length = 100"),
+            &blob("file = \"usr/lib/u-boot/spl.bin\", offset = 512, room = 100"),
             |_| ()
         )
         .contains("room for 100")
@@ -268,8 +272,65 @@ fn what_a_board_lacks_is_named() {
             &blob("file = \"usr/lib/u-boot/spl.bin\", offset = 512, skip = 50000"),
             |_| ()
         )
-        .contains("shorter than")
+        .contains("what follows the first 50000")
     );
+}
+
+#[test]
+fn boot_files_that_cannot_be_placed_are_refused() {
+    for (danger, file, says) in [
+        (
+            "in the wrong tree",
+            "from = \"usr/lib/linux-image-*/broadcom/*.dtb\"",
+            "in the boot packages",
+        ),
+        (
+            "not there",
+            "from = \"usr/lib/linux-image-*/broadcom/none*\", root = true",
+            "in the root tree: nothing matches",
+        ),
+        (
+            "two files, one name",
+            "from = \"usr/lib/linux-image-*/broadcom/*.dtb\", root = true, to = \"one.dtb\"",
+            "2 files, which cannot all become one.dtb",
+        ),
+        (
+            "a link to nothing",
+            "from = \"usr/lib/dangling\", root = true",
+            "a link to nothing",
+        ),
+    ] {
+        let board = board(&format!("{PLAIN}files = [{{ {file} }}]\n"));
+        let e = bake_with(&board, "1.0.0", |i| {
+            i.root
+                .insert_symlink("usr/lib/dangling", "nowhere")
+                .unwrap();
+        });
+        let e = format!("{:#}", e.unwrap_err());
+        assert!(e.contains(says), "{danger}: {e}");
+    }
+}
+
+/// The size of a kernel in memory is in its header, and more than the file's (Linux booting.rst).
+#[test]
+fn a_kernel_that_would_lie_on_its_device_tree_is_refused() {
+    let addresses =
+        "addresses = { kernel = 0x200000, device-tree = 0x300000, initramfs = 0x400000 }\n";
+    let board = board(&format!("{PLAIN}{addresses}"));
+    let kernel = |memory: u64| {
+        let mut image = vec![0; 64];
+        image[16..24].copy_from_slice(&memory.to_le_bytes());
+        image[56..60].copy_from_slice(b"ARM\x64");
+        let path = format!("boot/vmlinuz-{RELEASE}");
+        bake_with(&board, "1.0.0", |i| {
+            i.root.insert_bytes(&path, 0o644, &image).unwrap();
+        })
+    };
+    let baked = kernel(0x10_0000).unwrap();
+    let script = baked.config.read("boot.scr").unwrap();
+    assert!(String::from_utf8_lossy(&script).contains("setenv fdt_addr_r 0x300000"));
+    let e = kernel(0x10_0001).unwrap_err().to_string();
+    assert!(e.contains("1048577") && e.contains("0x300000"), "{e}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use hypriot_keys::keyfile;
 use hypriot_keys::repo::Repository;
@@ -127,6 +127,10 @@ pub(super) fn image(args: &ImageArgs) -> Result<()> {
         })?,
     };
     let blobs = named_files(&args.blob)?;
+    // Told now, not after minutes of building.
+    if let Some(words) = board.missing(|name| blobs.contains_key(name)) {
+        bail!(words);
+    }
     let project = Project::find();
     let mut overlays = args.overlay.clone();
     if let Ok(project) = &project {

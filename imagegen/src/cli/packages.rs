@@ -199,29 +199,31 @@ pub(super) fn boards(args: &BoardsArgs) -> anyhow::Result<()> {
         .iter()
         .map(|n| board::find(n))
         .collect::<Result<Vec<_>, _>>()?;
-    let needs = |b: &board::Board| {
-        b.boot
-            .raw
-            .iter()
-            .filter(|r| r.from_user.is_some())
-            .map(|r| r.file.clone())
-            .collect::<Vec<_>>()
-    };
     if args.json {
         let rows: Vec<_> = boards
             .iter()
-            .map(|b| serde_json::json!({"name": b.name, "description": b.description, "arch": b.arch, "suite": b.suite, "proven": b.proven, "needs": needs(b)}))
+            .map(|b| {
+                serde_json::json!({
+                    "name": b.name, "description": b.description, "arch": b.arch, "suite": b.suite, "proven": b.proven,
+                    "needs": b.needs(), "qemu": b.qemu.as_ref().map(|q| &q.machine),
+                })
+            })
             .collect();
         say(&serde_json::to_string_pretty(&rows)?);
         return Ok(());
     }
     for b in &boards {
-        say(&format!(
-            "{:<18} {:<6} {:<38} proven: {}",
-            b.name, b.arch, b.description, b.proven
-        ));
-        for blob in needs(b) {
-            say(&format!("{:<25} needs from you: {blob}", ""));
+        say(&format!("{:<14} {:<6} {}", b.name, b.arch, b.description));
+        say(&format!("{:<21} proven: {}", "", b.proven));
+        for need in b.needs() {
+            let at: Vec<String> = need.offsets.iter().map(u64::to_string).collect();
+            say(&format!(
+                "{:<21} needs from you: {} (to byte {} of the card): {}",
+                "",
+                need.file,
+                at.join(" and "),
+                need.from
+            ));
         }
     }
     Ok(())

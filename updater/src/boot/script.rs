@@ -20,6 +20,19 @@ pub struct ScriptBoard<'a> {
     pub kernel: KernelCommand,
     /// Device tree file in the slot's boot partition; `None`: the one the firmware handed to U-Boot.
     pub device_tree: Option<&'a str>,
+    /// Where to load to; `None`: where U-Boot's environment says.
+    pub addresses: Option<Addresses>,
+}
+
+/// Places in the board's memory, for a U-Boot whose own are too small.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Addresses {
+    /// `kernel_addr_r`
+    pub kernel: u64,
+    /// `fdt_addr_r`
+    pub device_tree: u64,
+    /// `ramdisk_addr_r`
+    pub initramfs: u64,
 }
 
 /// U-Boot's command for a kind of kernel image.
@@ -73,6 +86,12 @@ pub fn script(board: &ScriptBoard<'_>) -> String {
         // qemu and firmware that hands over a tree set one of these two; `fdt_addr` is the unchanged one.
         None => (String::new(), "${hy_fdt}"),
     };
+    let addresses = board.addresses.map_or_else(String::new, |at| {
+        format!(
+            "setenv kernel_addr_r 0x{:x}\nsetenv fdt_addr_r 0x{:x}\nsetenv ramdisk_addr_r 0x{:x}\n",
+            at.kernel, at.device_tree, at.initramfs
+        )
+    });
     format!(
         "\
 echo HypriotOS: reading the boot state
@@ -119,7 +138,7 @@ fi
 setenv hy_part {part_a}
 if test ${{hy_boot}} = b; then setenv hy_part {part_b}; fi
 echo HypriotOS: default slot ${{{default}}}, trial ${{{trial}}}, starting slot ${{hy_boot}}
-setenv hy_fdt ${{fdt_addr}}
+{addresses}setenv hy_fdt ${{fdt_addr}}
 if test -z \"${{hy_fdt}}\"; then setenv hy_fdt ${{fdtcontroladdr}}; fi
 setenv hy_run 'part uuid ${{devtype}} ${{devnum}}:${{hy_part}} hy_uuid; setenv bootargs \"{arguments} panic=5 {arg_slot}=${{hy_boot}} {arg_disk}=${{hy_uuid}}\"; if load ${{devtype}} ${{devnum}}:${{hy_part}} ${{kernel_addr_r}} {KERNEL}{load_tree} && load ${{devtype}} ${{devnum}}:${{hy_part}} ${{ramdisk_addr_r}} {INITRAMFS}; then {start} ${{kernel_addr_r}} ${{ramdisk_addr_r}}:${{filesize}} {tree}; fi'
 run hy_run
@@ -148,6 +167,7 @@ mod tests {
             arguments: "console=ttyAMA0",
             kernel: KernelCommand::Booti,
             device_tree: None,
+            addresses: None,
         })
     }
 
@@ -185,6 +205,29 @@ mod tests {
         };
         assert_eq!(count("if"), count("fi"));
         assert_eq!(count("if"), count("then"));
+    }
+
+    #[test]
+    fn addresses_replace_those_of_u_boot_before_anything_is_loaded() {
+        let text = script(&ScriptBoard {
+            arguments: "",
+            kernel: KernelCommand::Booti,
+            device_tree: Some("x.dtb"),
+            addresses: Some(Addresses {
+                kernel: 0x20_0000,
+                device_tree: 0xa00_0000,
+                initramfs: 0xa20_0000,
+            }),
+        });
+        let at = |what: &str| text.find(what).unwrap_or_else(|| panic!("{what}: {text}"));
+        let run = at("\nrun hy_run\n");
+        for set in [
+            "setenv kernel_addr_r 0x200000\n",
+            "setenv fdt_addr_r 0xa000000\n",
+            "setenv ramdisk_addr_r 0xa200000\n",
+        ] {
+            assert!(at(set) < run, "{set}");
+        }
     }
 
     #[test]
