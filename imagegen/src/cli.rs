@@ -45,12 +45,12 @@ enum Cmd {
     Publish(image::PublishArgs),
     Inspect(inspect::InspectArgs),
     Explain(inspect::ExplainArgs),
+    Diff(diff::DiffArgs),
+    Verify(Box<diff::VerifyArgs>),
     Clean(clean::CleanArgs),
     /// The program starts itself as root of a user namespace.
     #[command(hide = true)]
     InsideErrand,
-    Diff(diff::DiffArgs),
-    Verify(Box<diff::VerifyArgs>),
     /// The sandbox starts itself: first process.
     #[command(hide = true)]
     Inside,
@@ -77,6 +77,9 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let done = match cli.command {
         Cmd::Diff(args) => return Ok(diff::diff(&args)),
         Cmd::Verify(args) => return Ok(diff::verify(&args)),
+        Cmd::InsideErrand => return Ok(crate::errand::inside()),
+        Cmd::Inside => return Ok(crate::ns::inside()),
+        Cmd::InsideFirst => return Ok(crate::ns::first()),
         Cmd::Agent(args) => agent::run(&args),
         Cmd::Deb(args) => deb::run(&args),
         Cmd::Doctor(args) => doctor::run(&args),
@@ -90,10 +93,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Cmd::Inspect(args) => inspect::inspect(&args),
         Cmd::Explain(args) => inspect::explain(&args),
         Cmd::Clean(args) => clean::run(&args),
-        Cmd::InsideErrand => std::process::exit(crate::errand::inside()),
-        Cmd::Inside => crate::ns::inside(),
         Cmd::InsideMap(args) => packages::inside_map(&args),
-        Cmd::InsideFirst => crate::ns::first(),
     };
     done.map(|()| ExitCode::SUCCESS)
 }

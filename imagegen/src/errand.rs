@@ -3,6 +3,7 @@
 
 use std::io::{self, Read};
 use std::path::Path;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -67,10 +68,10 @@ pub(crate) fn run(helper: &Path, errand: &Errand) -> Result<String, ErrandError>
 }
 
 /// The other side of [`run`]: the answer, or why there is none, goes to standard output. Gives the exit code.
-pub(crate) fn inside() -> i32 {
+pub(crate) fn inside() -> ExitCode {
     let (text, code) = match work() {
-        Ok(answer) => (answer, 0),
-        Err(e) => (format!("{e:#}"), 1),
+        Ok(answer) => (answer, ExitCode::SUCCESS),
+        Err(e) => (format!("{e:#}"), ExitCode::FAILURE),
     };
     #[expect(clippy::print_stdout, reason = "the answer of the command")]
     {

@@ -10,6 +10,7 @@ mod sync;
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use nix::mount::{MsFlags, mount};
@@ -94,7 +95,20 @@ pub fn run(
 }
 
 /// The first process: new namespaces, ids mapped one to one. It is root already, if only of a user namespace ([`ids`]).
-pub fn inside() -> anyhow::Result<()> {
+/// Gives the exit code; why it is not 0 was printed, here or further in.
+pub fn inside() -> ExitCode {
+    match enter() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            if !matches!(e.downcast_ref(), Some(ExecError::Failed { .. })) {
+                print_line(&format!("{e:#}"));
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn enter() -> anyhow::Result<()> {
     let plan = read_plan()?;
     let me = std::env::current_exe()?;
     let pid = std::process::id().to_string();
@@ -112,9 +126,8 @@ pub fn inside() -> anyhow::Result<()> {
     die_with_parent()?;
     let json = serde_json::to_vec(&plan)?;
     // It prints on our standard output what is wrong.
-    exec::start_held(&Cmd::new(&me).arg("inside-first"))?
-        .release(&json)
-        .map_err(|e| anyhow::anyhow!("the sandbox failed: {e}"))
+    exec::start_held(&Cmd::new(&me).arg("inside-first"))?.release(&json)?;
+    Ok(())
 }
 
 /// The helper that stays outside and maps the ids of `pid`, once its input ends: as the input says, else one to one.
@@ -139,14 +152,20 @@ pub fn map_ids(pid: u32) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Process 1 of the new world.
-pub fn first() -> anyhow::Result<()> {
-    die_with_parent()?;
-    let plan = read_plan()?;
-    if let Err(e) = world(&plan) {
-        print_line(&format!("sandbox: {e:#}"));
-        return Err(e);
-    }
+/// Process 1 of the new world. Gives the exit code.
+pub fn first() -> ExitCode {
+    let ready = || {
+        die_with_parent()?;
+        let plan = read_plan()?;
+        world(&plan).map(|()| plan)
+    };
+    let plan = match ready() {
+        Ok(plan) => plan,
+        Err(e) => {
+            print_line(&format!("{e:#}"));
+            return ExitCode::FAILURE;
+        }
+    };
     if plan.sync == Sync::Ignored
         && let Err(e) = sync::ignore()
     {
@@ -175,10 +194,10 @@ pub fn first() -> anyhow::Result<()> {
             if !matches!(e, ExecError::Failed { .. }) {
                 print_line(&format!("sandbox: {e}"));
             }
-            return Err(e.into());
+            return ExitCode::FAILURE;
         }
     }
-    Ok(())
+    ExitCode::SUCCESS
 }
 
 /// Mounts what the plan says and makes its root ours.

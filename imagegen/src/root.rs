@@ -144,8 +144,7 @@ pub fn build(
     opts: &Options,
     progress: Progress,
 ) -> Result<RootTree, RootError> {
-    let lock = fetch(recipe, board, opts, progress)?;
-    let job = |what| Job {
+    let job = |what, lock: &Lock| Job {
         what,
         cache: opts.cache.clone(),
         lock: lock.clone(),
@@ -154,19 +153,32 @@ pub fn build(
         helper: opts.helper.clone(),
         progress,
     };
-    let boot_file = tree(&job(What::Boot))?;
-    let file = tree(&job(What::Root))?;
+    let planned = lock(recipe, board, opts, progress)?;
+    for what in [What::Boot, What::Root] {
+        // Whoever cannot make trees may use those that are there, and learns it before he downloads anything.
+        if !job(what, &planned).path()?.exists() {
+            ids::check().map_err(ErrandError::from)?;
+        }
+    }
+    let decided = Options {
+        update: false,
+        ..opts.clone()
+    };
+    let lock = fetch(recipe, board, &decided, progress)?;
+    let boot_file = tree(&job(What::Boot, &lock))?;
+    let file = tree(&job(What::Root, &lock))?;
     let epoch = u64::try_from(lock.source_date()).unwrap_or(0);
     let root = Tree::packed(&file, epoch).map_err(RootError::Tree)?;
     let boot = Tree::packed(&boot_file, epoch).map_err(RootError::Tree)?;
     let kernel_version = kernel_version(&root).ok_or_else(|| RootError::NoKernel {
         board: board.name.clone(),
     })?;
-    let names = [&file, &boot_file].map(|f| f.to_string_lossy().into_owned());
+    let names = [&file, &boot_file].map(|f| f.file_name().unwrap_or_default().as_encoded_bytes());
+    let key = files::content_key([("root", names[0]), ("boot", names[1])]);
     Ok(RootTree {
         root,
         boot,
-        key: files::content_key([("root", names[0].as_bytes()), ("boot", names[1].as_bytes())]),
+        key,
         file,
         boot_file,
         packages: lock.packages.clone(),
@@ -178,11 +190,10 @@ pub fn build(
 
 /// The packed tree of a job, made as root of a user namespace where we are not root.
 fn tree(job: &Job) -> Result<PathBuf, RootError> {
-    let path = stage::packed_path(&job.cache, &job.name()?);
+    let path = job.path()?;
     if path.exists() {
         return Ok(path);
     }
-    ids::check().map_err(ErrandError::from)?;
     if nix::unistd::geteuid().is_root() {
         job.run()?;
     } else {

@@ -58,6 +58,11 @@ impl Job {
         })
     }
 
+    /// Where the tree lies, or will lie.
+    pub(super) fn path(&self) -> Result<PathBuf, RootError> {
+        Ok(stage::packed_path(&self.cache, &self.name()?))
+    }
+
     /// Makes the tree unless it is there.
     pub(crate) fn run(&self) -> Result<(), RootError> {
         // Whatever the caller's is: nothing of it shall be seen in a tree.

@@ -1,6 +1,6 @@
 //! Writes a tree as one file: a tar archive, the same bytes for the same tree, that `tar tvf` shows and `tar xf` unpacks.
 //!
-//! POSIX.1-2017 (pax, "ustar Interchange Format"), entries in byte order of their paths. A path or link of more than 100 bytes and
+//! POSIX.1-2017 (pax, "ustar Interchange Format"), each directory followed by all that is in it. A path or link of more than 100 bytes and
 //! extended attributes stand in a pax header before the entry (`path`, `linkpath`, `SCHILY.xattr.*` as GNU tar and libarchive write them);
 //! a number too big for its octal field is written in base 256, as GNU tar does.
 
@@ -29,7 +29,10 @@ pub(super) fn pack(tree: &Tree, to: &mut File) -> io::Result<()> {
     let mut out = BufWriter::with_capacity(ROOM, to);
     let mut first: HashMap<u32, &[u8]> = HashMap::new();
     let mut buf = vec![0; ROOM];
-    for (path, entry) in tree.iter() {
+    let mut entries: Vec<_> = tree.iter().collect();
+    // In byte order of whole paths `a-b` comes between `a` and `a/b`, and tar would set the time of `a` too early.
+    entries.sort_by(|(a, _), (b, _)| walked(a).cmp(walked(b)));
+    for (path, entry) in entries {
         let known = entry.link.and_then(|n| first.get(&n).copied());
         if let (None, Some(n)) = (known, entry.link) {
             first.insert(n, path);
@@ -72,6 +75,11 @@ pub(super) fn pack(tree: &Tree, to: &mut File) -> io::Result<()> {
     }
     zeros(&mut out, END)?;
     out.flush()
+}
+
+/// A path in the order of a walk: what ends a name sorts before all that a name can hold.
+fn walked(path: &[u8]) -> impl Iterator<Item = u8> {
+    path.iter().map(|b| if *b == b'/' { 0 } else { *b })
 }
 
 /// Writes an entry's header, and the pax header before it if one is needed.
