@@ -134,6 +134,7 @@ fn make(tree: &RootTree, inputs: &Path, out: &Path) -> BTreeMap<String, String> 
         blobs: BTreeMap::new(),
         out: out.to_owned(),
         image: true,
+        inspect: false,
         level: 1,
         forms: Forms {
             zip: true,

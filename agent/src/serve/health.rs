@@ -119,7 +119,6 @@ pub(super) fn document(report: &Report, depth: Depth) -> Document<'_> {
             .iter()
             .map(|(name, check)| entry(name, check, depth))
             .collect(),
-        ..absent("")
     }
 }
 

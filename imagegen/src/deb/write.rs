@@ -68,15 +68,19 @@ impl Package {
             fields.extend([name, ": ", value, "\n"]);
         }
         put("control", 0o644, fields.into_bytes());
-        let conffiles: String = self.conffiles().map(|name| format!("/{name}\n")).collect();
+        let conffiles = self.conffiles().fold(String::new(), |mut all, name| {
+            all.extend(["/", name, "\n"]);
+            all
+        });
         if !conffiles.is_empty() {
             put("conffiles", 0o644, conffiles.into_bytes());
         }
         // deb-md5sums(5): conffiles are left out, dpkg keeps their sums elsewhere
         let plain = self.files.iter().filter(|(n, _)| !n.starts_with("etc/"));
-        let sums: String = plain
-            .map(|(name, file)| format!("{}  {name}\n", hex::encode(Md5::digest(&file.bytes))))
-            .collect();
+        let sums = plain.fold(String::new(), |mut all, (name, file)| {
+            all.extend([&hex::encode(Md5::digest(&file.bytes)), "  ", name, "\n"]);
+            all
+        });
         put("md5sums", 0o644, sums.into_bytes());
         for (name, text) in &self.scripts {
             put(name, 0o755, text.clone());

@@ -188,7 +188,9 @@ pub fn write(board: &Board, boot: &Tree, stem: &str, out: &Path) -> Result<Vec<P
     let trees = boot
         .below(b"dtbs")
         .map(|(path, _)| String::from_utf8_lossy(path).into_owned());
-    let trees: Vec<String> = trees.filter(|path| path.ends_with(".dtb")).collect();
+    let trees: Vec<String> = trees
+        .filter(|path| Path::new(path).extension().is_some_and(|e| e == "dtb"))
+        .collect();
     let [tree] = trees.as_slice() else {
         anyhow::bail!(
             "board {} must have one device tree for its own boot loader, not {}",

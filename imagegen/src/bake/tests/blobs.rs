@@ -12,8 +12,10 @@ type Blobs = BTreeMap<String, Content>;
 /// Bytes that differ from place to place and from file to file.
 fn made_up(name: &str, len: usize) -> Content {
     let seed = name.bytes().fold(7u8, u8::wrapping_add);
-    let bytes: Vec<u8> = (0..len)
-        .map(|n| seed.wrapping_add((n % 251) as u8) | 1)
+    let bytes: Vec<u8> = (0..251u8)
+        .cycle()
+        .take(len)
+        .map(|n| seed.wrapping_add(n) | 1)
         .collect();
     Content::Bytes(bytes.into())
 }
