@@ -11,19 +11,19 @@ use std::process::Child;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use hypriot_imagegen::board::{self, Board, Qemu};
 
-use crate::boardfile::{BoardFile, Machine};
 use crate::exec;
 use crate::http::{self, Answer};
 
 /// The board that stands for all others in demo and tests.
-const VIRTUAL: &str = include_str!("../../imagegen/boards/qemu-arm64.toml");
+const VIRTUAL: &str = "qemu-arm64";
 
 /// What the board is made of.
 #[derive(Debug, Clone)]
 pub struct Hardware {
     /// The machine.
-    pub machine: Machine,
+    pub machine: Qemu,
     /// Where the files lie that it starts from.
     pub files: Files,
     /// Size of the card in bytes; the image is put at its beginning. SD cards of QEMU have a power of two.
@@ -59,11 +59,11 @@ impl Hardware {
             boot: PathBuf::from("/"),
             ..Files::default()
         };
-        Self::of(&BoardFile::parse(VIRTUAL)?, files)
+        Self::of(&board::find(VIRTUAL)?, files)
     }
 
     /// The machine of a board file.
-    pub fn of(board: &BoardFile, files: Files) -> Result<Self> {
+    pub fn of(board: &Board, files: Files) -> Result<Self> {
         let machine = board.qemu.clone();
         Ok(Self {
             machine: machine

@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use hypriot_imagegen::board::{self, Board, Method, RawBlob};
 use serde::Deserialize;
 
 use crate::board::{Cache, Files, Hardware, VirtualBoard};
-use crate::boardfile::{Blob, BoardFile};
 use crate::exec;
 use crate::factory::Factory;
 use crate::health::Health;
@@ -62,8 +62,12 @@ pub fn main() -> ExitCode {
 fn run(args: impl Iterator<Item = String>) -> Result<()> {
     let asked = parse(args)?;
     let factory = Factory::new()?;
-    let mut boards = BoardFile::all(factory.project())?;
-    boards.retain(BoardFile::has_card);
+    let mut boards = board::names()
+        .iter()
+        .map(|name| board::find(name))
+        .collect::<Result<Vec<_>, _>>()?;
+    // The Shield's boot image is no card.
+    boards.retain(|b| b.boot.method != Method::AndroidBootimg);
     for name in &asked.boards {
         ensure!(
             boards.iter().any(|b| b.name == *name),
@@ -118,7 +122,7 @@ struct Inspected {
 }
 
 /// Builds, inspects and perhaps starts one board's image; the result in words.
-fn test(factory: &Factory, board: &BoardFile, asked: &Asked) -> Result<String> {
+fn test(factory: &Factory, board: &Board, asked: &Asked) -> Result<String> {
     let agent = factory.agent(&board.agent_target)?;
     let dir = tempfile::Builder::new()
         .prefix("boards-")
@@ -169,7 +173,7 @@ fn ask<T: serde::de::DeserializeOwned>(factory: &Factory, args: &[impl AsRef<str
 }
 
 /// Makes up the blobs that owners must bring, as long as there is room for, and gives the arguments that name them.
-fn blobs(board: &BoardFile, dir: &Path) -> Result<Vec<String>> {
+fn blobs(board: &Board, dir: &Path) -> Result<Vec<String>> {
     let mut sizes = std::collections::BTreeMap::new();
     for blob in board.boot.raw.iter().filter(|b| b.from_user.is_some()) {
         let size = sizes.entry(blob.file.as_str()).or_insert(0);
@@ -188,7 +192,7 @@ fn blobs(board: &BoardFile, dir: &Path) -> Result<Vec<String>> {
     Ok(args)
 }
 
-fn made_up_size(blob: &Blob) -> u64 {
+fn made_up_size(blob: &RawBlob) -> u64 {
     blob.skip + blob.length.or(blob.room).unwrap_or(4096)
 }
 
@@ -201,7 +205,7 @@ fn size(image: &Path) -> Result<(u64, u64)> {
 }
 
 /// Starts the image and waits until the board says that it is well.
-fn boot(board: &BoardFile, tree: &Tree, image: &Path, dir: &Path) -> Result<String> {
+fn boot(board: &Board, tree: &Tree, image: &Path, dir: &Path) -> Result<String> {
     let files = Files {
         boot: dir.join("boot-files"),
         root: dir.join("root"),
@@ -263,7 +267,7 @@ mod tests {
     #[test]
     fn made_up_blobs_fill_the_room_of_every_place_they_go_to() {
         let dir = tempfile::tempdir().unwrap();
-        let board = BoardFile::parse(include_str!("../../imagegen/boards/odroid-c2.toml")).unwrap();
+        let board = board::find("odroid-c2").unwrap();
         let args = blobs(&board, dir.path()).unwrap();
         assert_eq!(args.len(), 4, "{args:?}");
         let len = |name: &str| std::fs::metadata(dir.path().join(name)).unwrap().len();

@@ -97,11 +97,6 @@ impl Factory {
         Ok(Self { root, dir })
     }
 
-    /// The folder of the workspace.
-    pub fn project(&self) -> &Path {
-        &self.root
-    }
-
     /// The version of a release; a name nobody knows is its own version.
     pub fn version(&self, name: &str) -> String {
         EDITIONS

@@ -1,7 +1,7 @@
 //! Virtual boards, power cuts, attacks, fidelity and tidiness of the workspace.
 //!
 //! * `exec`: processes that never outlive us
-//! * `boardfile`: what a board file says; `boards`: `make test-boards`, every board's image
+//! * `boards`: `make test-boards`, every board's image
 //! * `board`: a virtual board that is switched on, asked, and unplugged; `access` lets the tests in
 //! * `serve`: a file server for releases, which can be told to misbehave
 //! * `http`, `health`: ask a board, as curl would
@@ -13,7 +13,6 @@
 pub mod access;
 pub mod bench;
 pub mod board;
-pub mod boardfile;
 pub mod boards;
 pub mod demo;
 pub mod exec;
