@@ -359,7 +359,10 @@ fn full_disk_is_said_and_leaves_nothing_half_written() {
         "{e}"
     );
     // The message names the place that was too small; what counts is what the listing says after it.
-    assert!(!e.contains("left: half-") && !e.contains("left: root-"), "{e}");
+    assert!(
+        !e.contains("left: half-") && !e.contains("left: root-"),
+        "{e}"
+    );
 }
 
 #[test]
