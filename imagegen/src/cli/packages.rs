@@ -24,10 +24,6 @@ pub(super) struct BoardsArgs {
 
 /// What every command that builds something must know.
 #[derive(Debug, Args)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "independent switches of a command line"
-)]
 #[command(
     after_help = "Examples:\n  hypriot-imagegen root --board qemu-arm64\n  hypriot-imagegen lock --board qemu-arm64 --lock my.lock.toml --update"
 )]
@@ -44,15 +40,6 @@ pub(super) struct BuildArgs {
     /// Look for newer packages although there is a lock.
     #[arg(long)]
     update: bool,
-    /// Where downloads and finished stages are kept.
-    #[arg(long, env = "HYPRIOT_CACHE", default_value = ".cache")]
-    cache: PathBuf,
-    /// Base URL of the Debian archive; without it, the one this machine's apt uses.
-    #[arg(long, env = "HYPRIOT_MIRROR")]
-    mirror: Option<String>,
-    /// Base URL of the archive of security updates.
-    #[arg(long, env = "HYPRIOT_SECURITY_MIRROR")]
-    security_mirror: Option<String>,
     /// Take packages of another suite than the board's or the recipe's.
     #[arg(long)]
     suite: Option<String>,
@@ -65,12 +52,8 @@ pub(super) struct BuildArgs {
     /// How the packages' scripts are run.
     #[arg(long, value_enum, default_value_t = Mode::Auto)]
     configure: Mode,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
-    /// Print nothing but the result.
-    #[arg(long, short)]
-    quiet: bool,
+    #[command(flatten)]
+    from: MirrorArgs,
 }
 
 /// Build the root tree alone and print where it lies, packed: `tar tvf` shows it
@@ -83,7 +66,7 @@ pub(super) struct RootArgs {
     to: Option<PathBuf>,
 }
 
-/// Where packages and trees come from, for what needs no board and no recipe.
+/// Where packages and trees come from, and how much is told: what commands without a board or a recipe need too.
 #[derive(Debug, Args)]
 pub(super) struct MirrorArgs {
     /// Where downloads and finished stages are kept.
@@ -138,7 +121,7 @@ impl MirrorArgs {
 impl BuildArgs {
     /// Whether the answer shall be JSON.
     pub(super) fn json(&self) -> bool {
-        self.json
+        self.from.json()
     }
 
     /// The recipe, the board and the options these arguments mean.
@@ -156,25 +139,14 @@ impl BuildArgs {
                 )
             })?;
         let board = board::find(name)?;
-        std::fs::create_dir_all(&self.cache).map_err(|e| crate::files::named(&self.cache, &e))?;
+        let (defaults, progress) = self.from.read()?;
         let opts = Options {
-            cache: self.cache.canonicalize()?,
-            mirror: Asked {
-                main: self.mirror.clone(),
-                security: self.security_mirror.clone(),
-            },
             keyring: self.keyring.clone(),
             lock: self.lock.clone(),
             update: self.update,
             frozen: self.frozen,
             configure: self.configure,
-            helper: std::env::current_exe()?,
-            now: now(),
-        };
-        let progress = if self.quiet {
-            Progress::Quiet
-        } else {
-            Progress::auto()
+            ..defaults
         };
         Ok((recipe, board, opts, progress))
     }
@@ -245,7 +217,7 @@ pub(super) fn fetch(args: &BuildArgs) -> anyhow::Result<()> {
 
 fn summary(args: &BuildArgs, lock: &Lock, path: &std::path::Path) -> anyhow::Result<()> {
     let bytes: u64 = lock.all().map(|p| p.size).sum();
-    if args.json {
+    if args.json() {
         let row = serde_json::json!({"lock": path, "packages": lock.packages.len(), "tools": lock.tools.len(), "bytes": bytes});
         say(&serde_json::to_string_pretty(&row)?);
     } else {
@@ -265,7 +237,7 @@ pub(super) fn plan(args: &BuildArgs) -> anyhow::Result<()> {
     let (recipe, board, opts, progress) = args.read()?;
     let lock = root::lock(&recipe, &board, &opts, progress)?;
     let plan = crate::plan::of(&lock, &crate::store::Store::open(&opts.cache)?);
-    if args.json {
+    if args.json() {
         say(&serde_json::to_string_pretty(&plan)?);
     } else {
         plan.lines().iter().for_each(|l| say(l));
@@ -287,7 +259,7 @@ pub(super) fn root(args: &RootArgs) -> anyhow::Result<()> {
         };
         tree.unpack(to, owners)?;
     }
-    if args.build.json {
+    if args.build.json() {
         let row = serde_json::json!({
             "tree": tree.file, "boot": tree.boot_file, "key": tree.key, "kernel": tree.kernel_version, "packages": tree.packages.len(),
             "to": args.to,
