@@ -161,11 +161,13 @@ pub fn run(job: &Job<'_>, stage: &Stage) -> Result<&'static str, ConfigureError>
         }
     });
     for path in made.iter().rev() {
-        if fs::symlink_metadata(path)?.is_dir() {
-            fs::remove_dir(path)?;
-        } else {
-            fs::remove_file(path)?;
-        }
+        unseen(path, |path| {
+            if fs::symlink_metadata(path)?.is_dir() {
+                fs::remove_dir(path)
+            } else {
+                fs::remove_file(path)
+            }
+        })?;
     }
     match ran {
         Ok(()) if plan.foreign.is_some() && plan.covers.is_empty() => Ok("emulated"),
@@ -209,13 +211,13 @@ fn prepare(root: &Path, covers: &[(PathBuf, PathBuf)]) -> io::Result<Vec<PathBuf
     for (_, to) in covers {
         let path = root.join(to);
         if !path.exists() {
-            fs::create_dir(&path).map_err(|e| files::named(&path, &e))?;
+            unseen(&path, |path| fs::create_dir(path)).map_err(|e| files::named(&path, &e))?;
             made.push(path);
         }
     }
     let lib64 = root.join("lib64");
     if !covers.is_empty() && fs::symlink_metadata(&lib64).is_err() {
-        std::os::unix::fs::symlink("usr/lib64", &lib64)?;
+        unseen(&lib64, |path| std::os::unix::fs::symlink("usr/lib64", path))?;
         made.push(lib64);
     }
     for dir in ["proc", "sys", "dev", "run", "tmp"] {
@@ -223,9 +225,17 @@ fn prepare(root: &Path, covers: &[(PathBuf, PathBuf)]) -> io::Result<Vec<PathBuf
     }
     // Policy 9.3.3.2 (invoke-rc.d): 101 forbids to start anything.
     let policy = root.join("usr/sbin/policy-rc.d");
-    script(&policy, "#!/bin/sh\nexit 101\n")?;
+    unseen(&policy, |path| script(path, "#!/bin/sh\nexit 101\n"))?;
     made.push(policy);
     Ok(made)
+}
+
+/// Makes or removes `path`, and its folder keeps the time it had: what is there only for the run leaves no trace.
+fn unseen(path: &Path, act: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
+    let dir = path.parent().unwrap_or(path);
+    let before = fs::metadata(dir)?.modified()?;
+    act(path)?;
+    fs::File::open(dir)?.set_modified(before)
 }
 
 fn script(path: &Path, text: &str) -> io::Result<()> {

@@ -16,6 +16,7 @@ use std::time::Duration;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::Signal;
+use nix::sys::statvfs::{FsFlags, statvfs};
 use serde::{Deserialize, Serialize};
 
 use crate::exec::{self, Cmd, ExecError};
@@ -213,7 +214,7 @@ fn world(plan: &Plan) -> anyhow::Result<()> {
     .map_err(|e| place("/", e))?;
     bind(root, root)?;
     for (from, to) in &plan.covers {
-        bind(from, &root.join(to))?;
+        cover(from, &root.join(to))?;
     }
     let nosuid = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     fs_mount(
@@ -320,6 +321,27 @@ fn bind(from: &Path, to: &Path) -> anyhow::Result<()> {
         None::<&str>,
     )
     .map_err(|e| place(&to.display().to_string(), e))
+}
+
+/// Options of a mount, as they are read and as they are set; times of access stay as they are when none is named (mount(2)).
+const KEPT: [(FsFlags, MsFlags); 5] = [
+    (FsFlags::ST_NOSUID, MsFlags::MS_NOSUID),
+    (FsFlags::ST_NODEV, MsFlags::MS_NODEV),
+    (FsFlags::ST_NOEXEC, MsFlags::MS_NOEXEC),
+    (FsFlags::ST_NOATIME, MsFlags::MS_NOATIME),
+    (FsFlags::ST_NODIRATIME, MsFlags::MS_NODIRATIME),
+];
+
+/// Lays `from` over `to`, read-only: a script that changes what it takes for the tree's file must fail, not change ours unseen.
+fn cover(from: &Path, to: &Path) -> anyhow::Result<()> {
+    bind(from, to)?;
+    // mount_namespaces(7): in a user namespace the options that the mount had before must stay on.
+    let kept = statvfs(to)?.flags();
+    let kept = KEPT.into_iter().filter(|(set, _)| kept.contains(*set));
+    let kept = kept.fold(MsFlags::empty(), |all, (_, keep)| all | keep);
+    let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY | kept;
+    mount(None::<&str>, to, None::<&str>, flags, None::<&str>)
+        .map_err(|e| place(&to.display().to_string(), e))
 }
 
 fn fs_mount(kind: &str, at: &Path, flags: MsFlags, options: Option<&str>) -> anyhow::Result<()> {

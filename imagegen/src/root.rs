@@ -28,7 +28,7 @@ use crate::unpack::UnpackError;
 use make::{Job, What};
 
 /// Changes when the same lock would give another tree: part of every key.
-pub(crate) const BUILDER: u32 = 5;
+pub(crate) const BUILDER: u32 = 6;
 
 /// Why there is no tree.
 #[derive(Debug, thiserror::Error)]

@@ -8,6 +8,8 @@ use trees::System;
 
 /// It is of one mind with the emulated machine only.
 const FUSSY: &str = "#!/bin/sh\nset -e\nif [ \"$(uname -m)\" != aarch64 ]; then\n  echo \"this is no aarch64 but $(uname -m)\"\n  exit 1\nfi\n";
+/// It changes a program that one of this machine lies over: the tree's own would not get the mode.
+const CHANGES: &str = "#!/bin/sh\nset -e\nchmod 2755 /usr/bin/sed\n";
 /// Nothing helps it.
 const BROKEN: &str = "#!/bin/sh\necho 'the flux is not capacitated' >&2\nexit 3\n";
 
@@ -51,5 +53,22 @@ fn script_that_fails_with_native_programs_is_run_emulated_and_one_that_always_fa
     assert!(
         e.matches(words).count() >= 2 && e.contains("the flux is not capacitated"),
         "once for each way: {e}"
+    );
+}
+
+#[test]
+fn script_that_would_change_a_program_of_this_machine_fails_instead_of_being_lost() {
+    if deb::host_arch() == Some("arm64") {
+        println!("skipped: nothing is foreign here");
+        return;
+    }
+    let Some(mut system) = System::just_one() else {
+        return;
+    };
+    system.add("changes", CHANGES);
+    let e = system.root("native").unwrap_err().to_string();
+    assert!(
+        e.contains("package changes: its script failed") && e.contains("Read-only"),
+        "{e}"
     );
 }
