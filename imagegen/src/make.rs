@@ -115,7 +115,7 @@ pub fn make(request: &Request<'_>, progress: Progress) -> Result<Made> {
     ));
 
     let card = card(request, &baked, &volumes)?;
-    if request.inspect && board.boot.method != Method::AndroidBootimg {
+    if request.inspect {
         inspect(&card, request, progress)?;
     }
 

@@ -4,6 +4,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::{Card, Findings, UserData, raw};
 use crate::bake::scr;
+use crate::board::Method;
 use crate::fs::Blocks;
 
 /// What every image has for its owner.
@@ -55,8 +56,22 @@ pub(super) fn check<B: Blocks + ?Sized>(card: &Card<'_, B>, found: &mut Findings
         Ok(())
     };
     found.check("user-data is a cloud-config", cloud_config());
-    script(card, found);
+    match card.board.boot.method {
+        Method::AndroidBootimg => found.check(
+            "no boot script: the board's own loader starts boot.img, which has the kernel's arguments",
+            no_script(card),
+        ),
+        Method::UbootScript | Method::RpiFirmware => script(card, found),
+    }
     board_files(card, found);
+}
+
+fn no_script<B: Blocks + ?Sized>(card: &Card<'_, B>) -> Result<()> {
+    ensure!(
+        !card.config.names.contains_key("boot.scr"),
+        "there is a boot.scr"
+    );
+    Ok(())
 }
 
 fn no_password(text: &str) -> Result<()> {

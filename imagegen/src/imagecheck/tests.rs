@@ -245,8 +245,15 @@ impl Blocks for Scratched<'_> {
 }
 
 fn findings(bytes: Option<(u64, &[u8])>, change: impl FnOnce(&mut Baked)) -> Vec<Finding> {
-    let board = the_board();
-    let mut baked = bake_with(&board, "1.0.0", complete).unwrap();
+    findings_of(&the_board(), bytes, change)
+}
+
+fn findings_of(
+    board: &Board,
+    bytes: Option<(u64, &[u8])>,
+    change: impl FnOnce(&mut Baked),
+) -> Vec<Finding> {
+    let mut baked = bake_with(board, "1.0.0", complete).unwrap();
     change(&mut baked);
     let volumes = image::volumes(&baked, "x", "1.0.0").unwrap();
     let card = image::Card::plan(&volumes, &baked.raw, image::signature("x", "1.0.0")).unwrap();
@@ -269,6 +276,23 @@ fn a_good_image_has_nothing_wrong() {
     let found = findings(None, |_| ());
     assert_eq!(names(&found, true), Vec::<String>::new());
     assert!(found.len() > 200, "{}", found.len());
+}
+
+#[test]
+fn a_board_whose_own_loader_starts_it_has_no_boot_script_and_a_stray_one_is_found() {
+    let kernel = "dtbs = [\"usr/lib/linux-image-*/broadcom/bcm2837-*.dtb\"]\n[boot]";
+    let own_loader = PLAIN
+        .replacen("[boot]", kernel, 1)
+        .replace("uboot-script", "android-bootimg")
+        .replace("\"mmc\"", "\"none\"");
+    let board = board(&own_loader);
+    let found = findings_of(&board, None, |_| ());
+    assert_eq!(names(&found, true), Vec::<String>::new());
+    let wrong = names(&findings_of(&board, None, |b| script(b, "boot")), true);
+    assert!(
+        wrong.len() == 1 && wrong[0].starts_with("first_partition: no boot script"),
+        "{wrong:?}"
+    );
 }
 
 /// Each damage is found as what it is, and nothing else is; and no assertion is left that never fails.
