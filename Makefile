@@ -42,8 +42,8 @@ lint: need-rust ## formatting and clippy, warnings are errors; cargo-deny if it 
 	@if command -v cargo-deny >/dev/null; then $(CARGO) deny check bans licenses sources; \
 	else echo "cargo-deny is not installed: skipped (cargo install cargo-deny --locked)"; fi
 
-agent: need-agent ## the static agent: make agent TARGET=arm-unknown-linux-musleabihf
-	$(imagegen) agent --target $(TARGET) --out out
+agent: need-agent ## the static agent, for one target or several: make agent TARGET="arm64 armhf armel"
+	$(imagegen) agent $(TARGET:%=--target %) --out out
 
 deb: need-agent ## the agent as a Debian package, for boards of another system: make deb TARGET=armhf
 	$(imagegen) deb --target $(TARGET) --out out

@@ -12,6 +12,8 @@ use crate::elf::{self, ElfError, ElfFacts, Processor};
 use crate::exec::{self, Cmd, ExecError};
 use crate::files;
 
+#[cfg(test)]
+mod tests;
 pub mod tools;
 
 /// A processor family the agent is built for.
@@ -108,6 +110,15 @@ impl Way {
         }
     }
 
+    /// What one run of it builds. Cargo takes all targets at once: most of the time goes into linking, which uses one core for
+    /// each. A container of cross is for one target.
+    fn turns<'a>(&self, targets: &'a [Target]) -> std::slice::Chunks<'a, Target> {
+        match self {
+            Self::Installed(_) | Self::BuildStd(_) => targets.chunks(targets.len().max(1)),
+            Self::Cross => targets.chunks(1),
+        }
+    }
+
     /// One word, for the cache folder: the ways must not overwrite each other's intermediate files.
     fn id(&self) -> &'static str {
         match self {
@@ -131,10 +142,10 @@ pub enum CrossError {
     )]
     NoWay(&'static str),
     /// A tool could not be run or failed.
-    #[error("building the agent for {target}: {source}")]
+    #[error("building the agent for {targets}: {source}")]
     Tool {
-        /// The target.
-        target: &'static str,
+        /// The targets that were built together.
+        targets: String,
         /// Which tool, and its last lines.
         source: ExecError,
     },
@@ -168,8 +179,8 @@ pub struct Request {
     pub root: PathBuf,
     /// The project's cache folder.
     pub cache: PathBuf,
-    /// For which processor.
-    pub target: Target,
+    /// For which processors.
+    pub targets: Vec<Target>,
     /// The folder that receives `hypriot-agent-<target>`.
     pub out: PathBuf,
 }
@@ -177,6 +188,8 @@ pub struct Request {
 /// A finished agent.
 #[derive(Debug, Clone)]
 pub struct Built {
+    /// For which processor.
+    pub target: Target,
     /// The binary.
     pub path: PathBuf,
     /// What its header says.
@@ -219,30 +232,48 @@ pub fn look(root: &Path, target: Target) -> Host {
     }
 }
 
-/// Builds the agent, checks it, and puts it at its place in the output folder. `say` gets a line of progress at a time.
-pub fn build(request: &Request, say: &mut dyn FnMut(&str)) -> Result<Built, CrossError> {
-    let target = request.target;
-    let way = choose(&look(&request.root, target), target)?;
-    say(&format!("agent for {}: {}", target.triple(), way.words()));
-    let intermediate = request.cache.join("cross").join(way.id());
-    let zig = match way {
-        Way::Cross => None,
-        Way::Installed(_) | Way::BuildStd(_) => Some(tools::zig(&request.cache, say)?),
-    };
-    let cmd = command(request, &way, zig.as_ref(), &intermediate);
-    exec::run(cmd.on_line(say)).map_err(|source| CrossError::Tool {
-        target: target.triple(),
-        source,
-    })?;
-    let made = intermediate
-        .join(target.triple())
-        .join("release/hypriot-agent");
-    take(&made, request)
+/// Builds the agents, checks them, and puts them at their places in the output folder, in the order of the request. `say` gets a
+/// line of progress at a time.
+pub fn build(request: &Request, say: &mut dyn FnMut(&str)) -> Result<Vec<Built>, CrossError> {
+    let mut groups: Vec<(Way, Vec<Target>)> = Vec::new();
+    for &target in &request.targets {
+        let way = choose(&look(&request.root, target), target)?;
+        match groups.iter_mut().find(|(w, _)| *w == way) {
+            Some((_, targets)) => targets.push(target),
+            None => groups.push((way, vec![target])),
+        }
+    }
+    for (way, targets) in &groups {
+        let names = targets.iter().map(|t| t.triple()).collect::<Vec<_>>();
+        let names = names.join(", ");
+        say(&format!("agent for {names}: {}", way.words()));
+        let zig = match way {
+            Way::Cross => None,
+            Way::Installed(_) | Way::BuildStd(_) => Some(tools::zig(&request.cache, say)?),
+        };
+        for targets in way.turns(targets) {
+            let cmd = command(request, targets, way, zig.as_ref());
+            exec::run(cmd.on_line(&mut *say)).map_err(|source| CrossError::Tool {
+                targets: names.clone(),
+                source,
+            })?;
+        }
+    }
+    let place = |target| groups.iter().find(|(_, targets)| targets.contains(target));
+    let made = request.targets.iter().filter_map(|target| {
+        let (way, _) = place(target)?;
+        Some((*target, intermediate(request, way).join(target.triple())))
+    });
+    made.map(|(target, dir)| take(&dir.join("release/hypriot-agent"), target, &request.out))
+        .collect()
+}
+
+fn intermediate(request: &Request, way: &Way) -> PathBuf {
+    request.cache.join("cross").join(way.id())
 }
 
 /// Checks what the compiler left and copies it to its place.
-fn take(made: &Path, request: &Request) -> Result<Built, CrossError> {
-    let target = request.target;
+fn take(made: &Path, target: Target, out: &Path) -> Result<Built, CrossError> {
     let file = |what, path: &Path| {
         let path = path.to_owned();
         move |source| CrossError::File { what, path, source }
@@ -252,13 +283,12 @@ fn take(made: &Path, request: &Request) -> Result<Built, CrossError> {
         target: target.triple(),
         source,
     })?;
-    let path = request
-        .out
-        .join(format!("hypriot-agent-{}", target.triple()));
+    let path = out.join(format!("hypriot-agent-{}", target.triple()));
     files::replace(&path, &bytes).map_err(file("writing", &path))?;
     std::fs::set_permissions(&path, Permissions::from_mode(0o755))
         .map_err(file("making executable", &path))?;
     Ok(Built {
+        target,
         path,
         facts,
         size: bytes.len() as u64,
@@ -269,9 +299,9 @@ fn take(made: &Path, request: &Request) -> Result<Built, CrossError> {
 /// The command line that builds. Paths of this machine are mapped away, so that every machine gets the same bytes.
 fn command<'a>(
     request: &Request,
+    targets: &[Target],
     way: &Way,
     zig: Option<&tools::Zig>,
-    intermediate: &Path,
 ) -> Cmd<'a> {
     let mut flags = vec!["-C link-self-contained=no".to_owned()];
     for (from, to) in [(&request.root, "/hypriot"), (&cargo_home(), "/cargo")] {
@@ -299,8 +329,9 @@ fn command<'a>(
             "--bin",
             "hypriot-agent",
         ])
-        .args(["--target", request.target.triple(), "--target-dir"])
-        .arg(intermediate)
+        .args(targets.iter().flat_map(|t| ["--target", t.triple()]))
+        .arg("--target-dir")
+        .arg(intermediate(request, way))
         .dir(&request.root)
         .timeout(Duration::from_hours(1));
     match way {
@@ -388,76 +419,4 @@ fn has_source(toolchain: &Toolchain) -> bool {
         .sysroot
         .join("lib/rustlib/src/rust/library/Cargo.lock")
         .is_file()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn some(name: &str) -> Toolchain {
-        let p = PathBuf::from(name);
-        Toolchain {
-            cargo: p.clone(),
-            rustc: p.clone(),
-            sysroot: p,
-        }
-    }
-
-    #[test]
-    fn ways_are_tried_in_the_order_of_the_design() {
-        let full = Host {
-            installed: Some(some("i")),
-            cross: true,
-            with_source: Some(some("s")),
-        };
-        let no_target = Host {
-            installed: None,
-            ..full.clone()
-        };
-        let only_source = Host {
-            cross: false,
-            ..no_target.clone()
-        };
-        for (host, want) in [
-            (&full, Way::Installed(some("i"))),
-            (&no_target, Way::Cross),
-            (&only_source, Way::BuildStd(some("s"))),
-        ] {
-            assert_eq!(choose(host, Target::Armv6).unwrap(), want);
-        }
-    }
-
-    #[test]
-    fn a_machine_with_nothing_is_told_all_three_ways() {
-        let e = choose(&Host::default(), Target::Armv6)
-            .unwrap_err()
-            .to_string();
-        for word in ["rustup target add arm-unknown", "Docker", "rust-web-src"] {
-            assert!(e.contains(word), "{e}");
-        }
-    }
-
-    #[test]
-    fn names_of_targets_are_read_both_ways() {
-        for target in Target::ALL {
-            assert_eq!(Target::parse(target.triple()), Some(target));
-        }
-        assert_eq!(Target::parse("armel"), Some(Target::Armv6));
-        assert_eq!(Target::parse("mips"), None);
-    }
-
-    #[test]
-    fn versions_are_read_and_old_compilers_seen() {
-        for (text, want) in [
-            (
-                "rustc 1.96.0 (ac68faa20 2026-05-25) (built from a source tarball)",
-                Some(96),
-            ),
-            ("cargo 1.63.1", Some(63)),
-            ("rustc 2.0.0", None),
-            ("", None),
-        ] {
-            assert_eq!(minor_version(text), want, "{text}");
-        }
-    }
 }

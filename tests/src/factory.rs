@@ -141,8 +141,21 @@ impl Factory {
 
     /// Builds the agent for a target and gives its path.
     pub fn agent(&self, target: &str) -> Result<PathBuf> {
-        self.imagegen(&["agent", "--target", target, "--out", &text(&self.dir)])?;
-        Ok(self.dir.join(format!("hypriot-agent-{target}")))
+        self.agents(&[target])?;
+        Ok(self.agent_path(target))
+    }
+
+    /// Builds the agent for several targets, at once.
+    pub fn agents(&self, targets: &[&str]) -> Result<()> {
+        let dir = text(&self.dir);
+        let mut args = vec!["agent", "--out", &dir];
+        args.extend(targets.iter().flat_map(|target| ["--target", target]));
+        self.imagegen(&args).map(drop)
+    }
+
+    /// Where the agent for a target lies.
+    pub fn agent_path(&self, target: &str) -> PathBuf {
+        self.dir.join(format!("hypriot-agent-{target}"))
     }
 
     /// Makes the key that releases are signed with, and the repository's first root. Once: both are baked into images.
@@ -183,10 +196,7 @@ impl Factory {
             write(&overlay.join(path), content)?;
         }
         let url = format!("http://{HOST_SEEN_FROM_BOARD}:{PORT}/");
-        let (agent, root) = (
-            self.dir.join(format!("hypriot-agent-{TARGET}")),
-            self.trust_root(),
-        );
+        let (agent, root) = (self.agent_path(TARGET), self.trust_root());
         let (agent, root, overlay, out) = (
             text(&agent),
             text(&root),

@@ -26,8 +26,9 @@ const TARGETS: [(&str, &str, &str); 3] = [
 fn the_agent_runs_on_the_oldest_processor_of_every_target() -> Result<()> {
     let factory = Factory::new()?;
     factory.programs()?;
+    factory.agents(&TARGETS.map(|(target, ..)| target))?;
     for (target, emulator, processor) in TARGETS {
-        let agent = factory.agent(target)?;
+        let agent = factory.agent_path(target);
         let mut c = exec::command(emulator);
         c.args(["-cpu", processor]).arg(&agent).arg("--version");
         let said = exec::run(c, Duration::from_mins(1))?;

@@ -1,50 +1,76 @@
-//! `hypriot-imagegen agent`: builds the static agent for a board's processor.
+//! `hypriot-imagegen agent`: builds the static agent for the boards' processors.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
 
 use super::progress;
-use crate::cross::{self, Request, Target};
+use crate::cross::{self, Built, Request, Target};
 use crate::project::Project;
 
 /// Build the static agent that runs on the boards.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     hypriot-imagegen agent --target aarch64-unknown-linux-musl --out out\n  \
+    hypriot-imagegen agent --target arm64 --target armhf --target armel --out out\n  \
     hypriot-imagegen agent --target armv6 --out out --json")]
 pub(super) struct AgentArgs {
-    /// A Rust target or Debian architecture; aarch64-, armv7-, arm- and x86_64-unknown-linux-musl(eabihf) are known.
-    #[arg(long)]
-    target: String,
+    /// A Rust target or Debian architecture; aarch64-, armv7-, arm- and x86_64-unknown-linux-musl(eabihf) are known. May be
+    /// repeated: together they are built faster than one after the other.
+    #[arg(long = "target", required = true)]
+    targets: Vec<String>,
     /// The folder that receives `hypriot-agent-<target>`.
     #[arg(long, default_value = "out")]
     out: PathBuf,
-    /// Print the result as one JSON object.
+    /// Print one JSON object for each target, a line each.
     #[arg(long)]
     json: bool,
 }
 
 pub(super) fn run(args: &AgentArgs) -> anyhow::Result<()> {
-    let target = Target::parse(&args.target).with_context(|| {
-        let known = Target::ALL.map(Target::triple).join(", ");
-        format!("unknown target {:?}; known are: {known}", args.target)
-    })?;
+    let mut targets = Vec::new();
+    for name in &args.targets {
+        let target = Target::parse(name).with_context(|| {
+            let known = Target::ALL.map(Target::triple).join(", ");
+            format!("unknown target {name:?}; known are: {known}")
+        })?;
+        if !targets.contains(&target) {
+            targets.push(target);
+        }
+    }
     let project = Project::find()?;
     let request = Request {
         root: project.root,
         cache: project.cache,
-        target,
+        targets,
         out: args.out.clone(),
     };
-    let built = cross::build(&request, &mut progress())?;
-    #[expect(clippy::print_stdout, reason = "the result of the command")]
-    if args.json {
-        let path = &built.path;
+    for built in cross::build(&request, &mut progress())? {
+        show(&built, args.json);
+    }
+    Ok(())
+}
+
+/// For commands that need the agent of one board: builds it and says where it is.
+pub(super) fn build_one(project: &Project, target: Target, out: &Path) -> anyhow::Result<PathBuf> {
+    let request = Request {
+        root: project.root.clone(),
+        cache: project.cache.clone(),
+        targets: vec![target],
+        out: out.to_owned(),
+    };
+    let built = cross::build(&request, &mut progress())?.pop();
+    Ok(built.context("no agent was built")?.path)
+}
+
+#[expect(clippy::print_stdout, reason = "the result of the command")]
+fn show(built: &Built, json: bool) {
+    if json {
+        let (path, target) = (&built.path, built.target.triple());
         println!(
             "{}",
-            serde_json::json!({ "path": path, "size": built.size, "blake3": built.blake3, "target": target.triple() })
+            serde_json::json!({ "path": path, "size": built.size, "blake3": built.blake3, "target": target })
         );
     } else {
         #[expect(clippy::cast_precision_loss, reason = "megabytes for people")]
@@ -55,5 +81,4 @@ pub(super) fn run(args: &AgentArgs) -> anyhow::Result<()> {
             built.facts.processor
         );
     }
-    Ok(())
 }

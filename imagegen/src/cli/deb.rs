@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::Args;
 
-use super::progress;
-use crate::cross::{self, Request};
+use super::agent;
 use crate::package::{self, Arch, Spec};
 use crate::project::Project;
 use crate::{elf, files};
@@ -80,12 +79,5 @@ pub(super) fn run(args: &DebArgs) -> anyhow::Result<()> {
 }
 
 fn build_agent(arch: Arch, args: &DebArgs) -> anyhow::Result<PathBuf> {
-    let project = Project::find()?;
-    let request = Request {
-        root: project.root,
-        cache: project.cache,
-        target: arch.target(),
-        out: args.out.clone(),
-    };
-    Ok(cross::build(&request, &mut progress())?.path)
+    agent::build_one(&Project::find()?, arch.target(), &args.out)
 }

@@ -10,10 +10,10 @@ use hypriot_keys::keyfile;
 use hypriot_keys::repo::Repository;
 use hypriot_keys::time::Timestamp;
 
+use super::agent;
 use super::packages::BuildArgs;
-use super::progress;
 use crate::board::Method;
-use crate::cross::{self, Target};
+use crate::cross::Target;
 use crate::make::{self, Forms, Request};
 use crate::project::Project;
 use crate::{output, publish, release, root};
@@ -208,13 +208,7 @@ pub(super) fn named_files(all: &[String]) -> Result<BTreeMap<String, PathBuf>> {
 pub(super) fn build_agent(project: &Project, target: &str, out: &Path) -> Result<PathBuf> {
     let target = Target::parse(target)
         .with_context(|| format!("the board file's agent-target `{target}` is unknown"))?;
-    let request = cross::Request {
-        root: project.root.clone(),
-        cache: project.cache.clone(),
-        target,
-        out: out.to_owned(),
-    };
-    Ok(cross::build(&request, &mut progress())?.path)
+    agent::build_one(project, target, out)
 }
 
 /// `publish`

@@ -1,0 +1,82 @@
+//! Tests of [`super`]: which way is taken, and what a machine without one is told.
+
+use super::*;
+
+fn some(name: &str) -> Toolchain {
+    let p = PathBuf::from(name);
+    Toolchain {
+        cargo: p.clone(),
+        rustc: p.clone(),
+        sysroot: p,
+    }
+}
+
+#[test]
+fn ways_are_tried_in_the_order_of_the_design() {
+    let full = Host {
+        installed: Some(some("i")),
+        cross: true,
+        with_source: Some(some("s")),
+    };
+    let no_target = Host {
+        installed: None,
+        ..full.clone()
+    };
+    let only_source = Host {
+        cross: false,
+        ..no_target.clone()
+    };
+    for (host, want) in [
+        (&full, Way::Installed(some("i"))),
+        (&no_target, Way::Cross),
+        (&only_source, Way::BuildStd(some("s"))),
+    ] {
+        assert_eq!(choose(host, Target::Armv6).unwrap(), want);
+    }
+}
+
+#[test]
+fn a_machine_with_nothing_is_told_all_three_ways() {
+    let e = choose(&Host::default(), Target::Armv6)
+        .unwrap_err()
+        .to_string();
+    for word in ["rustup target add arm-unknown", "Docker", "rust-web-src"] {
+        assert!(e.contains(word), "{e}");
+    }
+}
+
+#[test]
+fn names_of_targets_are_read_both_ways() {
+    for target in Target::ALL {
+        assert_eq!(Target::parse(target.triple()), Some(target));
+    }
+    assert_eq!(Target::parse("armel"), Some(Target::Armv6));
+    assert_eq!(Target::parse("mips"), None);
+}
+
+#[test]
+fn versions_are_read_and_old_compilers_seen() {
+    for (text, want) in [
+        (
+            "rustc 1.96.0 (ac68faa20 2026-05-25) (built from a source tarball)",
+            Some(96),
+        ),
+        ("cargo 1.63.1", Some(63)),
+        ("rustc 2.0.0", None),
+        ("", None),
+    ] {
+        assert_eq!(minor_version(text), want, "{text}");
+    }
+}
+
+#[test]
+fn targets_are_built_together_but_for_each_container() {
+    let two = [Target::Armv7, Target::Armv6];
+    for (way, want) in [
+        (Way::BuildStd(some("s")), 1),
+        (Way::Installed(some("i")), 1),
+        (Way::Cross, 2),
+    ] {
+        assert_eq!(way.turns(&two).count(), want, "{way:?}");
+    }
+}
