@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use hypriot_imagegen::board::{self, Board, Method, RawBlob};
+use hypriot_imagegen::board::{self, Board, RawBlob};
 use serde::Deserialize;
 
 use crate::board::{Cache, Files, Hardware, VirtualBoard};
@@ -66,12 +66,10 @@ fn run(args: impl Iterator<Item = String>) -> Result<()> {
         .iter()
         .map(|name| board::find(name))
         .collect::<Result<Vec<_>, _>>()?;
-    // The Shield's boot image is no card.
-    boards.retain(|b| b.boot.method != Method::AndroidBootimg);
     for name in &asked.boards {
         ensure!(
             boards.iter().any(|b| b.name == *name),
-            "no board {name} has a card; the boards: {}",
+            "no board {name}; the boards: {}",
             boards
                 .iter()
                 .map(|b| b.name.as_str())
@@ -140,9 +138,14 @@ fn test(factory: &Factory, board: &Board, asked: &Asked) -> Result<String> {
     args.extend(["--out".to_owned(), out]);
     args.extend(blobs(board, dir.path())?);
 
-    let began = Instant::now();
-    let made: Made = ask(factory, &args)?;
-    let took = began.elapsed().as_secs();
+    // The second time every stage is in the cache: what a small change costs.
+    let (mut took, mut made) = (Vec::new(), None);
+    for _ in 0..2 {
+        let began = Instant::now();
+        made = Some(ask::<Made>(factory, &args)?);
+        took.push(format!("{:.1} s", began.elapsed().as_secs_f64()));
+    }
+    let made = made.context("two builds, and no image")?;
     let inspected: Inspected = ask(
         factory,
         &["inspect", "--json", &made.image.display().to_string()],
@@ -152,11 +155,12 @@ fn test(factory: &Factory, board: &Board, asked: &Asked) -> Result<String> {
     let tree: Tree = ask(factory, &root)?;
     let (size, on_disk) = size(&made.image)?;
     let mut words = format!(
-        "image {} MiB ({} on disk), payload {} MiB, {} packages, {took} s, {} assertions",
+        "image {} MiB ({} on disk), payload {} MiB, {} packages, {}, {} assertions",
         size >> 20,
         on_disk >> 20,
         made.payload_bytes >> 20,
         tree.packages,
+        took.join(" and again "),
         inspected.checks.len(),
     );
     if asked.boot && board.qemu.is_some() {
