@@ -13,6 +13,7 @@ mod memory;
 mod root;
 mod units;
 mod update;
+mod vitals;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,6 +23,7 @@ use hypriot_keys::time::Timestamp;
 use crate::report::{Check, Report, SCHEMA, Severity, Status, TestsView, UpdateView};
 pub use kernel::uptime;
 pub use root::Root;
+pub use vitals::{Meter, Vitals};
 
 /// Checks that start processes or ask Docker for much are repeated only this often.
 const COSTLY: Duration = Duration::from_secs(30);
@@ -39,6 +41,8 @@ pub struct Context<'a> {
     pub selftests: Option<TestsView>,
     /// The newest time that is known to have passed: a clock before it is wrong.
     pub time_floor: Timestamp,
+    /// Memory, load and the like, read just now.
+    pub vitals: Vitals,
     /// The report before this one: carries `since`, and costly checks that are not repeated yet.
     pub previous: Option<&'a Report>,
 }

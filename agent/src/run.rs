@@ -221,7 +221,7 @@ fn publish(shared: &Mutex<Shared>, seen: &Seen, phase: Option<&str>) {
 fn report_forever(name: String, version: String, shared: &Arc<Mutex<Shared>>) {
     let shared = Arc::clone(shared);
     thread::spawn(move || {
-        let root = Root::default();
+        let (root, mut meter) = (Root::default(), probe::Meter::default());
         let mut previous: Option<Report> = None;
         loop {
             let (update, selftests, time_floor) = {
@@ -238,6 +238,7 @@ fn report_forever(name: String, version: String, shared: &Arc<Mutex<Shared>>) {
                 update,
                 selftests,
                 time_floor,
+                vitals: meter.read(),
                 previous: previous.as_ref(),
             };
             let report = probe::collect(&root, &context, clock());

@@ -19,6 +19,7 @@ fn report() -> Report {
         update,
         selftests: None,
         time_floor: Timestamp(0),
+        vitals: probe::Meter::default().read(),
         previous: None,
     };
     probe::collect(&Root::default(), &context, Timestamp(1_700_000_000))

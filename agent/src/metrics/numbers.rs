@@ -7,6 +7,14 @@ pub(super) const NUMBERS: &[(&str, &str, Kind, &str, f64, &str)] = {
     use Kind::{Counter, Gauge};
     &[
         (
+            "agent_resident_bytes",
+            "agent_resident_bytes",
+            Gauge,
+            "bytes",
+            1.0,
+            "What the half of the agent that looks after the board has in memory.",
+        ),
+        (
             "card_wear_ratio",
             "card_wear_ratio",
             Gauge,

@@ -18,9 +18,12 @@ const BROKEN: &[(u32, &str)] = &[
 pub(super) fn probe(look: &Look<'_>) -> Result<Found> {
     let mut found = Found::default();
     found.gauge("uptime_seconds", look.uptime);
-    let (load, processors) = (load(look.root)?, processors(look.root));
+    let vitals = &look.context.vitals;
+    let load = vitals
+        .load1
+        .context("the kernel does not say how much it has to do")?;
     found.gauge("load1", load);
-    found.add("load", judge_load(load, processors));
+    found.add("load", judge_load(load, vitals.processors));
     let output = format!("up for {}", duration(look.uptime));
     let uptime =
         Finding::pass(Severity::Info, "uptime", output).observed(look.uptime.floor(), "seconds");
@@ -41,25 +44,9 @@ pub fn uptime(root: &Root) -> Option<f64> {
         .ok()
 }
 
-fn load(root: &Root) -> Result<f64> {
-    let text = root.text("/proc/loadavg")?;
-    let (minute, _) = text.split_once(' ').context("/proc/loadavg is empty")?;
-    minute
-        .parse()
-        .context("/proc/loadavg does not begin with a number")
-}
-
-fn processors(root: &Root) -> f64 {
-    let stat = root.text("/proc/stat").unwrap_or_default();
-    let lines = stat
-        .lines()
-        .filter(|line| line.starts_with("cpu") && !line.starts_with("cpu "))
-        .count();
-    f64::from(u32::try_from(lines).unwrap_or(1).max(1))
-}
-
-fn judge_load(load: f64, processors: f64) -> Finding {
-    let output = format!("load {load:.1} on {processors:.0} processors");
+fn judge_load(load: f64, processors: usize) -> Finding {
+    let output = format!("load {load:.1} on {processors} processors");
+    let processors = f64::from(u32::try_from(processors.max(1)).unwrap_or(u32::MAX));
     let finding = Finding::pass(Severity::Info, "load", output).observed(load, "tasks");
     if load >= 4.0 * processors {
         return finding.worse(
@@ -117,9 +104,9 @@ mod tests {
 
     #[test]
     fn load_is_judged_per_processor() {
-        assert_eq!(judge_load(15.9, 4.0).status, Status::Pass);
-        assert_eq!(judge_load(16.0, 4.0).status, Status::Warn);
-        assert_eq!(judge_load(4.0, 1.0).status, Status::Warn);
+        assert_eq!(judge_load(15.9, 4).status, Status::Pass);
+        assert_eq!(judge_load(16.0, 4).status, Status::Warn);
+        assert_eq!(judge_load(4.0, 1).status, Status::Warn);
     }
 
     #[test]
