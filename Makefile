@@ -20,7 +20,7 @@ test: need-all ## every test, the same that .ci/run runs
 	$(CARGO) test --workspace
 
 test-power-cuts: need-all ## ten random power cuts during updates of a virtual board, about half an hour
-	HYPRIOT_SCENARIO=power-cuts $(CARGO) test --workspace --test life -- --nocapture
+	HYPRIOT_SCENARIO=power-cuts $(CARGO) test --workspace --test life a_board_lives -- --nocapture
 
 BOARDS ?=
 test-boards: need-all ## every board's image, built and inspected: make test-boards BOARDS="rpi rpi64" BOOT=1 ARGS="--suite …"

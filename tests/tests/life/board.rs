@@ -1,21 +1,22 @@
-//! A whole board, from packages to updates and power cuts, as `steps/life.toml` tells it. The slow test of the workspace.
+//! A whole board, from packages to updates and power cuts, as `steps/life.toml` tells it.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
 use hypriot_tests::access;
 use hypriot_tests::board::{Hardware, VirtualBoard};
-use hypriot_tests::factory::{Factory, PORT, TARGET};
+use hypriot_tests::factory::{Factory, PORT};
 use hypriot_tests::narrate::Narrator;
 use hypriot_tests::serve::Server;
 use hypriot_tests::stage::Stage;
 use hypriot_tests::steps::Scenario;
 
+use super::beginnings;
+
 #[test]
 fn a_board_lives_through_updates_bad_releases_and_power_cuts() -> Result<()> {
     let factory = Factory::new()?;
-    factory.programs()?;
-    factory.agent(TARGET)?;
+    beginnings(&factory)?;
     factory.keys()?;
     factory.clear_repository()?;
     let scenario = scenario()?;
@@ -57,8 +58,8 @@ fn a_board_lives_through_updates_bad_releases_and_power_cuts() -> Result<()> {
 fn scenario() -> Result<Scenario> {
     let name = std::env::var("HYPRIOT_SCENARIO").unwrap_or_else(|_| "life".to_owned());
     match name.as_str() {
-        "life" => Scenario::parse(include_str!("../steps/life.toml")),
-        "power-cuts" => Scenario::parse(include_str!("../steps/power-cuts.toml")),
+        "life" => Scenario::parse(include_str!("../../steps/life.toml")),
+        "power-cuts" => Scenario::parse(include_str!("../../steps/power-cuts.toml")),
         _ => anyhow::bail!("HYPRIOT_SCENARIO={name}: life or power-cuts"),
     }
 }

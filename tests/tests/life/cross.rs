@@ -6,6 +6,8 @@ use anyhow::{Result, ensure};
 use hypriot_tests::exec;
 use hypriot_tests::factory::Factory;
 
+use super::beginnings;
+
 /// Target, emulator, the oldest processor it must run on.
 const TARGETS: [(&str, &str, &str); 3] = [
     (
@@ -25,8 +27,8 @@ const TARGETS: [(&str, &str, &str); 3] = [
 #[test]
 fn the_agent_runs_on_the_oldest_processor_of_every_target() -> Result<()> {
     let factory = Factory::new()?;
-    factory.programs()?;
-    factory.agents(&TARGETS.map(|(target, ..)| target))?;
+    beginnings(&factory)?;
+    factory.agents_aside(&TARGETS.map(|(target, ..)| target))?;
     for (target, emulator, processor) in TARGETS {
         let agent = factory.agent_path(target);
         let mut c = exec::command(emulator);
