@@ -3,6 +3,7 @@
 //! A binary that is dynamically linked, or that needs a newer processor than the board has, never leaves this module:
 //! every result passes [`crate::elf::check`].
 
+use std::ffi::OsString;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -333,6 +334,7 @@ fn command<'a>(
         .arg("--target-dir")
         .arg(intermediate(request, way))
         .dir(&request.root)
+        .without_env(outer_cargo())
         .timeout(Duration::from_hours(1));
     match way {
         // -Z is meant for nightly compilers; RUSTC_BOOTSTRAP opens it on the pinned stable one, which is what we want:
@@ -342,6 +344,17 @@ fn command<'a>(
             .env("RUSTC_BOOTSTRAP", "1"),
         Way::Installed(_) | Way::Cross => cmd,
     }
+}
+
+/// What `cargo run` and `cargo test` tell the program they start about its crate. A cargo that this program starts must not see
+/// it: build scripts that watch it (ring's) would run again, and all that stands on them would be compiled anew.
+pub fn outer_cargo() -> Vec<OsString> {
+    let about_crate = |name: &OsString| {
+        let name = name.to_string_lossy();
+        name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
+    };
+    let names = std::env::vars_os().map(|(name, _)| name);
+    names.filter(about_crate).collect()
 }
 
 fn cargo_home() -> PathBuf {

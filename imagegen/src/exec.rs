@@ -78,6 +78,7 @@ pub struct Cmd<'a> {
     program: OsString,
     args: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
+    no_env: Vec<OsString>,
     clear_env: bool,
     dir: Option<PathBuf>,
     stdin: Vec<u8>,
@@ -120,6 +121,7 @@ impl<'a> Cmd<'a> {
             program: program.as_ref().to_owned(),
             args: Vec::new(),
             env: Vec::new(),
+            no_env: Vec::new(),
             clear_env: false,
             dir: None,
             stdin: Vec::new(),
@@ -149,6 +151,13 @@ impl<'a> Cmd<'a> {
     pub fn env(mut self, key: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
         self.env
             .push((key.as_ref().to_owned(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// Keeps variables of ours from it.
+    #[must_use]
+    pub fn without_env(mut self, keys: impl IntoIterator<Item = OsString>) -> Self {
+        self.no_env.extend(keys);
         self
     }
 
@@ -352,6 +361,9 @@ fn prepare(cmd: &Cmd<'_>) -> Command {
     let mut c = command(&cmd.program);
     if cmd.clear_env {
         c.env_clear();
+    }
+    for key in &cmd.no_env {
+        c.env_remove(key);
     }
     c.args(&cmd.args).envs(cmd.env.iter().map(|(k, v)| (k, v)));
     if let Some(dir) = &cmd.dir {

@@ -80,3 +80,15 @@ fn targets_are_built_together_but_for_each_container() {
         assert_eq!(way.turns(&two).count(), want, "{way:?}");
     }
 }
+
+#[test]
+fn the_crate_that_an_outer_cargo_runs_is_nothing_an_inner_one_hears_of() {
+    // This test is run by cargo, so the variables are there.
+    let hidden = outer_cargo();
+    for name in ["CARGO_PKG_NAME", "CARGO_MANIFEST_DIR"] {
+        assert!(hidden.iter().any(|n| n == name), "{name}: {hidden:?}");
+    }
+    let cmd = Cmd::new("env").without_env(hidden);
+    let left = exec::run(cmd).unwrap().text();
+    assert!(!left.contains("CARGO_PKG_NAME="), "{left}");
+}
