@@ -31,7 +31,7 @@ fn complete(input: &mut Input<'_>) {
     let mut kernel = vec![0; 64];
     kernel[56..60].copy_from_slice(b"ARM\x64");
     put(&format!("boot/vmlinuz-{RELEASE}"), 0o644, &kernel);
-    let config = kernel::OPTIONS.map(|o| format!("CONFIG_{o}=y\n")).concat();
+    let config = kernel::OPTIONS.map(|o| format!("CONFIG_{o}=y\n")).concat() + "CONFIG_SMP=y\n";
     put(&format!("boot/config-{RELEASE}"), 0o644, config.as_bytes());
     let builtin = kernel::MODULES.map(|m| format!("kernel/{m}.ko\n")).concat();
     // This one is a file, as in the baking tests.
@@ -293,6 +293,20 @@ fn a_board_whose_own_loader_starts_it_has_no_boot_script_and_a_stray_one_is_foun
         wrong.len() == 1 && wrong[0].starts_with("first_partition: no boot script"),
         "{wrong:?}"
     );
+}
+
+#[test]
+fn a_kernel_for_one_processor_need_not_share_processors_out() {
+    let found = findings(None, |baked| {
+        let path = format!("usr/lib/modules/{RELEASE}/config");
+        let config = String::from_utf8(baked.root.read(&path).unwrap().to_vec()).unwrap();
+        let one = config
+            .replace("CONFIG_SMP=y\n", "")
+            .replace("CONFIG_CPUSETS=y\n", "");
+        baked.root.remove(&path).unwrap();
+        baked.root.insert_bytes(&path, 0o644, one).unwrap();
+    });
+    assert_eq!(names(&found, true), Vec::<String>::new());
 }
 
 /// Each damage is found as what it is, and nothing else is; and no assertion is left that never fails.
