@@ -246,7 +246,8 @@ fn unpack(tree: &Path, what: &str, to: &Path) -> Result<()> {
         .arg(to)
         .arg("-f")
         .arg(tree)
-        .arg(what);
+        // Names in it begin so, as dpkg-deb writes them.
+        .arg(format!("./{what}"));
     exec::run(tar, Duration::from_mins(5)).map(drop)
 }
 
