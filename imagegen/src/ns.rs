@@ -26,8 +26,10 @@ use crate::exec::{self, Cmd, ExecError};
 pub struct Plan {
     /// The directory that becomes the root.
     pub root: PathBuf,
-    /// Directories and files to lay over those of the root: (from the host, path in the root). Both exist.
+    /// Directories and files to lay over those of the root, to read: (from the host, path in the root). Both exist.
     pub covers: Vec<(PathBuf, PathBuf)>,
+    /// The same, to write too.
+    pub shared: Vec<(PathBuf, PathBuf)>,
     /// How foreign programs are run, if they are foreign.
     pub foreign: Option<Foreign>,
     /// What becomes of calls that wait for the disk.
@@ -215,6 +217,9 @@ fn world(plan: &Plan) -> anyhow::Result<()> {
     bind(root, root)?;
     for (from, to) in &plan.covers {
         cover(from, &root.join(to))?;
+    }
+    for (from, to) in &plan.shared {
+        bind(from, &root.join(to))?;
     }
     let nosuid = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     fs_mount(

@@ -11,7 +11,7 @@ use hypriot_imagegen::configure::{Mode, emulator};
 use hypriot_imagegen::files;
 use hypriot_imagegen::lock::Lock;
 use hypriot_imagegen::mirror::Asked;
-use hypriot_imagegen::ns::{self, Plan, Step, Sync};
+use hypriot_imagegen::ns::{self, Foreign, Plan, Step, Sync};
 use hypriot_imagegen::progress::Progress;
 use hypriot_imagegen::recipe::{self, Recipe};
 use hypriot_imagegen::root::{self, Options};
@@ -171,23 +171,28 @@ impl Place {
         Ok(took)
     }
 
-    /// A root for the sandbox that shows this machine's programs and settings, and the cache; all else is empty or its own.
-    fn world(&self) -> Result<(PathBuf, Vec<(PathBuf, PathBuf)>)> {
+    /// A sandbox that shows this machine's programs and settings, to read, and the cache, to write; all else is empty or its own.
+    fn world(&self, foreign: Option<Foreign>, steps: Vec<Step>) -> Result<Plan> {
         let root = mirror::fresh(self.dir.join("world"))?;
-        let cache = self.cache.strip_prefix("/")?;
         for dir in ["proc", "dev", "run", "tmp", "root"] {
             fs::create_dir_all(root.join(dir))?;
         }
         for link in ["bin", "sbin", "lib", "lib64"] {
             std::os::unix::fs::symlink(format!("usr/{link}"), root.join(link))?;
         }
-        let seen = ["usr", "etc", "var", "sys"].map(Path::new);
-        let mut covers = Vec::new();
-        for dir in seen.into_iter().chain([cache]) {
+        let seen = |dir: &Path| -> Result<(PathBuf, PathBuf)> {
             fs::create_dir_all(root.join(dir))?;
-            covers.push((Path::new("/").join(dir), dir.to_owned()));
-        }
-        Ok((root, covers))
+            Ok((Path::new("/").join(dir), dir.to_owned()))
+        };
+        let covers = ["usr", "etc", "var", "sys"].map(|dir| seen(Path::new(dir)));
+        Ok(Plan {
+            covers: covers.into_iter().collect::<Result<_>>()?,
+            shared: vec![seen(self.cache.strip_prefix("/")?)?],
+            root,
+            foreign,
+            sync: Sync::Kept,
+            steps,
+        })
     }
 
     /// mmdebstrap's tree, from the archive in a directory. It runs as root of a sandbox with a table of foreign executables of its
@@ -206,19 +211,13 @@ impl Place {
             to.display().to_string(),
             mirror::source(&self.archive(lock)),
         ];
-        let (world, covers) = self.world()?;
-        let plan = Plan {
-            root: world,
-            covers,
-            foreign: foreign.transpose()?,
-            sync: Sync::Kept,
-            steps: vec![Step {
-                what: "mmdebstrap".to_owned(),
-                argv: argv.to_vec(),
-                env: Vec::new(),
-                seconds: LIMIT.as_secs(),
-            }],
+        let step = Step {
+            what: "mmdebstrap".to_owned(),
+            argv: argv.to_vec(),
+            env: Vec::new(),
+            seconds: LIMIT.as_secs(),
         };
+        let plan = self.world(foreign.transpose()?, vec![step])?;
         let mut last = Vec::new();
         let begun = Instant::now();
         let ran = ns::run(&self.helper, &plan, LIMIT, |line| {
