@@ -298,9 +298,9 @@ pub struct Qemu {
     /// Whether a hanging machine resets itself, as a board must.
     #[serde(default)]
     pub watchdog: bool,
-    /// Further arguments. `@BOOT@` stands for the folder of the unpacked boot packages, `@ROOT@` for that of the root tree,
-    /// `@KERNEL@` for the kernel's release; `@CARD@` for the properties of the drive with the card, `@CONSOLE@` for the
-    /// character device of the serial console, `@NET@` for a `-netdev` called `net`, `@NIC@` for a `-nic`.
+    /// Further arguments. `@BOOT@` stands for the folder of the unpacked boot packages, `@CARD@` for the properties of the drive
+    /// with the card, `@CONSOLE@` for the character device of the serial console, `@NET@` for a `-netdev` called `net`, `@NIC@`
+    /// for a `-nic`.
     pub args: Vec<String>,
 }
 

@@ -24,23 +24,12 @@ const VIRTUAL: &str = "qemu-arm64";
 pub struct Hardware {
     /// The machine.
     pub machine: Qemu,
-    /// Where the files lie that it starts from.
-    pub files: Files,
+    /// Folder of the unpacked boot packages, which the board file names.
+    pub boot: PathBuf,
     /// Size of the card in bytes; the image is put at its beginning. SD cards of QEMU have a power of two.
     pub card: u64,
     /// What happens to written data that was not flushed when the board loses power.
     pub cache: Cache,
-}
-
-/// Where a machine finds what the board file names.
-#[derive(Debug, Clone, Default)]
-pub struct Files {
-    /// Folder of the unpacked boot packages.
-    pub boot: PathBuf,
-    /// Folder of the root tree.
-    pub root: PathBuf,
-    /// Release of its kernel.
-    pub kernel: String,
 }
 
 /// How QEMU treats the card's writes.
@@ -55,20 +44,16 @@ pub enum Cache {
 impl Hardware {
     /// QEMU's `virt` machine with 64 bits, started by the U-Boot that this machine has installed.
     pub fn virtual_board() -> Result<Self> {
-        let files = Files {
-            boot: PathBuf::from("/"),
-            ..Files::default()
-        };
-        Self::of(&board::find(VIRTUAL)?, files)
+        Self::of(&board::find(VIRTUAL)?, PathBuf::from("/"))
     }
 
     /// The machine of a board file.
-    pub fn of(board: &Board, files: Files) -> Result<Self> {
+    pub fn of(board: &Board, boot: PathBuf) -> Result<Self> {
         let machine = board.qemu.clone();
         Ok(Self {
             machine: machine
                 .with_context(|| format!("QEMU has no machine for board {}", board.name))?,
-            files,
+            boot,
             card: 4 << 30,
             cache: Cache::WriteBack,
         })
@@ -143,7 +128,7 @@ impl VirtualBoard {
     }
 
     fn arguments(&self) -> Vec<String> {
-        let Hardware { machine, files, .. } = &self.hardware;
+        let Hardware { machine, boot, .. } = &self.hardware;
         let cache = match self.hardware.cache {
             Cache::WriteBack => "writeback",
             Cache::Unsafe => "unsafe",
@@ -154,9 +139,7 @@ impl VirtualBoard {
             self.http_port, self.ssh_port
         );
         let places = [
-            ("@BOOT@", files.boot.display().to_string()),
-            ("@ROOT@", files.root.display().to_string()),
-            ("@KERNEL@", files.kernel.clone()),
+            ("@BOOT@", boot.display().to_string()),
             (
                 "@CARD@",
                 format!("format=raw,cache={cache},discard=unmap,file={dir}/card.img"),

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use hypriot_imagegen::board::{self, Board, RawBlob};
 use serde::Deserialize;
 
-use crate::board::{Cache, Files, Hardware, VirtualBoard};
+use crate::board::{Cache, Hardware, VirtualBoard};
 use crate::exec;
 use crate::factory::Factory;
 use crate::health::Health;
@@ -106,10 +106,7 @@ struct Made {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 struct Tree {
-    #[serde(rename = "tree")]
-    root: PathBuf,
     boot: PathBuf,
-    kernel: String,
     packages: usize,
 }
 
@@ -210,17 +207,11 @@ fn size(image: &Path) -> Result<(u64, u64)> {
 
 /// Starts the image and waits until the board says that it is well.
 fn boot(board: &Board, tree: &Tree, image: &Path, dir: &Path) -> Result<String> {
-    let files = Files {
-        boot: dir.join("boot-files"),
-        root: dir.join("root"),
-        kernel: tree.kernel.clone(),
-    };
-    unpack(&tree.boot, "usr/lib/u-boot", &files.boot)?;
-    let trees = format!("usr/lib/linux-image-{}", tree.kernel);
-    unpack(&tree.root, &trees, &files.root)?;
+    let boot = dir.join("boot-files");
+    unpack(&tree.boot, "usr/lib/u-boot", &boot)?;
     let hardware = Hardware {
         cache: Cache::Unsafe,
-        ..Hardware::of(board, files)?
+        ..Hardware::of(board, boot)?
     };
     let began = Instant::now();
     let mut machine = VirtualBoard::new(hardware, image, &dir.join("board"))?;
