@@ -23,7 +23,7 @@ test-power-cuts: need-all ## ten random power cuts during updates of a virtual b
 	HYPRIOT_SCENARIO=power-cuts $(CARGO) test --workspace --test life a_board_lives -- --nocapture
 
 BOARDS ?=
-test-boards: need-all ## every board's image, built and inspected: make test-boards BOARDS="qemu-armhf orangepi-pc" BOOT=1 ARGS="--suite …"
+test-boards: need-all ## every board's image, built and inspected: BOARDS="qemu-armhf rpi" BOOT=1 ARGS="--suite …"
 	$(CARGO) run --bin hypriot-boards -- $(if $(BOOT),--boot) $(BOARDS) $(if $(ARGS),-- $(ARGS))
 
 test-fidelity: need-all ## the fast way of configuring against full emulation, whole recipe, half an hour
