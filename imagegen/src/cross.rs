@@ -111,15 +111,6 @@ impl Way {
         }
     }
 
-    /// What one run of it builds. Cargo takes all targets at once: most of the time goes into linking, which uses one core for
-    /// each. A container of cross is for one target.
-    fn turns<'a>(&self, targets: &'a [Target]) -> std::slice::Chunks<'a, Target> {
-        match self {
-            Self::Installed(_) | Self::BuildStd(_) => targets.chunks(targets.len().max(1)),
-            Self::Cross => targets.chunks(1),
-        }
-    }
-
     /// One word, for the cache folder: the ways must not overwrite each other's intermediate files.
     fn id(&self) -> &'static str {
         match self {
@@ -215,58 +206,79 @@ pub fn choose(host: &Host, target: Target) -> Result<Way, CrossError> {
         .ok_or(CrossError::NoWay(target.triple()))
 }
 
-/// Looks at this machine.
-pub fn look(root: &Path, target: Target) -> Host {
-    // The project's own first (rustup chooses by the folder), then the distribution's.
-    let toolchains: Vec<_> = [("cargo", "rustc"), ("/usr/bin/cargo", "/usr/bin/rustc")]
-        .into_iter()
-        .filter_map(|(cargo, rustc)| toolchain(root, Path::new(cargo), Path::new(rustc)))
-        .collect();
-    let first = |fits: &dyn Fn(&Toolchain) -> bool| toolchains.iter().find(|t| fits(t)).cloned();
-    Host {
-        installed: first(&|t| has_target(t, target)),
-        cross: exec::exists("cross")
-            && ["docker", "podman"]
-                .iter()
-                .any(|engine| answers(engine, &["info"])),
-        with_source: first(&has_source),
+/// What does not depend on the target: it takes a dozen processes to find out, so it is looked for once.
+#[derive(Debug, Clone)]
+pub struct Machine {
+    /// The project's own toolchain first (rustup chooses by the folder), then the distribution's.
+    toolchains: Vec<Toolchain>,
+    cross: bool,
+}
+
+impl Machine {
+    /// Looks at this machine.
+    pub fn look(root: &Path) -> Self {
+        let toolchains = [("cargo", "rustc"), ("/usr/bin/cargo", "/usr/bin/rustc")];
+        Self {
+            toolchains: toolchains
+                .into_iter()
+                .filter_map(|(cargo, rustc)| toolchain(root, Path::new(cargo), Path::new(rustc)))
+                .collect(),
+            cross: exec::exists("cross")
+                && ["docker", "podman"]
+                    .iter()
+                    .any(|engine| answers(engine, &["info"])),
+        }
+    }
+
+    /// What it has for one target.
+    pub fn host(&self, target: Target) -> Host {
+        let first =
+            |fits: &dyn Fn(&Toolchain) -> bool| self.toolchains.iter().find(|t| fits(t)).cloned();
+        Host {
+            installed: first(&|t| has_target(t, target)),
+            cross: self.cross,
+            with_source: first(&has_source),
+        }
     }
 }
 
 /// Builds the agents, checks them, and puts them at their places in the output folder, in the order of the request. `say` gets a
 /// line of progress at a time.
 pub fn build(request: &Request, say: &mut dyn FnMut(&str)) -> Result<Vec<Built>, CrossError> {
-    let mut groups: Vec<(Way, Vec<Target>)> = Vec::new();
-    for &target in &request.targets {
-        let way = choose(&look(&request.root, target), target)?;
-        match groups.iter_mut().find(|(w, _)| *w == way) {
-            Some((_, targets)) => targets.push(target),
-            None => groups.push((way, vec![target])),
-        }
-    }
-    for (way, targets) in &groups {
-        let names = targets.iter().map(|t| t.triple()).collect::<Vec<_>>();
-        let names = names.join(", ");
+    let machine = Machine::look(&request.root);
+    let ways = request.targets.iter().map(|&target| {
+        let way = choose(&machine.host(target), target)?;
+        Ok((target, way))
+    });
+    let ways = ways.collect::<Result<Vec<_>, CrossError>>()?;
+    for turn in turns(&ways) {
+        let Some((_, way)) = turn.first() else {
+            continue;
+        };
+        let targets: Vec<&str> = turn.iter().map(|(target, _)| target.triple()).collect();
+        let names = targets.join(", ");
         say(&format!("agent for {names}: {}", way.words()));
         let zig = match way {
             Way::Cross => None,
             Way::Installed(_) | Way::BuildStd(_) => Some(tools::zig(&request.cache, say)?),
         };
-        for targets in way.turns(targets) {
-            let cmd = command(request, targets, way, zig.as_ref());
-            exec::run(cmd.on_line(&mut *say)).map_err(|source| CrossError::Tool {
-                targets: names.clone(),
-                source,
-            })?;
-        }
+        let cmd = command(request, &targets, way, zig.as_ref());
+        exec::run(cmd.on_line(&mut *say)).map_err(|source| CrossError::Tool {
+            targets: names,
+            source,
+        })?;
     }
-    let place = |target| groups.iter().find(|(_, targets)| targets.contains(target));
-    let made = request.targets.iter().filter_map(|target| {
-        let (way, _) = place(target)?;
-        Some((*target, intermediate(request, way).join(target.triple())))
+    let taken = ways.iter().map(|(target, way)| {
+        let made = intermediate(request, way).join(target.triple());
+        take(&made.join("release/hypriot-agent"), *target, &request.out)
     });
-    made.map(|(target, dir)| take(&dir.join("release/hypriot-agent"), target, &request.out))
-        .collect()
+    taken.collect()
+}
+
+/// What one run of cargo builds: all neighbours that go the same way, since most of the time goes into linking, which uses one
+/// core for each target. A container of cross is for one target.
+fn turns(ways: &[(Target, Way)]) -> impl Iterator<Item = &[(Target, Way)]> {
+    ways.chunk_by(|(_, a), (_, b)| a == b && *a != Way::Cross)
 }
 
 fn intermediate(request: &Request, way: &Way) -> PathBuf {
@@ -300,7 +312,7 @@ fn take(made: &Path, target: Target, out: &Path) -> Result<Built, CrossError> {
 /// The command line that builds. Paths of this machine are mapped away, so that every machine gets the same bytes.
 fn command<'a>(
     request: &Request,
-    targets: &[Target],
+    targets: &[&str],
     way: &Way,
     zig: Option<&tools::Zig>,
 ) -> Cmd<'a> {
@@ -330,7 +342,7 @@ fn command<'a>(
             "--bin",
             "hypriot-agent",
         ])
-        .args(targets.iter().flat_map(|t| ["--target", t.triple()]))
+        .args(targets.iter().flat_map(|target| ["--target", target]))
         .arg("--target-dir")
         .arg(intermediate(request, way))
         .dir(&request.root)

@@ -324,7 +324,7 @@ pub fn met(root: &Path, sign: Sign) -> bool {
         }
         Sign::CrossBuild => {
             let target = Target::Aarch64;
-            cross::choose(&cross::look(root, target), target).is_ok()
+            cross::choose(&cross::Machine::look(root).host(target), target).is_ok()
         }
     }
 }

@@ -39,28 +39,25 @@ pub(super) fn run(args: &AgentArgs) -> anyhow::Result<()> {
             targets.push(target);
         }
     }
-    let project = Project::find()?;
-    let request = Request {
-        root: project.root,
-        cache: project.cache,
-        targets,
-        out: args.out.clone(),
-    };
-    for built in cross::build(&request, &mut progress())? {
+    for built in build(&Project::find()?, targets, &args.out)? {
         show(&built, args.json);
     }
     Ok(())
 }
 
-/// For commands that need the agent of one board: builds it and says where it is.
-pub(super) fn build_one(project: &Project, target: Target, out: &Path) -> anyhow::Result<PathBuf> {
+fn build(project: &Project, targets: Vec<Target>, out: &Path) -> anyhow::Result<Vec<Built>> {
     let request = Request {
         root: project.root.clone(),
         cache: project.cache.clone(),
-        targets: vec![target],
+        targets,
         out: out.to_owned(),
     };
-    let built = cross::build(&request, &mut progress())?.pop();
+    Ok(cross::build(&request, &mut progress())?)
+}
+
+/// For commands that need the agent of one board: builds it and says where it is.
+pub(super) fn build_one(project: &Project, target: Target, out: &Path) -> anyhow::Result<PathBuf> {
+    let built = build(project, vec![target], out)?.pop();
     Ok(built.context("no agent was built")?.path)
 }
 
