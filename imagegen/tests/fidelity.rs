@@ -7,14 +7,12 @@ mod trees;
 use std::path::{Path, PathBuf};
 
 use hypriot_imagegen::configure::fidelity::Exceptions;
-use hypriot_imagegen::deb;
 use hypriot_imagegen::tree::{Tree, compare};
-use trees::{BOARD, System, imagegen, shared_cache};
+use trees::{BOARD, System, imagegen, nothing_is_foreign, shared_cache};
 
 #[test]
 fn tree_of_the_fast_way_is_the_tree_of_the_slow_way() {
-    if deb::host_arch() == Some("arm64") {
-        println!("skipped: nothing is foreign here");
+    if nothing_is_foreign() {
         return;
     }
     let full = std::env::var("HYPRIOT_FIDELITY").is_ok_and(|v| v == "full");
