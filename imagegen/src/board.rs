@@ -194,7 +194,7 @@ pub enum Method {
     UbootScript,
     /// Raspberry Pi firmware on the first partition starts U-Boot, which runs `boot.scr`.
     RpiFirmware,
-    /// The device's own boot loader starts an Android boot image; no card image is made.
+    /// The device's own boot loader starts an Android boot image, which lies beside the image of the card.
     AndroidBootimg,
 }
 
