@@ -24,6 +24,9 @@ pub struct Board {
     pub components: Vec<String>,
     /// Packages this board adds to the recipe's: kernel, firmware of its radio.
     pub packages: Vec<String>,
+    /// Source packages that come from another pocket of the suite; everything else comes from the suite itself.
+    #[serde(default, rename = "pin")]
+    pub pins: Vec<Pin>,
     /// Packages whose files go beside the root tree only (boot loaders, boot firmware); never installed.
     #[serde(default)]
     pub boot_packages: Vec<BootPackage>,
@@ -90,6 +93,19 @@ impl Board {
             need.file
         ))
     }
+}
+
+/// What apt's preferences would say as `Package: src:NAME`, `Pin: release n=SUITE-POCKET`, `Pin-Priority: 990`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Pin {
+    /// What follows the suite's name and a hyphen: `backports`.
+    pub pocket: String,
+    /// Components of it; where none are named, the board's.
+    #[serde(default)]
+    pub components: Vec<String>,
+    /// Names of source packages, whose binary packages are taken from there and from nowhere else.
+    pub sources: Vec<String>,
 }
 
 /// A package that is only unpacked, to take files from.
@@ -400,10 +416,12 @@ fn check(board: &Board) -> Result<(), String> {
         .packages
         .iter()
         .chain(board.boot_packages.iter().map(|p| &p.name))
+        .chain(board.pins.iter().flat_map(|p| &p.sources))
         .find(|n| !name_ok(n))
     {
         return Err(format!("`{bad}` cannot be the name of a package"));
     }
+    check_pins(&board.pins)?;
     if let Some(bad) = board
         .console
         .iter()
@@ -427,6 +445,30 @@ fn check(board: &Board) -> Result<(), String> {
         );
     }
     check_raw(&board.boot.raw)
+}
+
+/// A source has one place to come from.
+fn check_pins(pins: &[Pin]) -> Result<(), String> {
+    let mut pinned: Vec<&str> = Vec::new();
+    for pin in pins {
+        let word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        if pin.pocket.is_empty() || !pin.pocket.bytes().all(word) {
+            return Err(format!(
+                "`{}` is no pocket of a suite, such as `backports`",
+                pin.pocket
+            ));
+        }
+        if pin.sources.is_empty() {
+            return Err(format!("the pin to {} names no sources", pin.pocket));
+        }
+        for source in &pin.sources {
+            if pinned.contains(&source.as_str()) {
+                return Err(format!("source {source} is pinned twice"));
+            }
+            pinned.push(source);
+        }
+    }
+    Ok(())
 }
 
 /// Blobs lie before the boot state, apart from each other, and never on the partition table.

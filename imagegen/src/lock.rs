@@ -149,6 +149,11 @@ pub fn request(board: &Board, recipe: &Recipe) -> String {
         ("recipe", recipe.packages.join(" ")),
         ("exclude", recipe.exclude.join(" ")),
     ];
+    let pins = board.pins.iter().map(|p| {
+        let (components, sources) = (p.components.join(" "), p.sources.join(" "));
+        ("pin", format!("{}/{components}/{sources}", p.pocket))
+    });
+    let parts: Vec<_> = parts.into_iter().chain(pins).collect();
     files::content_key(parts.iter().map(|(name, list)| (*name, list.as_bytes())))
 }
 
@@ -157,7 +162,17 @@ pub fn make(board: &Board, recipe: &Recipe, from: &Sources<'_>) -> Result<Lock, 
     let suite = recipe.suite.as_ref().unwrap_or(&board.suite);
     let mut releases = Vec::new();
     let components: Vec<&str> = board.components.iter().map(String::as_str).collect();
-    let universe = archive::universe(from, suite, &board.arch, &components, &mut releases)?;
+    let mut universe = archive::universe(from, suite, &board.arch, &components, &mut releases)?;
+    for pin in &board.pins {
+        let of_pin = pin.components.iter().map(String::as_str).collect();
+        let components = if pin.components.is_empty() {
+            &components
+        } else {
+            &of_pin
+        };
+        archive::pin(from, &mut universe, pin, components, &mut releases)?;
+    }
+    let universe = universe;
     let mut roots = universe.essential().map_err(ResolveError::from)?;
     roots.extend(recipe.packages.iter().chain(&board.packages).cloned());
     roots.dedup();

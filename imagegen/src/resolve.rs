@@ -97,6 +97,18 @@ impl Universe {
         Ok(best)
     }
 
+    /// What `from` has of these sources is taken from there, and no other version of it.
+    pub fn pin(&mut self, sources: &[String], mut from: Vec<Index>) {
+        for index in &mut from {
+            index.retain(|_, source| sources.iter().any(|s| s == source));
+        }
+        let pinned: BTreeSet<&str> = from.iter().flat_map(Index::names).collect();
+        for index in &mut self.indices {
+            index.retain(|name, _| !pinned.contains(name));
+        }
+        self.indices.extend(from);
+    }
+
     /// Packages every system must have, of all suites.
     pub fn essential(&self) -> Result<Vec<String>, RepoError> {
         let mut names = BTreeSet::new();

@@ -91,7 +91,7 @@ fn settings(arch: &str, dir: &Path) -> Vec<String> {
         format!("Dir::Etc::SourceParts={}", at("none")),
         format!("Dir::Etc::Parts={}", at("etc/apt.conf.d")),
         format!("Dir::Etc::Main={}", at("none")),
-        format!("Dir::Etc::Preferences={}", at("none")),
+        format!("Dir::Etc::Preferences={}", at("preferences")),
         format!("Dir::Etc::PreferencesParts={}", at("etc/preferences.d")),
         format!("Dir::State={dir}", dir = dir.display()),
         format!("Dir::State::Lists={}", at("lists")),
@@ -149,6 +149,20 @@ fn apt_says(name: &str, lock: &Lock, dir: &Path) -> BTreeSet<String> {
     }
     files::replace(&dir.join("sources.list"), sources.as_bytes()).unwrap();
     files::replace(&dir.join("status"), b"").unwrap();
+    let mut preferences = String::new();
+    for pin in &board.pins {
+        for source in &pin.sources {
+            // `n=` is the suite's code name; `stable-backports` is known by `a=`
+            let key = if lock.suite == "stable" { 'a' } else { 'n' };
+            writeln!(
+                preferences,
+                "Package: src:{source}\nPin: release {key}={}-{}\nPin-Priority: 990\n",
+                lock.suite, pin.pocket
+            )
+            .unwrap();
+        }
+    }
+    files::replace(&dir.join("preferences"), preferences.as_bytes()).unwrap();
     let settings = settings(&lock.arch, dir);
     let apt = |args: &[&str]| {
         let cmd = settings
@@ -230,15 +244,21 @@ fn every_board_gets_the_packages_apt_would_install() {
         );
         // Boards that ask for the same need not be compared twice.
         let board = board::find(&name).unwrap();
-        if !asked.insert((board.arch.clone(), board.packages.clone())) {
+        let pins = board.pins.clone();
+        if !asked.insert((board.arch.clone(), board.packages.clone(), pins)) {
             continue;
         }
         let dir = dirs.path().join(
             format!(
-                "{} {} {}",
+                "{} {} {} {}",
                 board.arch,
                 lock.suite,
-                board.components.join(" ")
+                board.components.join(" "),
+                board
+                    .pins
+                    .iter()
+                    .map(|p| p.pocket.as_str())
+                    .collect::<String>()
             )
             .replace(' ', "-"),
         );

@@ -95,6 +95,8 @@ pub(super) fn device_trees(
         let vendor = dir
             .split_once(&format!("{release}/"))
             .map_or("", |(_, rest)| rest);
+        // Debian's kernels from 7 on keep them in the modules' own folder, below `dtb`.
+        let vendor = vendor.strip_prefix("dtb/").unwrap_or(vendor);
         out.extend(found.into_iter().map(|(name, content)| {
             if vendor.is_empty() {
                 (name, content)

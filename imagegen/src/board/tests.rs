@@ -43,6 +43,24 @@ fn bad_board_files_are_refused() {
             "\"../x\"",
             "../x",
         ),
+        (
+            "pin to a path",
+            "\n[kernel]",
+            "\n[[pin]]\npocket = \"../x\"\nsources = [\"linux\"]\n[kernel]",
+            "no pocket",
+        ),
+        (
+            "pin of nothing",
+            "\n[kernel]",
+            "\n[[pin]]\npocket = \"backports\"\nsources = []\n[kernel]",
+            "names no sources",
+        ),
+        (
+            "source pinned twice",
+            "\n[kernel]",
+            "\n[[pin]]\npocket = \"backports\"\nsources = [\"a1\", \"a1\"]\n[kernel]",
+            "a1 is pinned twice",
+        ),
     ] {
         let bad = good.replacen(from, to, 1);
         assert_ne!(bad, good, "{danger}");

@@ -51,7 +51,16 @@ impl<'a, B: Blocks + ?Sized> Owners<'a, B> {
 
     /// Of a file of a boot partition.
     pub(super) fn boot(&self, path: &str) -> Owner {
-        let kernel = || self.records.first_below("boot/vmlinuz-").map(|(_, p)| p);
+        let kernel = || {
+            let old = self.records.first_below("boot/vmlinuz-").map(|(_, p)| p);
+            // Debian's kernels from 7 on lie in the folder of their modules.
+            old.or_else(|| {
+                let names = self.root.iter().flat_map(|r| r.names.keys());
+                let mut images =
+                    names.filter(|p| p.starts_with("usr/lib/modules/") && p.ends_with("/vmlinuz"));
+                images.find_map(|p| self.records.owner(p))
+            })
+        };
         if path == hypriot_updater::boot::script::KERNEL {
             return (kernel().cloned(), None);
         }
@@ -63,7 +72,8 @@ impl<'a, B: Blocks + ?Sized> Owners<'a, B> {
         }
         if let Some(name) = path.strip_prefix("dtbs/") {
             let mut same = self.root.iter().flat_map(|r| r.names.keys()).filter(|p| {
-                p.starts_with("usr/lib/linux-image-") && p.ends_with(&format!("/{name}"))
+                let folder = p.starts_with("usr/lib/linux-image-") || p.contains("/dtb/");
+                folder && p.ends_with(&format!("/{name}"))
             });
             if let Some(package) = same.find_map(|p| self.records.owner(p)) {
                 return (Some(package.clone()), None);

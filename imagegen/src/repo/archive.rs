@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use super::index::Index;
 use super::keyring::Keyring;
 use super::{RepoError, release};
+use crate::board::Pin;
 use crate::fetch::{Client, FetchError, Wanted};
 use crate::files;
 use crate::lock::LockedRelease;
@@ -76,6 +77,21 @@ pub fn universe(
         suite: suite.to_owned(),
         indices,
     })
+}
+
+/// Adds the packages that a board takes from a pocket of the suite, and from nowhere else.
+pub fn pin(
+    from: &Sources<'_>,
+    universe: &mut Universe,
+    pin: &Pin,
+    components: &[&str],
+    releases: &mut Vec<LockedRelease>,
+) -> Result<(), RepoError> {
+    let (suite, arch) = (format!("{}-{}", universe.suite, pin.pocket), &universe.arch);
+    let (release, found) = indices_of(from, MAIN, &from.mirror.main, &suite, arch, components)?;
+    releases.push(release);
+    universe.pin(&pin.sources, found);
+    Ok(())
 }
 
 /// Times a mirror that is in the middle of an update is asked again.

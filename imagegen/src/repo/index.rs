@@ -18,6 +18,17 @@ pub struct Index {
     text: String,
     by_name: HashMap<String, Vec<Range<usize>>>,
     provided: HashMap<String, Vec<Range<usize>>>,
+    essential: Vec<Range<usize>>,
+}
+
+/// Name and source of a paragraph's package. Without a `Source` they are the same; behind it may stand a version.
+fn origin(paragraph: &str) -> (&str, &str) {
+    let field = |name: &str| {
+        let value = paragraph.lines().find_map(|l| l.strip_prefix(name))?;
+        value.split_whitespace().next()
+    };
+    let name = field("Package:").unwrap_or_default();
+    (name, field("Source:").unwrap_or(name))
 }
 
 /// One version of one package, as the archive lists it.
@@ -55,6 +66,7 @@ impl Index {
     pub fn new(archive: &str, suite: &str, text: String) -> Self {
         let mut by_name: HashMap<String, Vec<Range<usize>>> = HashMap::new();
         let mut provided: HashMap<String, Vec<Range<usize>>> = HashMap::new();
+        let mut essential = Vec::new();
         let mut start = 0;
         while start < text.len() {
             let end = text[start..]
@@ -73,6 +85,8 @@ impl Index {
                             .or_default()
                             .push(start..end);
                     }
+                } else if line == "Essential: yes" {
+                    essential.push(start..end);
                 }
             }
             start = end + 1;
@@ -83,7 +97,23 @@ impl Index {
             text,
             by_name,
             provided,
+            essential,
         }
+    }
+
+    /// Forgets every package that `keep` does not want, by its name and that of its source.
+    pub fn retain(&mut self, keep: impl Fn(&str, &str) -> bool) {
+        let text = &self.text;
+        let kept = |at: &Range<usize>| {
+            let (name, source) = origin(&text[at.clone()]);
+            keep(name, source)
+        };
+        for ranges in self.by_name.values_mut().chain(self.provided.values_mut()) {
+            ranges.retain(kept);
+        }
+        self.by_name.retain(|_, ranges| !ranges.is_empty());
+        self.provided.retain(|_, ranges| !ranges.is_empty());
+        self.essential.retain(kept);
     }
 
     /// All versions of a package.
@@ -103,17 +133,8 @@ impl Index {
 
     /// Names of the packages every system must have.
     pub fn essential(&self) -> Result<Vec<String>, RepoError> {
-        let mut names = Vec::new();
-        let needle = "\nEssential: yes\n";
-        let mut from = 0;
-        while let Some(at) = self.text[from..].find(needle).map(|n| from + n) {
-            let start = self.text[..at].rfind("\n\n").map_or(0, |n| n + 2);
-            let end = self.text[at..]
-                .find("\n\n")
-                .map_or(self.text.len(), |n| at + n + 1);
-            names.push(self.candidate(start..end)?.name);
-            from = at + needle.len() - 1;
-        }
+        let found = self.candidates(Some(&self.essential))?;
+        let mut names: Vec<String> = found.into_iter().map(|c| c.name).collect();
         names.sort();
         names.dedup();
         Ok(names)

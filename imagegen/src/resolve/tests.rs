@@ -196,3 +196,28 @@ fn near_names_are_near() {
     );
     assert_eq!(closest("zzz", ["avahi-daemon"].into_iter()), None);
 }
+
+/// A kernel of the backports that pulls the rest of its pocket along would make another distribution of the image.
+#[test]
+fn a_pin_takes_its_sources_from_the_pocket_and_nothing_else() {
+    let mut universe = world(
+        "image 6; Source: linux-signed (6+1); Depends: modules (= 6)\n\
+         modules 6; Source: linux; Depends: tool\n\
+         tool 1\n\
+         old 6; Source: linux\n\
+         core 1; Essential: yes",
+    );
+    let pocket = world(
+        "image 7; Source: linux-signed (7+1); Depends: modules (= 7)\n\
+         modules 7; Source: linux; Depends: tool\n\
+         tool 2\n\
+         core 2; Essential: yes",
+    );
+    let sources = ["linux".to_owned(), "linux-signed".to_owned()];
+    universe.pin(&sources, pocket.indices);
+    assert_eq!(
+        names(&universe, &["image", "old", "core"]).unwrap(),
+        "core=1 image=7 modules=7 old=6 tool=1"
+    );
+    assert_eq!(universe.essential().unwrap(), ["core"]);
+}
