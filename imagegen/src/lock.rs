@@ -40,7 +40,7 @@ pub struct Lock {
     /// Packages that are only unpacked beside it: boot loaders, firmware.
     #[serde(rename = "boot-package", default)]
     pub boot_packages: Vec<LockedPackage>,
-    /// Programs of the building machine's architecture that run the packages' scripts (DESIGN 7). They leave no trace in the tree.
+    /// Programs of the building machine's architecture that run the packages' scripts. They leave no trace in the tree.
     #[serde(rename = "tool", default)]
     pub tools: Vec<LockedPackage>,
 }

@@ -7,7 +7,7 @@ use crate::time::Timestamp;
 /// Why metadata, a target or a source was refused.
 ///
 /// `file` is always the name under which the repository publishes the thing (`timestamp.json`, `3.root.json`, a role's
-/// file). The README of this crate has the same list in the order of the attacks.
+/// file). The page docs/src/explanation/attacks.md has the same list in the order of the attacks.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

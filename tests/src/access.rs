@@ -10,7 +10,7 @@ use crate::exec;
 /// The user the tests are on the board; may do everything through sudo.
 pub const USER: &str = "tester";
 
-/// Where the first FAT partition begins (DESIGN 4).
+/// Where the first FAT partition begins.
 const SETTINGS_AT: u64 = 8 << 20;
 
 /// What cloud-init is told.

@@ -9,6 +9,7 @@
 //! * `steps`: the language of scenarios; `stage` plays them, `narrate` tells what happens
 //! * `demo`: `make demo`
 //! * `bench`: `make bench-…`
+//! * `papers`: what pages say that the code knows better, and whether all of it is true; `workflows`: judges those of CI
 
 pub mod access;
 pub mod bench;
@@ -20,6 +21,8 @@ pub mod factory;
 pub mod health;
 pub mod http;
 pub mod narrate;
+pub mod papers;
 pub mod serve;
 pub mod stage;
 pub mod steps;
+pub mod workflows;

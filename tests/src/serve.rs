@@ -294,7 +294,7 @@ fn next_fault(shared: &Mutex<Shared>, name: &str) -> Option<FaultKind> {
     Some(kind)
 }
 
-/// Opens a file of the folder. All names of a repository are flat (DESIGN 6), so no name may lead anywhere else.
+/// Opens a file of the folder. All names of a repository are flat, so no name may lead anywhere else.
 fn open(root: &Path, name: &str) -> Option<(File, u64)> {
     if name.is_empty() || name.starts_with('.') || name.contains(['/', '\\', '%']) {
         return None;

@@ -1,4 +1,4 @@
-//! Where everything lies on a card (DESIGN 4).
+//! Where everything lies on a card.
 //!
 //! MBR, because the boot ROMs of the older boards need it. All sizes and offsets are bytes.
 

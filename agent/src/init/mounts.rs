@@ -1,4 +1,4 @@
-//! What is mounted where (DESIGN 4, "State").
+//! What is mounted where.
 
 use std::fs::{DirBuilder, create_dir_all};
 use std::os::unix::fs::DirBuilderExt;

@@ -125,3 +125,15 @@ fn every_number_of_the_probes_has_a_family() {
     }
     assert_eq!(seen, known.len(), "a family without a probe");
 }
+
+#[test]
+fn the_catalogue_names_what_a_board_answers() {
+    let text = render(&full(), Format::OpenMetrics);
+    let known = catalogue();
+    for sample in text.lines().filter(|line| !line.starts_with('#')) {
+        let name = sample.split(['{', ' ']).next().expect("a name");
+        assert!(known.iter().any(|m| m.name == name), "{name} is missing");
+    }
+    let plain = render(&Report::default(), Format::OpenMetrics);
+    assert!(!plain.contains("update"), "no slots, no updates:\n{plain}");
+}

@@ -1,6 +1,6 @@
 //! Nobody can log in before the owner says who, and no two boards of one image are the same to anybody.
 //!
-//! Identity is made on the board, once (DESIGN 4): an image that carries a machine id, a host key, a random seed or an ext4
+//! Identity is made on the board, once: an image that carries a machine id, a host key, a random seed or an ext4
 //! file system with its UUID gives the same to every board that is flashed with it.
 
 use anyhow::{Context, ensure};

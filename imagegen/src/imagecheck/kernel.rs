@@ -71,7 +71,7 @@ pub(super) const OPTIONS: [&str; 62] = [
     "FTRACE",
     "KPROBES",
     "HW_RANDOM",
-    // the card's layout and the initramfs (DESIGN 4)
+    // the card's layout and the initramfs
     "BLK_DEV_INITRD",
     "DEVTMPFS",
     "DM_VERITY",

