@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 failed, 2 wrong usage, 3 nothing to do, 4 this system has no slots.
 
 mod slots;
+pub mod status;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -15,13 +16,14 @@ use clap::{Parser, Subcommand};
 use hypriot_keys::time::Timestamp;
 use hypriot_updater::decide::Step;
 
-use crate::act::{self, Hands, Tell};
-use crate::board::{Board, Lock, Session};
+use crate::card::ports::{Bootloader, TrialChange};
 use crate::config::Settings;
-use crate::ports::{Bootloader, TrialChange};
 use crate::probe::Root;
 use crate::system::{self, NoSlots, System};
-use crate::{config, init, memory, report, run, selftest, serve, status};
+use crate::update::act::{self, Hands, Tell};
+use crate::update::board::{Board, Lock, Session};
+use crate::update::{daemon, store};
+use crate::{config, init, report, selftest, serve};
 
 const NOTHING: u8 = 3;
 const NO_SLOTS: u8 = 4;
@@ -189,7 +191,7 @@ fn self_test(
         format,
         budget,
     };
-    let (text, code) = selftest::cli(&options, run::clock());
+    let (text, code) = selftest::cli(&options, daemon::clock());
     print(&text);
     Ok(ExitCode::from(code))
 }
@@ -201,7 +203,7 @@ fn open() -> anyhow::Result<Board> {
     }
     Board::open(
         config::load(Path::new(config::IMAGE), Path::new(config::OWNER))?,
-        Path::new(memory::DIRECTORY),
+        Path::new(store::DIRECTORY),
     )
 }
 
@@ -260,12 +262,12 @@ fn serve(
 
 fn daemon() -> anyhow::Result<ExitCode> {
     match system::look(&Root::default()) {
-        System::Slots => run::run(open()?)?,
+        System::Slots => daemon::run(open()?)?,
         System::Plain(plain) => {
             if config::updates_are_set(Path::new(config::OWNER))? {
                 tracing::warn!("{NoSlots}; [update] in {} has no effect", config::OWNER);
             }
-            run::plain(&plain, run::program_date()?)?;
+            daemon::plain(&plain, daemon::program_date()?)?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -279,7 +281,7 @@ fn print(text: &str) {
 /// Waits for the daemon or another command to finish its step.
 fn locked() -> anyhow::Result<Lock> {
     for _ in 0..30 {
-        if let Some(lock) = Lock::try_take(Path::new(run::LOCK))? {
+        if let Some(lock) = Lock::try_take(Path::new(daemon::LOCK))? {
             return Ok(lock);
         }
         thread::sleep(Duration::from_secs(1));
@@ -333,7 +335,7 @@ fn expire() -> anyhow::Result<ExitCode> {
     }
     let reason = format!("not judged {} s after boot", seen.uptime);
     let mut quiet = |_: Tell<'_>| ();
-    let mut hands = Hands::offline(&run::clock, &mut quiet);
+    let mut hands = Hands::offline(&daemon::clock, &mut quiet);
     act::act(
         &Step::Fail(vec![reason]),
         &seen,

@@ -1,36 +1,28 @@
-//! On-device agent: health, self-tests, A/B updates.
-//!
-//! * [`init`]: process 1 of the initramfs: mounts the slot, makes the data partition at first boot, hands over to systemd
-//! * [`run`]: the daemon: observe, decide ([`hypriot_updater::decide`]), act
-//! * [`system`]: whether there are slots to decide about at all
-//! * [`install`], [`bootloader`], [`disk`], [`mbr`]: the parts that touch the card
-//! * [`probe`], [`report`]: what one look at the board finds
-//! * [`serve`], [`metrics`], [`page`]: the HTTP half, which only reads the report
-//! * [`exec`], [`files`]: the only places that start processes and replace files
+//! On-device agent: health, self-tests, A/B updates. The rooms, in the order in which a board meets them:
 
-pub mod act;
-pub mod board;
-pub mod bootloader;
+/// The card: its partition table, a window of it, the boot loader's memory; and the ports through which it is used.
+pub mod card;
+/// The command line.
 pub mod cli;
+/// Settings of image and owner.
 pub mod config;
-pub mod disk;
+/// The only place that starts processes.
 pub mod exec;
-#[cfg(test)]
-mod fakes;
+/// The only place that replaces files.
 pub mod files;
+/// Process 1 of the initramfs: mounts the slot, makes the data partition at first boot, hands over to systemd.
 pub mod init;
-pub mod install;
+/// Requests to block devices that nix does not have.
 pub mod ioctl;
-pub mod mbr;
-pub mod memory;
-pub mod metrics;
-pub mod offer;
-pub mod page;
-pub mod ports;
+/// What one look at the board finds.
 pub mod probe;
+/// What was found, as the file that both halves share.
 pub mod report;
-pub mod run;
+/// Tests of the board in goss's vocabulary.
 pub mod selftest;
+/// The HTTP half, which only reads the report: health, metrics, page.
 pub mod serve;
-pub mod status;
+/// Whether there are slots to decide about at all.
 pub mod system;
+/// The update loop: look, decide ([`hypriot_updater::decide`]), act.
+pub mod update;

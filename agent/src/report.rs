@@ -38,7 +38,7 @@ pub struct Report {
     pub uptime: f64,
     /// What was looked at, by component: `memory`, `disk-data`.
     pub checks: BTreeMap<String, Check>,
-    /// Numbers for `/metrics` that are no check of their own; see [`crate::metrics`] for the names.
+    /// Numbers for `/metrics` that are no check of their own; see [`crate::serve::metrics`] for the names.
     pub gauges: BTreeMap<String, f64>,
     /// Slots, trial and last update.
     pub update: UpdateView,

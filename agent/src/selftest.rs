@@ -26,7 +26,7 @@ use hypriot_updater::health::{Severity as Weight, TestResult as Vote};
 
 use crate::probe::Root;
 use crate::report::{self, Report, Severity, TestsView};
-use crate::run as run_loop;
+use crate::update::daemon as run_loop;
 pub use output::{Format, render};
 pub use run::{Outcome, Setting, TestResult, run};
 pub use suite::{Suite, load};

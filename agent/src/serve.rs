@@ -8,6 +8,8 @@
 mod guard;
 pub(crate) mod health;
 mod listen;
+pub mod metrics;
+mod page;
 mod rendered;
 
 use std::net::SocketAddr;

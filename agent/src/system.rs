@@ -6,10 +6,10 @@
 
 use hypriot_updater::boot::script::{ARG_DISK, ARG_SLOT};
 
-use crate::board;
 use crate::config;
 use crate::probe::Root;
 use crate::report::UpdateView;
+use crate::update::board;
 
 /// The kind of system.
 #[derive(Debug, Clone, PartialEq, Eq)]

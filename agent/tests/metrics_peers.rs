@@ -2,9 +2,9 @@
 //! Where one is not installed, its test says so and how to install it.
 
 use hypriot_agent::exec::{Cmd, ExecError};
-use hypriot_agent::metrics::{Format, render};
 use hypriot_agent::probe::{self, Context, Root};
 use hypriot_agent::report::{Report, UpdateView};
+use hypriot_agent::serve::metrics::{Format, render};
 use hypriot_keys::time::Timestamp;
 
 fn report() -> Report {

@@ -316,5 +316,4 @@ pub fn phase(seen: &Seen) -> &'static str {
 }
 
 #[cfg(test)]
-#[path = "decide_tests.rs"]
 mod tests;

@@ -250,5 +250,4 @@ impl Index {
 }
 
 #[cfg(test)]
-#[path = "index_tests.rs"]
 mod tests;

@@ -341,5 +341,4 @@ impl fmt::Display for Spoken {
 }
 
 #[cfg(test)]
-#[path = "rollout_tests.rs"]
 mod tests;

@@ -7,10 +7,10 @@ use hypriot_updater::decide::{Automatic, Offer, Policy, Seen, Step, decide};
 use hypriot_updater::slot::Digest;
 
 use super::{NOTHING, locked, open, print};
-use crate::act::{self, Hands, Tell};
-use crate::board::Session;
-use crate::offer::Hurry;
-use crate::run;
+use crate::update::act::{self, Hands, Tell};
+use crate::update::board::Session;
+use crate::update::daemon;
+use crate::update::offer::Hurry;
 
 pub(super) fn check(source: Option<String>, json: bool) -> anyhow::Result<ExitCode> {
     let (_lock, mut board, mut session) = (locked()?, open()?, Session::default());
@@ -20,7 +20,7 @@ pub(super) fn check(source: Option<String>, json: bool) -> anyhow::Result<ExitCo
         repository: None,
         url,
         hurry: Hurry::No,
-        clock: &run::clock,
+        clock: &daemon::clock,
         tell: &mut |_| (),
     };
     act::act(&Step::Ask, &seen, &mut board, &mut session, &mut hands)?;
@@ -82,7 +82,7 @@ pub(super) fn install(source: Option<String>, no_reboot: bool) -> anyhow::Result
         repository: None,
         url,
         hurry: Hurry::Yes,
-        clock: &run::clock,
+        clock: &daemon::clock,
         tell: &mut tell,
     };
     let reboot = if no_reboot {
@@ -125,7 +125,7 @@ fn show(told: Tell<'_>, shown: &mut String) {
         Tell::Installing(release, p) => format!(
             "{}: {} {} %",
             release.version,
-            run::stage_name(p.stage),
+            daemon::stage_name(p.stage),
             p.done * 10 / p.total.max(1) * 10
         ),
         Tell::Installed(release, s) => format!(
@@ -153,7 +153,7 @@ pub(super) fn commit() -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::from(NOTHING));
     }
     let mut quiet = |_: Tell<'_>| ();
-    let mut hands = Hands::offline(&run::clock, &mut quiet);
+    let mut hands = Hands::offline(&daemon::clock, &mut quiet);
     act::act(
         &Step::Commit(seen.booted),
         &seen,
@@ -169,7 +169,7 @@ pub(super) fn roll_back() -> anyhow::Result<ExitCode> {
     let (_lock, mut board, mut session) = (locked()?, open()?, Session::default());
     let seen = board.see(&session)?;
     let mut quiet = |_: Tell<'_>| ();
-    let mut hands = Hands::offline(&run::clock, &mut quiet);
+    let mut hands = Hands::offline(&daemon::clock, &mut quiet);
     if seen
         .boot
         .trial
@@ -184,7 +184,7 @@ pub(super) fn roll_back() -> anyhow::Result<ExitCode> {
             &mut hands,
         )?;
     } else {
-        let now = run::clock().max(board.settings.built);
+        let now = daemon::clock().max(board.settings.built);
         let release = act::roll_back(&seen, &mut board, now)?;
         print(&format!("going back to {}\n", release.version));
         let seen = board.see(&session)?;

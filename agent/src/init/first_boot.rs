@@ -14,9 +14,9 @@ use anyhow::Context;
 use hypriot_updater::layout::{self, BLANK_MARK};
 
 use super::{in_root, say};
-use crate::disk::Card;
+use crate::card::disk::Card;
+use crate::card::mbr;
 use crate::ioctl;
-use crate::mbr;
 
 /// Whether this card was flashed and never finished its first boot.
 pub(super) fn is_blank(card: &Card) -> anyhow::Result<bool> {

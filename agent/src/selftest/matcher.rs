@@ -476,5 +476,4 @@ fn at(value: &Value, path: &str) -> Option<Value> {
 }
 
 #[cfg(test)]
-#[path = "matcher_tests.rs"]
 mod tests;

@@ -492,5 +492,4 @@ impl Test {
 }
 
 #[cfg(test)]
-#[path = "suite_tests.rs"]
 mod tests;

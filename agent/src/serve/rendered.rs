@@ -10,9 +10,9 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
 
 use super::health::{self, Depth, Document};
-use crate::metrics::{self, Format};
-use crate::page;
 use crate::report::{Report, Status};
+use crate::serve::metrics::{self, Format};
+use crate::serve::page;
 
 const HEALTH_JSON: &str = "application/health+json";
 const PLAIN: &str = "text/plain; charset=utf-8";

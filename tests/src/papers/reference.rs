@@ -93,7 +93,7 @@ fn layout() -> Result<String> {
 /// The table of metrics.
 fn metrics() -> Result<String> {
     let mut text = "| metric | type | meaning |\n|---|---|---|\n".to_owned();
-    for metric in hypriot_agent::metrics::catalogue() {
+    for metric in hypriot_agent::serve::metrics::catalogue() {
         let (name, kind, help) = (metric.name, metric.kind, metric.help);
         writeln!(text, "| `{name}` | {kind} | {help} |")?;
     }

@@ -242,5 +242,4 @@ impl Copies {
 }
 
 #[cfg(test)]
-#[path = "state_tests.rs"]
 mod tests;

@@ -9,13 +9,13 @@ use hypriot_updater::decide::{Offer, Seen, Tests, phase};
 use hypriot_updater::health::{TestResult, verdict};
 use hypriot_updater::slot::Slot;
 
-use crate::bootloader::RawState;
+use crate::card::bootloader::RawState;
+use crate::card::disk::{Card, Window};
+use crate::card::ports::Bootloader;
 use crate::config::Settings;
-use crate::disk::{Card, Window};
 use crate::init::cmdline;
-use crate::memory::Memory;
-use crate::ports::Bootloader;
 use crate::report::{AttemptView, SlotView, TrialView, UpdateView};
+use crate::update::store::Memory;
 
 /// Where the initramfs says which device it booted from.
 pub const CARD: &str = "/run/hypriot/card";

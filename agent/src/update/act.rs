@@ -11,13 +11,13 @@ use hypriot_updater::index::Target;
 use hypriot_updater::record::{Attempt, Outcome, Pending};
 use hypriot_updater::slot::{Digest, Release, Slot};
 
-use crate::board::{self, Board, JUDGED, Session};
+use crate::card::ports::{Bootloader, Disk, TrialChange};
 use crate::exec::Cmd;
-use crate::install::{self, Progress};
-use crate::memory::FailureReport;
-use crate::offer::{Hurry, Repository};
-use crate::ports::{Bootloader, Disk, TrialChange};
 use crate::selftest;
+use crate::update::board::{self, Board, JUDGED, Session};
+use crate::update::install::{self, Progress};
+use crate::update::offer::{Hurry, Repository};
+use crate::update::store::FailureReport;
 
 /// Off trial nobody waits for the self-tests, so they may take this long.
 pub const PATIENCE: Duration = Duration::from_mins(5);

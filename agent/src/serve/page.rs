@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::report::{Report, SlotView, Status};
 
 /// The style sheet of the page, served beside it so that the page needs no inline styles.
-pub const STYLE: &str = "\
+pub(super) const STYLE: &str = "\
 :root{color-scheme:light dark;--line:#8884;--pass:#1a7f37;--warn:#9a6700;--fail:#cf222e}\
 @media(prefers-color-scheme:dark){:root{--pass:#3fb950;--warn:#d29922;--fail:#f85149}}\
 body{font:16px/1.5 system-ui,sans-serif;max-width:46rem;margin:2rem auto;padding:0 1rem}\
@@ -17,7 +17,7 @@ b.pass,b.warn,b.fail{white-space:nowrap}small{display:block;opacity:.8}footer{ma
 ";
 
 /// The page of a report.
-pub fn render(report: &Report) -> String {
+pub(super) fn render(report: &Report) -> String {
     let mut body = String::with_capacity(8 * 1024);
     let status = report.status();
     put(
@@ -55,7 +55,7 @@ pub fn render(report: &Report) -> String {
 }
 
 /// The page when there is no fresh report.
-pub fn render_none(why: &str) -> String {
+pub(super) fn render_none(why: &str) -> String {
     frame(&format!(
         "<h1>This board is {}</h1><p>{}</p>",
         badge(Status::Fail),

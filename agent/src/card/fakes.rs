@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use hypriot_keys::source::{Source, SourceError, SourceErrorKind};
 
-use crate::ports::Disk;
+use crate::card::ports::Disk;
 
 #[derive(Debug, Default)]
 struct Memory {

@@ -6,7 +6,7 @@ use hypriot_updater::boot::{BootState, Copies};
 use hypriot_updater::layout::{BOOT_STATE, BOOT_STATE_SIZE};
 use hypriot_updater::slot::Slot;
 
-use crate::ports::{Bootloader, Disk, TrialChange};
+use crate::card::ports::{Bootloader, Disk, TrialChange};
 
 /// The two copies on a disk that begins with the raw gap.
 #[derive(Debug)]

@@ -9,8 +9,8 @@ use hypriot_updater::boot::Copies;
 use hypriot_updater::layout::{self, Partition};
 use nix::fcntl::{OFlag, PosixFadviseAdvice, posix_fadvise};
 
-use crate::mbr;
-use crate::ports::Disk;
+use crate::card::mbr;
+use crate::card::ports::Disk;
 
 /// A part of a device. Nothing outside it can be read or written.
 #[derive(Debug)]

@@ -5,10 +5,10 @@ use hypriot_updater::record::{Attempt, Refused};
 use hypriot_updater::slot::{Release, Slot};
 use serde::Serialize;
 
-use crate::board;
-use crate::memory::FailureReport;
 use crate::report::UpdateView;
 use crate::system::{NoSlots, Plain};
+use crate::update::board;
+use crate::update::store::FailureReport;
 
 /// The status as JSON; the shape is stable, fields are only added.
 #[derive(Debug, Clone, Serialize)]

@@ -1,7 +1,7 @@
 //! Power cuts at every write, lying sources, failing media.
 
 use super::*;
-use crate::fakes::{MemDisk, MemSource};
+use crate::card::fakes::{MemDisk, MemSource};
 use hypriot_updater::index::{FORMAT, Image, PayloadFile, Target};
 
 const MIB: usize = 1 << 20;

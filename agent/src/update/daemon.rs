@@ -12,15 +12,15 @@ use anyhow::Context;
 use hypriot_keys::time::Timestamp;
 use hypriot_updater::decide::{Offer, Seen, Step, Tests, decide};
 
-use crate::act::{self, Hands, Tell};
-use crate::board::{self, Board, Lock, Session};
 use crate::config::Settings;
-use crate::install::Stage;
-use crate::offer::Hurry;
 use crate::probe::{self, Root};
 use crate::report::{self, Report, TestsView, UpdateView};
 use crate::selftest;
 use crate::system::{NoSlots, Plain};
+use crate::update::act::{self, Hands, Tell};
+use crate::update::board::{self, Board, Lock, Session};
+use crate::update::install::Stage;
+use crate::update::offer::Hurry;
 
 /// Held by whoever decides and acts.
 pub const LOCK: &str = "/run/hypriot/lock";

@@ -13,7 +13,7 @@ use hypriot_keys::source::{Source, SourceError, SourceErrorKind};
 use hypriot_updater::index::{Index, SEGMENT, SegmentHash};
 use hypriot_updater::payload::{self, Entry, Operation, PayloadError};
 
-use crate::ports::Disk;
+use crate::card::ports::Disk;
 
 /// Gaps between missing segments up to this size are downloaded along rather than asked around.
 const GAP: u64 = 256 << 10;
@@ -381,5 +381,4 @@ fn read_all(mut reader: impl Read, buf: &mut [u8]) -> io::Result<()> {
 }
 
 #[cfg(test)]
-#[path = "install_tests.rs"]
 mod tests;

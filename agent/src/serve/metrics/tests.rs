@@ -101,15 +101,15 @@ fn absent_numbers_are_absent_not_zero_and_no_report_says_so() {
 #[test]
 fn every_number_of_the_probes_has_a_family() {
     let sources = [
-        include_str!("../probe/card.rs"),
-        include_str!("../probe/clock.rs"),
-        include_str!("../probe/disk.rs"),
-        include_str!("../probe/docker.rs"),
-        include_str!("../probe/heat.rs"),
-        include_str!("../probe/kernel.rs"),
-        include_str!("../probe/memory.rs"),
-        include_str!("../probe/units.rs"),
-        include_str!("../probe/update.rs"),
+        include_str!("../../probe/card.rs"),
+        include_str!("../../probe/clock.rs"),
+        include_str!("../../probe/disk.rs"),
+        include_str!("../../probe/docker.rs"),
+        include_str!("../../probe/heat.rs"),
+        include_str!("../../probe/kernel.rs"),
+        include_str!("../../probe/memory.rs"),
+        include_str!("../../probe/units.rs"),
+        include_str!("../../probe/update.rs"),
     ];
     let known: Vec<&str> = NUMBERS.iter().map(|n| n.0).collect();
     let mut seen = 0;

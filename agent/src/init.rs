@@ -28,7 +28,7 @@ use nix::sys::reboot::{RebootMode, reboot};
 
 use cmdline::Disk;
 
-use crate::disk::Card;
+use crate::card::disk::Card;
 use crate::exec::Cmd;
 use crate::files;
 
@@ -73,7 +73,7 @@ fn prepare() -> anyhow::Result<()> {
     // the signature changes at the first boot, so the agent is told the device itself
     std::fs::create_dir_all("/run/hypriot")?;
     files::replace(
-        Path::new(crate::board::CARD),
+        Path::new(crate::update::board::CARD),
         card.device.to_string_lossy().as_bytes(),
         0o644,
     )?;

@@ -1,0 +1,8 @@
+//! The card, and the ports through which the update works on it.
+
+pub mod bootloader;
+pub mod disk;
+#[cfg(test)]
+pub(crate) mod fakes;
+pub mod mbr;
+pub mod ports;

@@ -1,0 +1,8 @@
+//! The update of this board: what it sees, what it does, what it remembers. What is to be done, [`hypriot_updater::decide`] says.
+
+pub mod act;
+pub mod board;
+pub mod daemon;
+pub mod install;
+pub mod offer;
+pub mod store;
