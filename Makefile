@@ -8,7 +8,8 @@ imagegen := $(CARGO) run --bin hypriot-imagegen --
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-power-cuts test-boards test-fidelity fuzz bench-image lint agent deb sd-image
-.PHONY: test-integration docs docs-reference lint-workflows need-rust need-agent need-image need-bench need-papers need-all
+.PHONY: test-integration release-tools docs docs-reference lint-workflows
+.PHONY: need-rust need-agent need-image need-bench need-papers need-all
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 22
@@ -16,8 +17,9 @@ help: ## list the targets
 demo: need-rust ## everything from nothing: build, boot a virtual board, update A -> B, roll back
 	$(CARGO) run --bin hypriot-demo
 
-test: need-all ## every test, the same that .ci/run runs
-	$(CARGO) test --workspace
+ARGS ?=
+test: need-all ## every test, the same that .ci/run runs, and where the time went; make test ARGS=papers for some
+	$(CARGO) run --bin hypriot-test -- $(ARGS)
 
 test-power-cuts: need-all ## ten random power cuts during updates of a virtual board, about half an hour
 	HYPRIOT_SCENARIO=power-cuts $(CARGO) test --workspace --test life a_board_lives -- --nocapture
@@ -59,6 +61,11 @@ deb: need-agent ## the agent as a Debian package, for boards of another system: 
 
 sd-image: need-image ## a tested image, .img.zip + .sha256, .img.zst, .bmap, release, papers: make sd-image BOARD=rpi64
 	$(imagegen) image --board $(BOARD) --out out --zip --zst
+
+release-tools: need-agent ## what a release is made with, in out/: host programs and the agents of all boards
+	$(CARGO) build --release --bin hypriot-imagegen --bin hypriot-keys --bin hypriot-fleet
+	$(imagegen) agent --target arm64 --target armhf --target armel --out out
+	cp target/release/hypriot-imagegen target/release/hypriot-keys target/release/hypriot-fleet out/
 
 test-integration: need-rust ## the self-tests of boards that run, as TAP: make test-integration BOARD=192.168.1.20
 	$(if $(filter file,$(origin BOARD)),$(error say which board: make test-integration BOARD=192.168.1.20))

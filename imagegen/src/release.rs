@@ -20,7 +20,7 @@ use crate::fs::{Blocks, pass};
 use crate::image::Volumes;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 /// Compression level of segments: the best that keeps two cores below half a minute for a whole image.
 pub const LEVEL: i32 = 9;

@@ -110,6 +110,24 @@ fn settings(arch: &str, dir: &Path) -> Vec<String> {
     .to_vec()
 }
 
+/// The board's pins as apt's preferences (apt_preferences(5)).
+fn preferences(board: &board::Board, lock: &Lock) -> String {
+    let mut preferences = String::new();
+    for pin in &board.pins {
+        for source in &pin.sources {
+            // `n=` is the suite's code name; `stable-backports` is known by `a=`
+            let key = if lock.suite == "stable" { 'a' } else { 'n' };
+            writeln!(
+                preferences,
+                "Package: src:{source}\nPin: release {key}={}-{}\nPin-Priority: 990\n",
+                lock.suite, pin.pocket
+            )
+            .unwrap();
+        }
+    }
+    preferences
+}
+
 /// What apt would install, asked with settings and lists of its own: nothing of this machine's apt is read but its sources' address.
 fn apt_says(name: &str, lock: &Lock, dir: &Path) -> BTreeSet<String> {
     let board = board::find(name).unwrap();
@@ -149,20 +167,11 @@ fn apt_says(name: &str, lock: &Lock, dir: &Path) -> BTreeSet<String> {
     }
     files::replace(&dir.join("sources.list"), sources.as_bytes()).unwrap();
     files::replace(&dir.join("status"), b"").unwrap();
-    let mut preferences = String::new();
-    for pin in &board.pins {
-        for source in &pin.sources {
-            // `n=` is the suite's code name; `stable-backports` is known by `a=`
-            let key = if lock.suite == "stable" { 'a' } else { 'n' };
-            writeln!(
-                preferences,
-                "Package: src:{source}\nPin: release {key}={}-{}\nPin-Priority: 990\n",
-                lock.suite, pin.pocket
-            )
-            .unwrap();
-        }
-    }
-    files::replace(&dir.join("preferences"), preferences.as_bytes()).unwrap();
+    files::replace(
+        &dir.join("preferences"),
+        preferences(&board, lock).as_bytes(),
+    )
+    .unwrap();
     let settings = settings(&lock.arch, dir);
     let apt = |args: &[&str]| {
         let cmd = settings

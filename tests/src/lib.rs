@@ -9,6 +9,7 @@
 //! * `steps`: the language of scenarios; `stage` plays them, `narrate` tells what happens
 //! * `demo`: `make demo`
 //! * `bench`: `make bench-…`
+//! * `suite`: `make test`, every test and where the time went
 //! * `papers`: what pages say that the code knows better, and whether all of it is true; `workflows`: judges those of CI
 
 pub mod access;
@@ -25,4 +26,5 @@ pub mod papers;
 pub mod serve;
 pub mod stage;
 pub mod steps;
+pub mod suite;
 pub mod workflows;

@@ -77,7 +77,8 @@ impl Narrator {
     }
 }
 
-fn seconds(took: Duration) -> String {
+/// A time in words: `3.2 s`, `12:04 min`.
+pub fn seconds(took: Duration) -> String {
     let s = took.as_secs();
     if s < 60 {
         format!("{:.1} s", took.as_secs_f64())

@@ -345,7 +345,7 @@ fn programs_of_the_makefile_are_programs_of_the_workspace() {
     none("a recipe of the Makefile is too long to be thin", long);
     // The last one is what brings Rust itself, before any program of ours can run.
     let (targets, _) = text.split_once("\nneed-rust:").unwrap();
-    let recipes = targets.split(|c| c == '\n').collect::<Vec<_>>();
+    let recipes = targets.lines().collect::<Vec<_>>();
     let thick = recipes
         .split(|line| !line.starts_with('\t'))
         .filter(|recipe| recipe.len() > 4)

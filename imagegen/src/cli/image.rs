@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use hypriot_keys::keyfile;
 use hypriot_keys::repo::Repository;
@@ -16,6 +16,7 @@ use crate::board::Method;
 use crate::cross::Target;
 use crate::make::{self, Forms, Request};
 use crate::project::Project;
+use crate::publish::Listed;
 use crate::{output, publish, release, root};
 
 /// Build a card image and the update release that belongs to it
@@ -91,8 +92,14 @@ pub(super) struct PublishArgs {
     #[arg(long)]
     repo: PathBuf,
     /// A private key file; may be given again.
-    #[arg(long, required = true)]
+    #[arg(long, required_unless_present = "stage")]
     key: Vec<PathBuf>,
+    /// Sign nothing: leave what is to be signed in the repository's `staged`, for holders elsewhere.
+    #[arg(long, conflicts_with = "key")]
+    stage: bool,
+    /// Take earlier releases of the same boards off the list: --to holds this release alone, as a GitHub release does.
+    #[arg(long)]
+    replace: bool,
     /// A file with the passphrase of the keys; without it, it is asked for.
     #[arg(long)]
     passphrase_file: Option<PathBuf>,
@@ -221,10 +228,18 @@ pub(super) fn publish(args: &PublishArgs) -> Result<()> {
         )?;
         keys.push(keyfile::load(path, &passphrase)?);
     }
-    ensure!(!keys.is_empty(), "at least one key is needed");
     let mut repo = Repository::open(&args.repo, now()?)?;
+    let listed = if args.replace {
+        Listed::Replaced
+    } else {
+        Listed::Kept
+    };
+    if args.stage {
+        publish::stage(&mut repo, &args.index, listed, &args.to)?;
+        return staged(args, &repo);
+    }
     let signers: Vec<_> = keys.iter().collect();
-    let done = publish::publish(&mut repo, &args.index, &signers, &args.to)?;
+    let done = publish::publish(&mut repo, &args.index, listed, &signers, &args.to)?;
     if args.json {
         return row(
             &serde_json::json!({ "to": args.to, "files": done.files, "versions": done.versions, "checked": done.targets_checked }),
@@ -234,6 +249,23 @@ pub(super) fn publish(args: &PublishArgs) -> Result<()> {
         "{}: {} files, checked with the client that boards use",
         args.to.display(),
         done.files.len()
+    ));
+    Ok(())
+}
+
+/// What waits for its holders.
+fn staged(args: &PublishArgs, repo: &Repository) -> Result<()> {
+    let roles = repo.staged()?;
+    if args.json {
+        return row(&serde_json::json!({ "to": args.to, "staged": roles }));
+    }
+    let dir = args.repo.join("staged");
+    say(&format!(
+        "{}: to be signed: {}; then hypriot-keys publish {} {}",
+        dir.display(),
+        roles.join(", "),
+        args.repo.display(),
+        args.to.display()
     ));
     Ok(())
 }

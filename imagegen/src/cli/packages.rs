@@ -177,7 +177,7 @@ pub(super) fn boards(args: &BoardsArgs) -> anyhow::Result<()> {
             .map(|b| {
                 serde_json::json!({
                     "name": b.name, "description": b.description, "arch": b.arch, "suite": b.suite, "proven": b.proven,
-                    "needs": b.needs(), "qemu": b.qemu.as_ref().map(|q| &q.machine),
+                    "needs": b.needs(), "agent-target": b.agent_target, "qemu": b.qemu.as_ref().map(|q| &q.machine),
                 })
             })
             .collect();

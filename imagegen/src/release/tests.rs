@@ -5,7 +5,7 @@ use crate::bake::tests::{PLAIN, bake_with, board};
 use crate::image::volumes;
 use crate::tree::Content;
 
-fn make_in(dir: &Path, version: &str, agent: &str, threads: usize) -> Release {
+pub(crate) fn make_in(dir: &Path, version: &str, agent: &str, threads: usize) -> Release {
     let agent: Vec<u8> = agent.bytes().cycle().take(3 << 20).collect();
     let baked = bake_with(&board(PLAIN), version, |i| {
         i.agent = Content::Bytes(agent.into());

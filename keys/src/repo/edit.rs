@@ -87,6 +87,13 @@ impl Repository {
         })
     }
 
+    /// What the top-level role lists, or will list once it is signed: names, and what applications read about them.
+    pub fn targets(&self) -> Result<Vec<(String, Value)>, RepoError> {
+        let newest = self.newest::<Targets>("targets")?;
+        let all = newest.map(|t| t.targets).unwrap_or_default();
+        Ok(all.into_iter().map(|(name, t)| (name, t.custom)).collect())
+    }
+
     /// Takes a target from a role's list. Its file stays where it was published.
     pub fn remove_target(&mut self, role: &str, name: &str) -> Result<(), RepoError> {
         self.edit(role, |targets: &mut Targets| {
