@@ -136,6 +136,7 @@ pub fn votes(results: &[TestResult]) -> Vec<Vote> {
             severity,
             passed: result.outcome == Outcome::Pass,
             found,
+            cut_short: result.cut_short,
         })
     };
     results.iter().filter_map(vote).collect()

@@ -35,6 +35,8 @@ pub struct Seen {
     pub offer: Offer,
     /// Self-tests since this boot.
     pub tests: Tests,
+    /// Seconds since they ended; meaningless without any.
+    pub tests_age: u64,
     /// The report a failing trial left: trial id and reasons.
     pub report: Option<(String, Vec<String>)>,
     /// A trial was judged bad in this very boot.
@@ -101,7 +103,7 @@ pub enum Step {
     Wait(Why),
     /// Ask the repository what it offers.
     Ask,
-    /// Run the self-tests.
+    /// Run the self-tests. While the other slot is armed, they are its baseline from then on.
     SelfTest,
     /// Write a release to the idle slot and read it back.
     Install {
@@ -175,6 +177,27 @@ impl core::fmt::Display for Why {
     }
 }
 
+/// A baseline older than this is none: what the owner changed since then would be laid on the release.
+pub const BASELINE_AGE: u64 = 15 * 60;
+/// While an armed slot waits for the owner's reboot, its baseline is renewed this often.
+pub const BASELINE_RENEWED: u64 = 24 * 60 * 60;
+
+impl Seen {
+    /// Whether self-tests of this boot exist that are not older than `seconds`.
+    fn tested_within(&self, seconds: u64) -> bool {
+        self.tests != Tests::NotRun && self.tests_age <= seconds
+    }
+
+    /// `arm`, if the self-tests that the trial will be compared with are of just now; else those first.
+    fn with_baseline(&self, arm: Step) -> Step {
+        if self.tested_within(BASELINE_AGE) {
+            arm
+        } else {
+            Step::SelfTest
+        }
+    }
+}
+
 /// What to do next.
 pub fn decide(seen: &Seen, policy: &Policy) -> Step {
     match &seen.boot.trial {
@@ -229,6 +252,7 @@ fn after_trial(seen: &Seen, trial: &Trial, policy: &Policy) -> Step {
         ),
         Phase::Armed => match policy.reboot {
             Automatic::Yes => Step::RebootToTry,
+            Automatic::No if !seen.tested_within(BASELINE_RENEWED) => Step::SelfTest,
             Automatic::No => Step::Wait(Why::OwnerReboots(trial.slot)),
         },
         Phase::Failed => Step::Settle(
@@ -240,7 +264,7 @@ fn after_trial(seen: &Seen, trial: &Trial, policy: &Policy) -> Step {
         // `Trying` here: the boot loader went back but could not write that it did.
         Phase::Trying | Phase::Lost => match (reported, pending) {
             (Some(reasons), _) => Step::Settle(Outcome::Failed, reasons),
-            (None, Some(p)) if p.lost < MAX_LOST => Step::Retry(trial.slot),
+            (None, Some(p)) if p.lost < MAX_LOST => seen.with_baseline(Step::Retry(trial.slot)),
             (None, _) => Step::Settle(
                 Outcome::Unknown,
                 vec!["the board was reset during the trial (panic, hang or power cut)".to_string()],
@@ -257,10 +281,10 @@ fn idle(seen: &Seen, policy: &Policy) -> Step {
             return Step::Settle(Outcome::Confirmed, Vec::new());
         }
         if seen.record.content(pending.slot) == Some(&pending.release) {
-            return Step::Arm {
+            return seen.with_baseline(Step::Arm {
                 slot: pending.slot,
                 release: pending.release.clone(),
-            };
+            });
         }
     }
     let (release, hold) = match &seen.offer {
@@ -284,15 +308,11 @@ fn idle(seen: &Seen, policy: &Policy) -> Step {
         return Step::Wait(Why::OwnerInstalls(release.clone()));
     }
     let into = !seen.booted;
-    if seen.tests == Tests::NotRun {
-        // the baseline the trial is compared with
-        return Step::SelfTest;
-    }
     if seen.record.content(into) == Some(release) {
-        return Step::Arm {
+        return seen.with_baseline(Step::Arm {
             slot: into,
             release: release.clone(),
-        };
+        });
     }
     Step::Install {
         into,

@@ -34,6 +34,16 @@ pub struct TestResult {
     /// What was found instead, for people; empty when it held.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub found: String,
+    /// The run's time was up before it could tell. Such a failure counts on trial, and excuses nothing as a baseline,
+    /// so it is never part of one and never stored.
+    #[serde(skip)]
+    pub cut_short: bool,
+}
+
+/// What a later trial is compared with: the `results` that found something out. A check whose time was up has not failed
+/// before the update, or a slow minute would excuse every regression of the release.
+pub fn baseline(results: &[TestResult]) -> Vec<TestResult> {
+    results.iter().filter(|r| !r.cut_short).cloned().collect()
 }
 
 /// What the tests say about the slot they ran on.
@@ -88,7 +98,22 @@ mod tests {
             severity,
             passed,
             found: String::new(),
+            cut_short: false,
         }
+    }
+
+    #[test]
+    fn a_check_cut_off_by_the_time_budget_excuses_no_regression() {
+        let mut slow = result("x", Severity::Required, false);
+        slow.cut_short = true;
+        let broken = [result("x", Severity::Required, false)];
+        let before = baseline(&[slow.clone(), result("y", Severity::Required, false)]);
+        assert_eq!(
+            verdict(&broken, Some(&before)),
+            Verdict::Bad(alloc::vec!["x".into()])
+        );
+        // on trial it is no excuse either: what did not answer in time does not hold
+        assert!(matches!(verdict(&[slow], Some(&before)), Verdict::Bad(_)));
     }
 
     #[test]

@@ -184,8 +184,13 @@ pub(super) fn roll_back() -> anyhow::Result<ExitCode> {
             &mut hands,
         )?;
     } else {
+        print("running the self-tests, which the older release is compared with\n");
+        let tested = act::act(&Step::SelfTest, &seen, &mut board, &mut session, &mut hands);
+        if let Err(error) = tested {
+            tracing::warn!("the self-tests cannot run: {error:#}; every failure will count");
+        }
         let now = daemon::clock().max(board.settings.built);
-        let release = act::roll_back(&seen, &mut board, now)?;
+        let release = act::roll_back(&seen, &mut board, &session, now)?;
         print(&format!("going back to {}\n", release.version));
         let seen = board.see(&session)?;
         act::act(

@@ -262,6 +262,7 @@ mod tests {
             severity: Severity::Required,
             outcome,
             took: Duration::from_millis(5),
+            cut_short: false,
         };
         vec![
             result("file:/x:exists", Outcome::Pass),

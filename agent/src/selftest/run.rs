@@ -51,6 +51,8 @@ pub struct TestResult {
     pub outcome: Outcome,
     /// How long it took, waiting included.
     pub took: Duration,
+    /// It failed because the time for all tests was up: nothing was found out.
+    pub cut_short: bool,
 }
 
 /// Whether a property holds.
@@ -125,6 +127,7 @@ fn problem(path: &str, what: &str) -> TestResult {
         },
         outcome: Outcome::Fail(what.into()),
         took: Duration::ZERO,
+        cut_short: false,
     }
 }
 
@@ -153,16 +156,21 @@ fn worker(
             std::thread::sleep(Duration::from_millis(20));
             continue;
         };
-        let found = attempt(task.test, setting, deadline, task.since);
+        let mut found = attempt(task.test, setting, deadline, task.since);
         let failed = found
             .iter()
             .any(|result| matches!(result.outcome, Outcome::Fail(_)));
         let now = Instant::now();
-        let again = task.test.wait.filter(|wait| {
-            failed
-                && now + wait.interval <= deadline
-                && now + wait.interval <= task.since + wait.timeout
-        });
+        let patient = task
+            .test
+            .wait
+            .filter(|wait| failed && now + wait.interval <= task.since + wait.timeout);
+        let again = patient.filter(|wait| now + wait.interval <= deadline);
+        if now >= deadline || (patient.is_some() && again.is_none()) {
+            for result in &mut found {
+                result.cut_short = matches!(result.outcome, Outcome::Fail(_));
+            }
+        }
         let index = task.index;
         let retry = again.map(|wait| {
             task.not_before = now + wait.interval;
@@ -274,5 +282,6 @@ fn one(test: &Test, property: &str, outcome: Outcome, since: Instant) -> TestRes
         severity: test.severity,
         outcome,
         took: since.elapsed(),
+        cut_short: false,
     }
 }

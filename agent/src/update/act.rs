@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use hypriot_keys::time::Timestamp;
+use hypriot_updater::boot::Phase;
 use hypriot_updater::decide::{Offer, Seen, Step};
-use hypriot_updater::health::TestResult;
+use hypriot_updater::health::{self, TestResult};
 use hypriot_updater::index::Target;
 use hypriot_updater::record::{Attempt, Outcome, Pending};
 use hypriot_updater::slot::{Digest, Release, Slot};
@@ -92,7 +93,10 @@ pub fn act(
             Ok(())
         }
         Step::SelfTest => {
-            session.tests = Some(self_test(seen, board)?);
+            let results = self_test(seen, board)?;
+            session.tested = board::uptime()?;
+            renew_baseline(&results, seen, board)?;
+            session.tests = Some(results);
             Ok(())
         }
         Step::Install { into, release } => match install(*into, release, board, hands) {
@@ -105,7 +109,7 @@ pub fn act(
             }
         },
         Step::Arm { slot, release } => arm(*slot, release, seen, board, session),
-        Step::Retry(slot) => retry(*slot, seen, board),
+        Step::Retry(slot) => retry(*slot, seen, board, session),
         Step::RebootToTry => {
             let mut record = seen.record.clone();
             if let Some(pending) = &mut record.pending {
@@ -188,6 +192,21 @@ fn self_test(seen: &Seen, board: &Board) -> anyhow::Result<Vec<TestResult>> {
     )
 }
 
+/// While the other slot is armed, the newest results are what its trial is compared with.
+fn renew_baseline(results: &[TestResult], seen: &Seen, board: &Board) -> anyhow::Result<()> {
+    let armed = seen
+        .boot
+        .trial
+        .as_ref()
+        .is_some_and(|t| t.slot != seen.booted && t.phase == Phase::Armed);
+    let mut record = seen.record.clone();
+    match &mut record.pending {
+        Some(pending) if armed => pending.baseline = health::baseline(results),
+        _ => return Ok(()),
+    }
+    board.memory.save(&record)
+}
+
 fn install(
     into: Slot,
     release: &Release,
@@ -216,6 +235,14 @@ fn install(
     Ok(())
 }
 
+fn fresh_baseline(session: &Session) -> Vec<TestResult> {
+    session
+        .tests
+        .as_deref()
+        .map(health::baseline)
+        .unwrap_or_default()
+}
+
 fn arm(
     slot: Slot,
     release: &Release,
@@ -224,32 +251,26 @@ fn arm(
     session: &Session,
 ) -> anyhow::Result<()> {
     let mut record = seen.record.clone();
-    // after a power cut between the two writes the baseline is there already
-    if record
-        .pending
-        .as_ref()
-        .is_none_or(|p| p.release != *release)
-    {
-        let baseline = session.tests.clone().unwrap_or_default();
-        record.pending = Some(Pending {
-            release: release.clone(),
-            slot,
-            baseline,
-            lost: 0,
-            ignored: 0,
-        });
-        if record.content(seen.booted).is_none() {
-            // what was flashed has no index, so no digest; its version is enough to go back to it by hand
-            record.set_content(
-                seen.booted,
-                Some(Release {
-                    version: seen.running.clone(),
-                    digest: Digest([0; 32]),
-                }),
-            );
-        }
-        board.memory.save(&record)?;
+    // after a power cut between the two writes it is pending already, with a baseline that may be old
+    let before = record.pending.take().filter(|p| p.release == *release);
+    record.pending = Some(Pending {
+        release: release.clone(),
+        slot,
+        baseline: fresh_baseline(session),
+        lost: before.as_ref().map_or(0, |p| p.lost),
+        ignored: before.as_ref().map_or(0, |p| p.ignored),
+    });
+    if record.content(seen.booted).is_none() {
+        // what was flashed has no index, so no digest; its version is enough to go back to it by hand
+        record.set_content(
+            seen.booted,
+            Some(Release {
+                version: seen.running.clone(),
+                digest: Digest([0; 32]),
+            }),
+        );
     }
+    board.memory.save(&record)?;
     board
         .boot
         .try_once(slot, &release.digest.short())
@@ -257,7 +278,12 @@ fn arm(
 }
 
 /// Goes back to what lies in the other slot, as a trial of its own; what runs now is not installed again by itself.
-pub fn roll_back(seen: &Seen, board: &mut Board, at: Timestamp) -> anyhow::Result<Release> {
+pub fn roll_back(
+    seen: &Seen,
+    board: &mut Board,
+    session: &Session,
+    at: Timestamp,
+) -> anyhow::Result<Release> {
     if seen.boot.trial.is_some() {
         bail!("a trial is going on; it ends by itself, or by restarting the board");
     }
@@ -272,7 +298,8 @@ pub fn roll_back(seen: &Seen, board: &mut Board, at: Timestamp) -> anyhow::Resul
     record.pending = Some(Pending {
         release: release.clone(),
         slot,
-        baseline: Vec::new(),
+        // an unplugged cable must not veto the owner's way back either
+        baseline: fresh_baseline(session),
         lost: 0,
         ignored: 0,
     });
@@ -284,11 +311,12 @@ pub fn roll_back(seen: &Seen, board: &mut Board, at: Timestamp) -> anyhow::Resul
     Ok(release)
 }
 
-fn retry(slot: Slot, seen: &Seen, board: &mut Board) -> anyhow::Result<()> {
+fn retry(slot: Slot, seen: &Seen, board: &mut Board, session: &Session) -> anyhow::Result<()> {
     let mut record = seen.record.clone();
     let pending = record.pending.as_mut().context("no update is pending")?;
     pending.lost += 1;
     pending.ignored = 0;
+    pending.baseline = fresh_baseline(session);
     let id = pending.release.digest.short();
     tracing::warn!(
         "the trial of {} ended without a verdict; trying once more",

@@ -44,6 +44,8 @@ pub struct Session {
     pub offer: Offer,
     /// Self-tests since this boot.
     pub tests: Option<Vec<TestResult>>,
+    /// Uptime when they ended.
+    pub tested: u64,
 }
 
 impl Default for Session {
@@ -51,6 +53,7 @@ impl Default for Session {
         Self {
             offer: Offer::Due,
             tests: None,
+            tested: 0,
         }
     }
 }
@@ -93,7 +96,9 @@ impl Board {
         let tests = session.tests.as_ref().map_or(Tests::NotRun, |results| {
             Tests::Done(verdict(results, baseline))
         });
+        let uptime = uptime()?;
         Ok(Seen {
+            tests_age: uptime.saturating_sub(session.tested),
             booted: self.booted,
             running: self.settings.version.clone(),
             boot,
@@ -101,7 +106,7 @@ impl Board {
             tests,
             report: self.memory.failure()?.map(|r| (r.trial, r.reasons)),
             judged: Path::new(JUDGED).exists(),
-            uptime: uptime()?,
+            uptime,
             record,
         })
     }

@@ -33,6 +33,7 @@ fn calm() -> Seen {
         },
         tests: Tests::Done(Verdict::Good),
         report: None,
+        tests_age: 0,
         judged: false,
         uptime: 60,
     }
@@ -91,8 +92,38 @@ fn every_situation_has_its_step() {
         ("newer release offered", calm_but(|_| ()), install.clone()),
         ("time to ask", calm_but(|s| s.offer = Offer::Due), Step::Ask),
         (
-            "no baseline yet",
+            "no baseline yet: not needed to write",
             calm_but(|s| s.tests = Tests::NotRun),
+            install.clone(),
+        ),
+        (
+            "no baseline yet, about to arm",
+            calm_but(|s| {
+                s.record.set_content(Slot::B, Some(release(2)));
+                s.tests = Tests::NotRun;
+            }),
+            Step::SelfTest,
+        ),
+        (
+            "baseline of 60 days ago, about to arm",
+            calm_but(|s| {
+                s.record.set_content(Slot::B, Some(release(2)));
+                s.tests_age = 60 * 86_400;
+            }),
+            Step::SelfTest,
+        ),
+        (
+            "baseline of before a power cut, about to arm again",
+            calm_but(|s| {
+                s.record.pending = Some(pending(0, 0));
+                s.record.set_content(Slot::B, Some(release(2)));
+                s.tests = Tests::NotRun;
+            }),
+            Step::SelfTest,
+        ),
+        (
+            "baseline of before a lost trial, about to arm again",
+            back_on_a(Phase::Lost, |s| s.tests = Tests::NotRun),
             Step::SelfTest,
         ),
         (
@@ -328,6 +359,9 @@ fn the_owner_can_keep_the_last_word() {
         decide(&armed, &policy),
         Step::Wait(Why::OwnerReboots(Slot::B))
     );
+    // what the owner changes before that reboot must not be laid on the release
+    armed.tests_age = BASELINE_RENEWED + 1;
+    assert_eq!(decide(&armed, &policy), Step::SelfTest);
 }
 
 /// A small board in memory: it does what it is told, and what happens to it is drawn at random.
