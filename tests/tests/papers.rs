@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use hypriot_tests::exec;
 use hypriot_tests::factory::Factory;
+use hypriot_tests::monitoring;
 use hypriot_tests::papers::truth::Project;
 use hypriot_tests::papers::{pages, reference, root};
 
@@ -67,6 +68,17 @@ fn reference_pages_are_what_the_code_says() {
         .map(|page| page.path.clone())
         .collect();
     none("run `make docs-reference` and look at what changes", &stale);
+}
+
+#[test]
+fn alerts_and_the_dashboard_ask_for_metrics_that_boards_have() {
+    let root = root();
+    none("no board has", &monitoring::unknown_metrics(&root).unwrap());
+    none(
+        "no test makes it fire",
+        &monitoring::untested_alerts(&root).unwrap(),
+    );
+    monitoring::judge(&root).unwrap();
 }
 
 #[test]
