@@ -8,7 +8,7 @@ imagegen := $(CARGO) run --bin hypriot-imagegen --
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-power-cuts test-boards test-fidelity fuzz bench-image lint agent deb sd-image
-.PHONY: test-integration release-tools docs docs-reference lint-workflows lint-monitoring
+.PHONY: test-integration release-tools docs docs-reference lint-workflows lint-monitoring pictures
 .PHONY: need-rust need-agent need-image need-bench need-papers need-all
 
 help: ## list the targets
@@ -52,6 +52,9 @@ docs-reference: need-rust ## write the parts of pages that come from the code: c
 
 lint-workflows: need-papers ## judge .github/workflows with zizmor and actionlint, without asking GitHub anything
 	$(CARGO) run --bin hypriot-papers -- workflows
+
+pictures: need-rust ## draw the pictures of the README from a virtual board that runs (needs chromium)
+	$(CARGO) run --bin hypriot-papers -- pictures
 
 lint-monitoring: need-papers ## judge the alert rules and the dashboard of docs/ with promtool
 	$(CARGO) run --bin hypriot-papers -- monitoring

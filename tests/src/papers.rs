@@ -4,12 +4,13 @@
 //! * `reference`: the parts of pages that are written by the code: `<!-- from: … -->`
 //! * `help`: what a program says about itself; `fields`: what a type of a file format says about itself
 //! * `truth`: links, paths, commands that pages name, and pages that the code names
-//! * `book`: the book, made by mdBook
+//! * `book`: the book, made by mdBook; `picture`: what a reader sees first
 
 pub mod book;
 pub mod fields;
 pub mod help;
 pub mod pages;
+pub mod picture;
 pub mod reference;
 pub mod truth;
 
@@ -39,6 +40,8 @@ enum Command {
     Workflows,
     /// Judge alert rules and dashboard with promtool
     Monitoring,
+    /// Draw the pictures of the README from a virtual board that runs
+    Pictures,
 }
 
 /// Runs it.
@@ -69,6 +72,7 @@ fn run(command: &Command) -> Result<()> {
         Command::Book => book::make(&root),
         Command::Workflows => crate::workflows::judge(&root),
         Command::Monitoring => crate::monitoring::judge(&root),
+        Command::Pictures => picture::draw(&root),
     }
 }
 

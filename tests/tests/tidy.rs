@@ -186,8 +186,8 @@ fn the_core_cannot_do_io() {
     );
 }
 
-/// Normal and build dependencies of each of our crates on each other.
-fn dependencies() -> BTreeMap<String, Vec<String>> {
+/// What cargo knows of the workspace.
+fn metadata() -> Vec<serde_json::Value> {
     let mut cargo = exec::command(env!("CARGO"));
     cargo.current_dir(root()).args([
         "metadata",
@@ -198,6 +198,11 @@ fn dependencies() -> BTreeMap<String, Vec<String>> {
     ]);
     let text = exec::run(cargo, Duration::from_mins(1)).unwrap();
     let metadata: serde_json::Value = serde_json::from_str(&text).unwrap();
+    metadata["packages"].as_array().unwrap().clone()
+}
+
+/// Normal and build dependencies of each of our crates on each other.
+fn dependencies() -> BTreeMap<String, Vec<String>> {
     let short = |v: &serde_json::Value| {
         v.as_str()
             .unwrap()
@@ -211,12 +216,22 @@ fn dependencies() -> BTreeMap<String, Vec<String>> {
             .map(|d| short(&d["name"]))
             .collect()
     };
-    metadata["packages"]
-        .as_array()
-        .unwrap()
+    metadata()
         .iter()
         .map(|p| (short(&p["name"]), of(p)))
         .collect()
+}
+
+#[test]
+fn no_harness_is_linked_for_programs_that_have_no_tests() {
+    let harness = metadata().into_iter().flat_map(|package| {
+        let targets = package["targets"].as_array().unwrap().clone();
+        targets
+            .into_iter()
+            .filter(|t| t["kind"][0] == "bin" && t["test"] == true)
+            .map(|t| t["name"].to_string())
+    });
+    none("say `test = false` in its [[bin]]", harness);
 }
 
 #[test]
