@@ -14,15 +14,12 @@ use std::time::Duration;
 use anyhow::bail;
 use clap::{Parser, Subcommand};
 use hypriot_keys::time::Timestamp;
-use hypriot_updater::decide::Step;
 
-use crate::card::ports::{Bootloader, TrialChange};
 use crate::config::Settings;
 use crate::probe::Root;
 use crate::system::{self, NoSlots, System};
-use crate::update::act::{self, Hands, Tell};
 use crate::update::board::{Board, Lock, Session};
-use crate::update::{daemon, store};
+use crate::update::{daemon, last, machine};
 use crate::{config, init, report, selftest, serve};
 
 const NOTHING: u8 = 3;
@@ -115,7 +112,7 @@ enum Command {
     /// During an orderly shutdown: let a trial be tried again (started by systemd)
     #[command(hide = true)]
     Rearm,
-    /// End a trial that nobody judged in time (started by a timer of systemd)
+    /// Wait beside a trial, and end it when nobody judges it in time (started by systemd in a boot on trial)
     #[command(hide = true)]
     Expire,
     /// Run a program in another root (used by the initramfs)
@@ -191,7 +188,7 @@ fn self_test(
         format,
         budget,
     };
-    let (text, code) = selftest::cli(&options, daemon::clock());
+    let (text, code) = selftest::cli(&options, machine::clock());
     print(&text);
     Ok(ExitCode::from(code))
 }
@@ -201,10 +198,10 @@ fn open() -> anyhow::Result<Board> {
     if let System::Plain(_) = system::look(&Root::default()) {
         return Err(NoSlots.into());
     }
-    Board::open(
-        config::load(Path::new(config::IMAGE), Path::new(config::OWNER))?,
-        Path::new(store::DIRECTORY),
-    )
+    Board::open(config::load(
+        Path::new(config::IMAGE),
+        Path::new(config::OWNER),
+    )?)
 }
 
 fn command(command: Command) -> anyhow::Result<ExitCode> {
@@ -228,8 +225,8 @@ fn command(command: Command) -> anyhow::Result<ExitCode> {
             detail,
         } => serve(listen, report, hosts, detail),
         Command::Run => daemon(),
-        Command::Rearm => rearm(),
-        Command::Expire => expire(),
+        Command::Rearm => last::rearm().map(|()| ExitCode::SUCCESS),
+        Command::Expire => last::expire(&daemon::alive).map(|()| ExitCode::SUCCESS),
         Command::InRoot { root, program } => match program.split_first() {
             Some((name, rest)) => Err(init::become_in_root(&root, name, rest)),
             None => bail!("no program"),
@@ -267,7 +264,7 @@ fn daemon() -> anyhow::Result<ExitCode> {
             if config::updates_are_set(Path::new(config::OWNER))? {
                 tracing::warn!("{NoSlots}; [update] in {} has no effect", config::OWNER);
             }
-            daemon::plain(&plain, daemon::program_date()?)?;
+            daemon::plain(&plain, machine::program_date()?)?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -296,13 +293,13 @@ fn show_status(json: bool) -> anyhow::Result<ExitCode> {
         System::Plain(plain) => status::plain(&plain),
         System::Slots => {
             let board = open()?;
-            let seen = board.see(&Session::default())?;
+            let seen = board.see(&Session::default());
             let Settings {
                 board: name,
                 policy,
                 ..
             } = &board.settings;
-            status::status(name, &seen, policy, board.memory.failure()?)
+            status::status(name, &seen, policy, board.store.failure())
         }
     };
     print(&if json {
@@ -310,38 +307,5 @@ fn show_status(json: bool) -> anyhow::Result<ExitCode> {
     } else {
         status::human(&status)
     });
-    Ok(ExitCode::SUCCESS)
-}
-
-fn rearm() -> anyhow::Result<ExitCode> {
-    let mut board = open()?;
-    let state = board.boot.state()?;
-    if state.trial.is_some_and(|t| t.slot == board.booted) {
-        board.boot.change(TrialChange::Rearm)?;
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-fn expire() -> anyhow::Result<ExitCode> {
-    let (mut board, mut session) = (open()?, Session::default());
-    let seen = board.see(&session)?;
-    if seen
-        .boot
-        .trial
-        .as_ref()
-        .is_none_or(|t| t.slot != seen.booted)
-    {
-        return Ok(ExitCode::from(NOTHING));
-    }
-    let reason = format!("not judged {} s after boot", seen.uptime);
-    let mut quiet = |_: Tell<'_>| ();
-    let mut hands = Hands::offline(&daemon::clock, &mut quiet);
-    act::act(
-        &Step::Fail(vec![reason]),
-        &seen,
-        &mut board,
-        &mut session,
-        &mut hands,
-    )?;
     Ok(ExitCode::SUCCESS)
 }

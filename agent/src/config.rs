@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::io;
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -14,6 +14,10 @@ use hypriot_keys::time::Timestamp;
 use hypriot_updater::decide::{Automatic, Policy};
 use serde::Deserialize;
 
+use crate::update::store::DATA_LOST;
+
+/// What the initramfs writes into [`DATA_LOST`] if the owner had closed `/health` to the network.
+pub const LOCAL: &str = "local";
 /// The image's fragment.
 pub const IMAGE: &str = "/usr/lib/hypriot/agent.toml";
 /// The owner's fragments.
@@ -87,6 +91,10 @@ pub struct Settings {
     pub poll: u64,
     /// What happens by itself.
     pub policy: Policy,
+    /// The owner closed `/health` to the network.
+    pub local: bool,
+    /// Why the owner's settings do not count, if they do not: what they forbid is then not known.
+    pub trouble: Option<String>,
 }
 
 /// How the HTTP half answers.
@@ -178,6 +186,8 @@ fn merge(fragments: &[Named<String>]) -> anyhow::Result<Settings> {
             reboot: update.reboot.map_or(Automatic::Yes, Into::into),
             trial_deadline: deadline,
         },
+        local: merge_health(fragments)?.listen.ip().is_loopback(),
+        trouble: None,
     })
 }
 
@@ -199,11 +209,29 @@ fn merge_health(fragments: &[Named<String>]) -> anyhow::Result<Health> {
 
 /// Reads the image's fragment and the owner's.
 ///
-/// A fragment of the owner that cannot be read is an error, not a default: a typo must not turn an update policy off.
+/// A fragment of the owner that cannot be read turns no update policy off, and no agent either: a slot on trial must be
+/// judged. So the image's settings hold with everything forbidden that an owner can forbid, and the trouble is said.
 pub fn load(image: &Path, owner: &Path) -> anyhow::Result<Settings> {
-    let mut fragments = vec![read(image.to_path_buf())?];
-    fragments.extend(owners(owner)?);
-    merge(&fragments)
+    let image = read(image.to_path_buf())?;
+    let all = owners(owner).and_then(|theirs| {
+        let mut fragments = vec![image.clone()];
+        fragments.extend(theirs);
+        merge(&fragments)
+    });
+    all.or_else(|trouble| {
+        let settings = merge(&[image])?;
+        Ok(Settings {
+            url: None,
+            policy: Policy {
+                install: Automatic::No,
+                reboot: Automatic::No,
+                ..settings.policy
+            },
+            local: true,
+            trouble: Some(format!("{trouble:#}")),
+            ..settings
+        })
+    })
 }
 
 /// How the HTTP half shall answer: by the image's fragment, if there is an image, and the owner's.
@@ -215,7 +243,17 @@ pub fn health(image: &Path, owner: &Path) -> anyhow::Result<Health> {
         fragments.push(read(image.to_path_buf())?);
     }
     fragments.extend(owners(owner)?);
-    merge_health(&fragments)
+    let health = merge_health(&fragments)?;
+    // the data partition is lost, and what the owner closed with it: the boot state remembers (see `init`)
+    let closed = fs::read_to_string(DATA_LOST).is_ok_and(|text| text.trim() == LOCAL);
+    Ok(if closed {
+        Health {
+            listen: (Ipv4Addr::LOCALHOST, health.listen.port()).into(),
+            ..health
+        }
+    } else {
+        health
+    })
 }
 
 /// Whether the owner set anything about updates; reads and checks what they set on a system without slots.
@@ -311,6 +349,38 @@ mod tests {
             let error = format!("{:#}", merged(&texts).expect_err(danger));
             assert!(error.contains(expected), "{danger}: {error}");
         }
+    }
+
+    /// A typo must neither open what was closed nor stop the agent, which has a slot on trial to judge.
+    #[test]
+    fn broken_settings_of_an_owner_forbid_everything_and_stop_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let (image, owner) = (dir.path().join("agent.toml"), dir.path().join("d"));
+        fs::create_dir(&owner).unwrap();
+        crate::files::replace(&image, IMAGE.as_bytes(), 0o644).unwrap();
+        let with = |text: &[u8]| {
+            crate::files::replace(&owner.join("x.toml"), text, 0o644).unwrap();
+            load(&image, &owner).unwrap()
+        };
+        let fine = with(b"[update]\npoll_seconds = 60");
+        assert_eq!((fine.trouble, fine.poll), (None, 60));
+        for (danger, text) in [
+            ("typo", &b"[update]\ninstal = 'manual'"[..]),
+            ("no toml", b"["),
+            ("no text", b"\xff\xfe"),
+            ("another board", b"board = 'y'"),
+        ] {
+            let settings = with(text);
+            let why = settings.trouble.expect(danger);
+            assert!(why.contains("x.toml"), "{danger}: {why}");
+            assert_eq!(settings.policy.install, Automatic::No, "{danger}");
+            assert_eq!(settings.policy.reboot, Automatic::No, "{danger}");
+            assert_eq!((settings.url, settings.local), (None, true), "{danger}");
+        }
+        assert!(
+            load(&dir.path().join("none"), &owner).is_err(),
+            "the image's own"
+        );
     }
 
     #[test]

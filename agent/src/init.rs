@@ -22,15 +22,20 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use hypriot_updater::boot::{BootState, Phase, Trial};
 use hypriot_updater::layout::{self, Partition};
+use hypriot_updater::slot::Slot;
 use nix::mount::MsFlags;
 use nix::sys::reboot::{RebootMode, reboot};
 
 use cmdline::Disk;
 
+use crate::card::bootloader::RawState;
 use crate::card::disk::Card;
+use crate::card::ports::Bootloader;
 use crate::exec::Cmd;
 use crate::files;
+use crate::update::board::TRIED;
 
 /// Where the slot's root is mounted before it becomes `/`.
 const ROOT: &str = "/root";
@@ -77,6 +82,7 @@ fn prepare() -> anyhow::Result<()> {
         card.device.to_string_lossy().as_bytes(),
         0o644,
     )?;
+    let state = boot_state(&card, arguments.slot)?;
     let blank = first_boot::is_blank(&card)?;
     if blank {
         // before anything of this disk is mounted, because the kernel must read the table again
@@ -88,9 +94,32 @@ fn prepare() -> anyhow::Result<()> {
     if blank {
         first_boot::make_data(&card, &data, Path::new(ROOT))?;
     }
-    mounts::data(&data, Path::new(ROOT))?;
+    mounts::data(&data, Path::new(ROOT), state.is_some_and(|s| s.local))?;
     mounts::config(&node(&card, &layout::CONFIG)?, Path::new(ROOT));
     mounts::state(Path::new(ROOT))
+}
+
+/// Looks at the boot state, and leaves in `/run` whether this boot is a trial: what must end it may need nothing else.
+fn boot_state(card: &Card, slot: Slot) -> anyhow::Result<Option<BootState>> {
+    let state = card.open_gap().and_then(|gap| RawState(gap).state());
+    match state {
+        Ok(state) => {
+            let tried = |t: &&Trial| matches!(t.phase, Phase::Armed | Phase::Trying);
+            if let Some(trial) = state.on_trial(slot).filter(tried) {
+                say(
+                    6,
+                    &format!("slot {slot} is on trial for {} s", trial.deadline),
+                );
+                files::replace(Path::new(TRIED), trial.id.as_bytes(), 0o644)?;
+            }
+            Ok(Some(state))
+        }
+        // a board that runs can still say so
+        Err(error) => {
+            say(2, &format!("the boot state cannot be read: {error}"));
+            Ok(None)
+        }
+    }
 }
 
 /// Loads the modules in the order of the list; one that the kernel refuses is named and passed over, because what it

@@ -114,8 +114,11 @@ pub struct UpdateView {
     pub trial: Option<TrialView>,
     /// The last update that came to an end.
     pub last_attempt: Option<AttemptView>,
-    /// What the update loop is doing: `idle`, `writing`, `on-trial`.
+    /// Where the update stands: `committed`, `installing`, `armed`, `on-trial`, `rolled-back`, `fallback`, `no-slots`.
     pub phase: String,
+    /// Why nothing new begins, or what went wrong last; for people.
+    #[serde(default)]
+    pub trouble: Option<String>,
 }
 
 /// One slot.
@@ -124,7 +127,7 @@ pub struct UpdateView {
 pub struct SlotView {
     /// The version that it holds, when it holds a whole one.
     pub version: Option<String>,
-    /// `good`, `trying`, `partial`, `empty`, `bad`.
+    /// `good`, `idle`, `empty`, or the phase of its trial: `armed`, `trying`, `failed`, `lost`.
     pub state: String,
 }
 
@@ -138,8 +141,8 @@ pub struct TrialView {
     pub version: String,
     /// `armed` or `trying`.
     pub state: String,
-    /// When the trial must have ended.
-    pub deadline: Option<Timestamp>,
+    /// It must have been judged so many seconds after boot.
+    pub deadline_seconds: u64,
 }
 
 /// The last update that came to an end.

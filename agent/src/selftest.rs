@@ -26,7 +26,6 @@ use hypriot_updater::health::{Severity as Weight, TestResult as Vote};
 
 use crate::probe::Root;
 use crate::report::{self, Report, Severity, TestsView};
-use crate::update::daemon as run_loop;
 pub use output::{Format, render};
 pub use run::{Outcome, Setting, TestResult, run};
 pub use suite::{Suite, load};
@@ -105,15 +104,21 @@ pub fn cli(options: &Options, now: Timestamp) -> (String, u8) {
 }
 
 /// Runs the board's own tests within `patience`, for the verdict on a trial. What was skipped has no vote.
-pub fn judge(board: &str, built: Timestamp, patience: Duration) -> Result<Vec<Vote>> {
+pub fn judge(
+    board: &str,
+    built: Timestamp,
+    update: Option<report::UpdateView>,
+    now: Timestamp,
+    patience: Duration,
+) -> Result<Vec<Vote>> {
     let root = Root::default();
     let suite = load(&[PathBuf::from(IMAGE), PathBuf::from(OWNER)]);
     let setting = Setting {
-        update: view(&root),
+        update,
         root,
         board: board.to_owned(),
         built,
-        now: run_loop::clock(),
+        now,
     };
     Ok(votes(&run(&suite, &setting, patience)))
 }

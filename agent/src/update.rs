@@ -4,5 +4,8 @@ pub mod act;
 pub mod board;
 pub mod daemon;
 pub mod install;
+pub mod last;
+pub mod machine;
 pub mod offer;
+pub mod ports;
 pub mod store;

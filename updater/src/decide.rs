@@ -6,10 +6,13 @@
 //! | step | writes, in this order | a cut in between leaves | next answer |
 //! |---|---|---|---|
 //! | `Install` | clear content, segments, sync, read-back, content | no content | `Install` again, from what is there |
-//! | `Arm` | pending, boot state | pending without trial | `Arm` |
+//! | `Arm` | old report away, pending, boot state | pending without trial | `Arm` |
 //! | `Commit` | boot state, record | default = pending slot, no trial | `Settle` confirmed |
-//! | `Fail` | report, boot state | `trying`, which the boot loader makes `lost` | `Settle` failed, by the report |
-//! | `Settle` | record, boot state | trial without pending | `Settle` again, harmless |
+//! | `Fail` | boot state, report, restart | `failed` without a report | `Settle` failed, its report lost |
+//! | `Settle` | record, boot state, report away | trial without pending | `Settle` again, harmless |
+//!
+//! The way back (`Fail`, `RebootBack`) asks neither the record nor the settings: it is decided by the boot state, the slot
+//! that runs, the tests and the clock since boot.
 
 use alloc::string::{String, ToString};
 use alloc::vec;
@@ -17,7 +20,7 @@ use alloc::vec::Vec;
 
 use crate::boot::{BootState, Phase, Trial};
 use crate::health::Verdict;
-use crate::record::{MAX_IGNORED, MAX_LOST, Outcome, Record};
+use crate::record::{MAX_IGNORED, MAX_LOST, Outcome, Pending, Record};
 use crate::slot::{Digest, Release, Slot};
 
 /// What the board told the agent at one instant. Gathered, never guessed.
@@ -39,10 +42,59 @@ pub struct Seen {
     pub tests_age: u64,
     /// The report a failing trial left: trial id and reasons.
     pub report: Option<(String, Vec<String>)>,
-    /// A trial was judged bad in this very boot.
-    pub judged: bool,
+    /// This boot began as a trial of the slot that runs.
+    pub tried: bool,
+    /// The kernel's name of this boot.
+    pub boot_id: String,
+    /// Whether the card and the record can be relied on for something new. The way back does not ask.
+    pub trouble: Option<Trouble>,
     /// Seconds since boot.
     pub uptime: u64,
+}
+
+impl Seen {
+    /// The trial of the slot that runs.
+    pub fn on_trial(&self) -> Option<&Trial> {
+        self.boot.on_trial(self.booted)
+    }
+}
+
+/// Why nothing new may begin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trouble {
+    /// The data partition is lost: record, refusals and the owner's settings with it.
+    DataLost,
+    /// The record cannot be read or written; in the words of whoever tried.
+    Record(String),
+    /// The boot state cannot be read: which slot is the default, and whether one is on trial, is not known.
+    BootState(String),
+    /// The card cannot be written.
+    Card(String),
+    /// The owner's settings cannot be read: what they forbid is not known.
+    Settings(String),
+}
+
+impl core::fmt::Display for Trouble {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::DataLost => f.write_str(
+                "the data partition is lost (the kernel log says why): nothing is installed until it is repaired or made anew",
+            ),
+            Self::Record(why) => write!(f, "the record of updates cannot be used, so nothing is installed: {why}"),
+            Self::BootState(why) => write!(
+                f,
+                "the boot state cannot be read: {why}; the card is failing, replace it"
+            ),
+            Self::Card(why) => write!(
+                f,
+                "the card cannot be used for an update: {why}; slide its lock off, or replace it"
+            ),
+            Self::Settings(why) => write!(
+                f,
+                "the settings cannot be read, so nothing is installed until they are mended: {why}"
+            ),
+        }
+    }
 }
 
 /// What the repository offers to this board.
@@ -83,7 +135,7 @@ pub struct Policy {
     pub install: Automatic,
     /// Reboot into an armed slot without being told.
     pub reboot: Automatic,
-    /// A trial that is not judged this many seconds after boot has failed.
+    /// A trial that is armed from now on must be judged this many seconds after boot.
     pub trial_deadline: u64,
 }
 
@@ -121,11 +173,11 @@ pub enum Step {
     },
     /// Arm the same slot again after a trial whose end nobody saw.
     Retry(Slot),
-    /// Reboot into the armed slot, and count that the boot loader was asked to.
+    /// Reboot into the armed slot, and count, once in a boot, that the boot loader was asked to.
     RebootToTry,
     /// Make the slot on trial the default.
     Commit(Slot),
-    /// Leave a report for the other slot, mark the trial failed, and reboot.
+    /// Mark the trial failed, leave a report for the other slot if that is possible, and reboot.
     Fail(Vec<String>),
     /// Reboot into the default slot; the trial has been judged.
     RebootBack,
@@ -152,6 +204,8 @@ pub enum Why {
     OwnerInstalls(Release),
     /// The owner wants to reboot by hand.
     OwnerReboots(Slot),
+    /// Something is wrong with the board.
+    Trouble(Trouble),
 }
 
 impl core::fmt::Display for Why {
@@ -173,6 +227,7 @@ impl core::fmt::Display for Why {
                 release.version
             ),
             Self::OwnerReboots(slot) => write!(f, "slot {slot} is ready; a reboot tries it"),
+            Self::Trouble(trouble) => trouble.fmt(f),
         }
     }
 }
@@ -200,56 +255,85 @@ impl Seen {
 
 /// What to do next.
 pub fn decide(seen: &Seen, policy: &Policy) -> Step {
+    if let Some(trouble @ Trouble::BootState(_)) = &seen.trouble {
+        return blind(seen, trouble);
+    }
     match &seen.boot.trial {
-        Some(trial) if trial.slot == seen.booted => on_trial(seen, trial, policy),
+        Some(trial) if trial.slot == seen.booted => on_trial(seen, trial),
         Some(trial) => after_trial(seen, trial, policy),
         None if seen.booted != seen.boot.default => Step::Adopt(seen.booted),
-        None => idle(seen, policy),
+        None => match idle(seen, policy) {
+            // nothing to decide: then the result of this boot's self-tests should at least be known
+            Step::Wait(_) if seen.tests == Tests::NotRun => Step::SelfTest,
+            step => step,
+        },
+    }
+}
+
+/// The boot state cannot be read. A slot that was started on trial and is bad goes back all the same; nothing is kept or
+/// begun that nobody could vouch for.
+fn blind(seen: &Seen, trouble: &Trouble) -> Step {
+    match &seen.tests {
+        Tests::NotRun => Step::SelfTest,
+        Tests::Done(Verdict::Bad(reasons)) if seen.tried => Step::Fail(reasons.clone()),
+        Tests::Done(_) => Step::Wait(Why::Trouble(trouble.clone())),
     }
 }
 
 /// This is the slot that is tried.
-fn on_trial(seen: &Seen, trial: &Trial, policy: &Policy) -> Step {
+fn on_trial(seen: &Seen, trial: &Trial) -> Step {
     match trial.phase {
         // `Armed` here: a boot loader that does not mark the try itself.
         Phase::Armed | Phase::Trying => match &seen.tests {
             Tests::Done(Verdict::Good) => Step::Commit(trial.slot),
             Tests::Done(Verdict::Bad(reasons)) => Step::Fail(reasons.clone()),
-            Tests::NotRun if seen.uptime > policy.trial_deadline => {
-                Step::Fail(vec![alloc::format!(
-                    "not judged {} s after boot",
-                    policy.trial_deadline
-                )])
-            }
+            Tests::NotRun if seen.uptime > trial.deadline => Step::Fail(vec![alloc::format!(
+                "not judged {} s after boot",
+                trial.deadline
+            )]),
             Tests::NotRun => Step::SelfTest,
         },
         // Judged bad in this boot: go back. Judged bad earlier and running all the same: the default does not load,
         // and a board that runs is better than one that reboots for ever.
-        Phase::Failed | Phase::Lost if seen.judged => Step::RebootBack,
+        Phase::Failed | Phase::Lost if seen.tried => Step::RebootBack,
         Phase::Failed | Phase::Lost => Step::Adopt(trial.slot),
     }
 }
 
 /// The other slot was, or is to be, tried.
 fn after_trial(seen: &Seen, trial: &Trial, policy: &Policy) -> Step {
+    let step = end_of_trial(seen, trial, policy);
+    match (&step, &seen.trouble) {
+        (_, None) => step,
+        // What is gone is gone: the end of the trial can be recorded all the same.
+        (Step::Settle(..), Some(Trouble::DataLost | Trouble::Settings(_))) => step,
+        // Else it stays in the boot state until it can be recorded, and nothing is tried meanwhile.
+        (_, Some(trouble)) => Step::Wait(Why::Trouble(trouble.clone())),
+    }
+}
+
+fn end_of_trial(seen: &Seen, trial: &Trial, policy: &Policy) -> Step {
     let reported = seen
         .report
         .as_ref()
         .filter(|(id, _)| *id == trial.id)
         .map(|(_, reasons)| reasons.clone());
     let pending = seen.record.pending.as_ref();
+    let asked_now = |p: &Pending| p.asked_in.as_ref() == Some(&seen.boot_id);
     match trial.phase {
         Phase::Armed if pending.is_none() => Step::Settle(
             Outcome::NeverTried,
             vec!["the record of this update is lost".to_string()],
         ),
-        Phase::Armed if pending.is_some_and(|p| p.ignored >= MAX_IGNORED) => Step::Settle(
-            Outcome::NeverTried,
-            vec![alloc::format!(
-                "the boot loader did not start slot {} in {MAX_IGNORED} reboots",
-                trial.slot
-            )],
-        ),
+        Phase::Armed if pending.is_some_and(|p| p.ignored >= MAX_IGNORED && !asked_now(p)) => {
+            Step::Settle(
+                Outcome::NeverTried,
+                vec![alloc::format!(
+                    "the boot loader did not start slot {} in {MAX_IGNORED} reboots",
+                    trial.slot
+                )],
+            )
+        }
         Phase::Armed => match policy.reboot {
             Automatic::Yes => Step::RebootToTry,
             Automatic::No if !seen.tested_within(BASELINE_RENEWED) => Step::SelfTest,
@@ -275,11 +359,17 @@ fn after_trial(seen: &Seen, trial: &Trial, policy: &Policy) -> Step {
 
 /// Nothing is on trial.
 fn idle(seen: &Seen, policy: &Policy) -> Step {
-    if let Some(pending) = &seen.record.pending {
-        if pending.slot == seen.booted {
-            // The commit reached the boot state but not the record.
-            return Step::Settle(Outcome::Confirmed, Vec::new());
-        }
+    let pending = seen.record.pending.as_ref();
+    if pending.is_some_and(|p| p.slot == seen.booted)
+        && !matches!(seen.trouble, Some(Trouble::Record(_)))
+    {
+        // The commit reached the boot state but not the record.
+        return Step::Settle(Outcome::Confirmed, Vec::new());
+    }
+    if let Some(trouble) = &seen.trouble {
+        return Step::Wait(Why::Trouble(trouble.clone()));
+    }
+    if let Some(pending) = pending {
         if seen.record.content(pending.slot) == Some(&pending.release) {
             return seen.with_baseline(Step::Arm {
                 slot: pending.slot,
@@ -298,7 +388,7 @@ fn idle(seen: &Seen, policy: &Policy) -> Step {
     if release.version <= seen.running {
         return Step::Wait(Why::UpToDate);
     }
-    if seen.record.refusal(&release.digest).is_some() {
+    if refused(seen, release) {
         return Step::Wait(Why::Refused(release.digest));
     }
     if let Some(why) = hold {
@@ -318,6 +408,12 @@ fn idle(seen: &Seen, policy: &Policy) -> Step {
         into,
         release: release.clone(),
     }
+}
+
+/// It failed here: by the record, or by the boot state if the record was lost meanwhile.
+fn refused(seen: &Seen, release: &Release) -> bool {
+    seen.record.refusal(&release.digest).is_some()
+        || seen.boot.failed.as_deref() == Some(release.digest.short().as_str())
 }
 
 /// One word for `status` and `/health`.

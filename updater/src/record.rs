@@ -1,13 +1,18 @@
 //! The one small thing a board must remember, on the data partition, outside both slots.
 //!
-//! Everything else is read from the disk each time. If the record is lost the board still boots and updates; it only
-//! forgets which releases failed.
+//! Everything else is read from the disk each time. If the record is lost the board still boots; it forgets which
+//! releases failed, save the last one, which the boot state knows too.
+//!
+//! Two versions of the agent share it: the one that was updated to, and the one that comes back after a rollback. So it is
+//! read forward: what a newer agent added is passed over and kept, and an entry that cannot be read costs that entry alone.
 
+use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use hypriot_keys::time::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::health::TestResult;
 use crate::slot::{Digest, Release, Slot};
@@ -33,9 +38,20 @@ pub enum Outcome {
     NeverTried,
 }
 
+impl Outcome {
+    /// As the record and the report spell it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Confirmed => "confirmed",
+            Self::Failed => "failed",
+            Self::Unknown => "unknown",
+            Self::NeverTried => "never-tried",
+        }
+    }
+}
+
 /// The last attempt, for `status`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Attempt {
     /// What was tried.
     pub release: Release,
@@ -51,7 +67,6 @@ pub struct Attempt {
 
 /// A release that is not installed again until the owner says so.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Refused {
     /// Which.
     pub release: Release,
@@ -63,7 +78,6 @@ pub struct Refused {
 
 /// What is known to lie completely in a slot.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Contents {
     /// In slot A.
     pub a: Option<Release>,
@@ -73,7 +87,6 @@ pub struct Contents {
 
 /// An update between its first write and its verdict.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Pending {
     /// What is on its way.
     pub release: Release,
@@ -83,26 +96,44 @@ pub struct Pending {
     pub baseline: Vec<TestResult>,
     /// Trials whose end nobody saw.
     pub lost: u8,
-    /// Reboots after which the armed slot had not been started.
+    /// Boots in which the loader had been asked to start the armed slot and did not.
     pub ignored: u8,
+    /// The boot in which it was asked last: several requests in one boot are one.
+    #[serde(default)]
+    pub asked_in: Option<String>,
 }
 
 /// The record.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Record {
     /// What the slots hold. Cleared before a slot is written, set after it was read back.
     #[serde(default)]
     pub contents: Contents,
     /// The update that is going on.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "readable")]
     pub pending: Option<Pending>,
     /// The last one that ended.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "readable")]
     pub last: Option<Attempt>,
     /// Releases that failed here.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "all_readable")]
     pub refused: Vec<Refused>,
+    /// What a newer agent wrote and this one does not know: kept for when that one is back.
+    #[serde(flatten)]
+    pub other: BTreeMap<String, serde_json::Value>,
+}
+
+/// A value, unless it says something that this version does not understand.
+fn readable<'de, D: Deserializer<'de>, T: DeserializeOwned>(d: D) -> Result<Option<T>, D::Error> {
+    let value = serde_json::Value::deserialize(d)?;
+    Ok(serde_json::from_value(value).ok())
+}
+
+/// Those values of a list that this version understands.
+fn all_readable<'de, D: Deserializer<'de>, T: DeserializeOwned>(d: D) -> Result<Vec<T>, D::Error> {
+    let values = Vec::<serde_json::Value>::deserialize(d)?;
+    let read = |v| serde_json::from_value(v).ok();
+    Ok(values.into_iter().filter_map(read).collect())
 }
 
 impl Record {
@@ -174,5 +205,45 @@ impl Record {
         let before = self.refused.len();
         self.refused.retain(|r| r.release.digest != *digest);
         self.refused.len() < before
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TODAY: &str = r#"{
+        "contents": {"a": null, "b": null},
+        "refused": [{"release": {"version": "2.0.0", "digest": "0202020202020202020202020202020202020202020202020202020202020202"}, "reasons": ["x"], "at": "2026-01-01T00:00:00Z"}]
+    }"#;
+
+    #[test]
+    fn a_record_of_a_newer_agent_keeps_its_refusals_and_what_is_new_in_it() {
+        let newer = TODAY.replacen(
+            '{',
+            r#"{"waivers": [1, 2], "last": {"outcome": "withdrawn-by-fleet", "new": true},"#,
+            1,
+        );
+        let newer = newer.replace(r#""reasons""#, r#""severity": 3, "reasons""#);
+        let record = Record::parse(newer.as_bytes()).unwrap();
+        assert!(record.refusal(&Digest([2; 32])).is_some(), "{record:?}");
+        assert_eq!(record.last, None, "an outcome nobody here knows");
+        let again = Record::parse(&record.encode()).unwrap();
+        assert_eq!(again.other["waivers"], serde_json::json!([1, 2]));
+        assert_eq!(again, record);
+    }
+
+    #[test]
+    fn one_refusal_that_cannot_be_read_does_not_cost_the_others() {
+        let broken = TODAY.replacen("[{", r#"[{"release": 7}, {"#, 1);
+        let record = Record::parse(broken.as_bytes()).unwrap();
+        assert_eq!(record.refused.len(), 1);
+    }
+
+    #[test]
+    fn text_that_is_no_record_is_none() {
+        for text in ["", "[]", "{\"refused\": 1}", "\u{0}\u{0}"] {
+            assert!(Record::parse(text.as_bytes()).is_err(), "{text:?}");
+        }
     }
 }

@@ -112,7 +112,6 @@ impl<'de> Deserialize<'de> for Digest {
 
 /// A release as it is spoken of: what it calls itself and what it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Release {
     /// The version its index states.
     pub version: semver::Version,

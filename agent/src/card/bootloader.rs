@@ -13,12 +13,25 @@ use crate::card::ports::{Bootloader, Disk, TrialChange};
 pub struct RawState<D>(pub D);
 
 impl<D: Disk> RawState<D> {
+    /// A copy that cannot be read is as good as torn: the other one counts, as U-Boot has it. That none can be read is
+    /// an error, because "no state" would mean that nothing is on trial.
     fn copies(&self) -> io::Result<Copies> {
         let mut blocks = [[0; BOOT_STATE_SIZE]; 2];
+        let mut unread = Vec::new();
         for (at, block) in BOOT_STATE.into_iter().zip(&mut blocks) {
-            self.0.read_at(at, block)?;
+            if let Err(error) = self.0.read_at(at, block) {
+                *block = [0; BOOT_STATE_SIZE];
+                unread.push((at, error));
+            }
         }
-        Ok(Copies::parse([&blocks[0], &blocks[1]]))
+        let copies = Copies::parse([&blocks[0], &blocks[1]]);
+        match unread.pop() {
+            Some((at, error)) if copies.newest().is_none() => Err(io::Error::new(
+                error.kind(),
+                format!("at byte {at}: {error}"),
+            )),
+            _ => Ok(copies),
+        }
     }
 
     /// Changes the state. The older copy is overwritten, synced and read back; when none was valid, both are written.
@@ -59,8 +72,8 @@ impl<D: Disk> Bootloader for RawState<D> {
             .map_or_else(BootState::fresh, |(_, s)| s.clone()))
     }
 
-    fn try_once(&mut self, slot: Slot, id: &str) -> io::Result<()> {
-        self.update(|s| s.arm(slot, id).map_err(io::Error::other))
+    fn try_once(&mut self, slot: Slot, id: &str, deadline: u64) -> io::Result<()> {
+        self.update(|s| s.arm(slot, id, deadline).map_err(io::Error::other))
     }
 
     fn commit(&mut self, slot: Slot) -> io::Result<()> {
@@ -74,10 +87,85 @@ impl<D: Disk> Bootloader for RawState<D> {
         self.update(|s| match change {
             TrialChange::Rearm => s.rearm().map(|_| ()).map_err(io::Error::other),
             TrialChange::Fail => s.fail().map_err(io::Error::other),
+            TrialChange::Refuse => {
+                s.refuse();
+                Ok(())
+            }
             TrialChange::Cancel => {
                 s.cancel();
                 Ok(())
             }
         })
+    }
+
+    fn forgive(&mut self, id: &str) -> io::Result<()> {
+        if self.state()?.failed.as_deref() != Some(id) {
+            return Ok(());
+        }
+        self.update(|s| {
+            s.failed = None;
+            Ok(())
+        })
+    }
+
+    fn keep_local(&mut self, local: bool) -> io::Result<()> {
+        if self.state()?.local == local {
+            return Ok(());
+        }
+        self.update(|s| {
+            s.local = local;
+            Ok(())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hypriot_updater::boot::Phase;
+
+    use super::*;
+    use crate::card::fakes::MemDisk;
+
+    fn card() -> (MemDisk, RawState<MemDisk>) {
+        let disk = MemDisk::new(16 << 20);
+        let mut state = RawState(disk.clone());
+        state.try_once(Slot::B, "x1", 900).expect("armed");
+        state.change(TrialChange::Fail).expect("failed");
+        (disk, state)
+    }
+
+    #[test]
+    fn one_unreadable_copy_is_as_good_as_a_torn_one() {
+        let phase = |s: &RawState<MemDisk>| s.state().expect("a state").trial.map(|t| t.phase);
+        for at in BOOT_STATE {
+            let (disk, mut state) = card();
+            assert_eq!(phase(&state), Some(Phase::Failed));
+            disk.unreadable(at, BOOT_STATE_SIZE);
+            // the older copy at the worst, as U-Boot sees it too
+            assert!(phase(&state).is_some());
+            // and the agent can still change it
+            state.change(TrialChange::Cancel).expect("changed");
+            assert_eq!(phase(&state), None);
+        }
+        let (disk, mut state) = card();
+        disk.unreadable(0, 16 << 20);
+        assert!(
+            state.state().is_err(),
+            "nothing known is not nothing on trial"
+        );
+        disk.protect();
+        let refused = state.change(TrialChange::Fail);
+        assert!(refused.is_err(), "nothing is written on top of the unknown");
+    }
+
+    #[test]
+    fn what_restricts_is_written_once_and_survives() {
+        let (disk, mut state) = card();
+        state.keep_local(true).expect("kept");
+        let writes = disk.writes();
+        state.keep_local(true).expect("kept");
+        assert_eq!(disk.writes(), writes, "the card is not worn");
+        state.commit(Slot::B).expect("committed");
+        assert!(state.state().expect("a state").local);
     }
 }

@@ -6,11 +6,13 @@ use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use hypriot_updater::boot::Copies;
+use hypriot_updater::index::Target;
 use hypriot_updater::layout::{self, Partition};
+use hypriot_updater::slot::Slot;
 use nix::fcntl::{OFlag, PosixFadviseAdvice, posix_fadvise};
 
 use crate::card::mbr;
-use crate::card::ports::Disk;
+use crate::card::ports::{Disk, Slots};
 
 /// A part of a device. Nothing outside it can be read or written.
 #[derive(Debug)]
@@ -155,13 +157,22 @@ impl Card {
         Ok(Window::new(file, 0, partition.size))
     }
 
-    /// Opens the raw gap before the first partition, where the boot state lies.
+    /// Opens the raw gap before the first partition, where the boot state lies. A card that is write-protected can be
+    /// read all the same: each write then fails with the cause.
     pub fn open_gap(&self) -> io::Result<Window> {
         let file = OpenOptions::new()
             .read(true)
             .write(true)
-            .open(&self.device)?;
+            .open(&self.device)
+            .or_else(|refused| File::open(&self.device).map_err(|_worse| refused))?;
         Ok(Window::new(file, 0, layout::CONFIG.start))
+    }
+
+    /// Whether the kernel lets anybody write to it.
+    pub fn is_protected(&self) -> bool {
+        let name = self.device.file_name().unwrap_or_default();
+        let path = Path::new("/sys/class/block").join(name).join("ro");
+        std::fs::read(path).is_ok_and(|text| text.starts_with(b"1"))
     }
 
     /// Checks that the partition table is the one this agent knows. A card that was repartitioned is never written.
@@ -188,6 +199,22 @@ impl Card {
             }
         }
         Ok(())
+    }
+}
+
+impl Slots for Card {
+    fn check(&self) -> io::Result<()> {
+        if self.is_protected() {
+            return Err(io::Error::new(
+                io::ErrorKind::ReadOnlyFilesystem,
+                format!("{} is write-protected", self.device.display()),
+            ));
+        }
+        self.check_table()
+    }
+
+    fn open(&self, slot: Slot, target: Target) -> io::Result<Box<dyn Disk>> {
+        Ok(Box::new(self.open_idle(&target.partition(slot))?))
     }
 }
 

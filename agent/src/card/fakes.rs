@@ -20,6 +20,8 @@ struct Memory {
     cut: Option<(usize, usize)>,
     off: bool,
     forgets: bool,
+    protected: bool,
+    unreadable: Option<(usize, usize)>,
 }
 
 /// A disk in memory that keeps [`Disk`]'s contract: unsynced writes are lost when the power is cut.
@@ -55,6 +57,22 @@ impl MemDisk {
         self.0.borrow_mut().forgets = true;
     }
 
+    /// From now on these bytes give an error when they are read, until all of them are written anew: a torn sector.
+    pub(crate) fn unreadable(&self, at: u64, len: usize) {
+        let at = usize::try_from(at).expect("fits");
+        self.0.borrow_mut().unreadable = Some((at, at + len));
+    }
+
+    /// From now on every write is refused: the lock of the card slid on.
+    pub(crate) fn protect(&self) {
+        self.0.borrow_mut().protected = true;
+    }
+
+    /// Writes since the power is on.
+    pub(crate) fn writes(&self) -> usize {
+        self.0.borrow().writes
+    }
+
     pub(crate) fn medium(&self) -> Vec<u8> {
         self.0.borrow().medium.clone()
     }
@@ -71,6 +89,11 @@ impl Disk for MemDisk {
             return Err(io::Error::other("power is off"));
         }
         let at = usize::try_from(at).map_err(io::Error::other)?;
+        if m.unreadable
+            .is_some_and(|(a, b)| at < b && a < at + buf.len())
+        {
+            return Err(io::Error::from_raw_os_error(5)); // EIO
+        }
         buf.copy_from_slice(
             m.cache
                 .get(at..at + buf.len())
@@ -84,6 +107,9 @@ impl Disk for MemDisk {
         let at = usize::try_from(at).map_err(io::Error::other)?;
         if m.off {
             return Err(io::Error::other("power is off"));
+        }
+        if m.protected {
+            return Err(io::Error::from_raw_os_error(1)); // EPERM
         }
         if let Some((n, tear)) = m.cut
             && m.writes == n
@@ -103,6 +129,11 @@ impl Disk for MemDisk {
             return Err(io::Error::other("power cut"));
         }
         m.writes += 1;
+        if m.unreadable
+            .is_some_and(|(a, b)| at <= a && b <= at + data.len())
+        {
+            m.unreadable = None;
+        }
         if !m.forgets {
             m.cache
                 .get_mut(at..at + data.len())

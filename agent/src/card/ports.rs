@@ -1,9 +1,9 @@
-//! The two boundaries to the device. Each takes and gives values; the third one, where releases come from, is
-//! [`hypriot_keys::source::Source`].
+//! The boundaries to the card. Each takes and gives values, so that the update loop runs against memory in tests.
 
 use std::io;
 
 use hypriot_updater::boot::BootState;
+use hypriot_updater::index::Target;
 use hypriot_updater::slot::Slot;
 
 /// The boot loader's own memory of which slot to start.
@@ -12,12 +12,24 @@ use hypriot_updater::slot::Slot;
 pub trait Bootloader {
     /// Reads it from the medium, never from a cache.
     fn state(&self) -> io::Result<BootState>;
-    /// One trial of `slot`; the default is untouched. Durable on return.
-    fn try_once(&mut self, slot: Slot, id: &str) -> io::Result<()>;
+    /// One trial of `slot`, to be judged `deadline` seconds after boot; the default is untouched. Durable on return.
+    fn try_once(&mut self, slot: Slot, id: &str, deadline: u64) -> io::Result<()>;
     /// Makes `slot` the default and ends the trial. Durable on return.
     fn commit(&mut self, slot: Slot) -> io::Result<()>;
     /// Changes how the trial stands (re-armed, failed, cancelled). Durable on return.
     fn change(&mut self, change: TrialChange) -> io::Result<()>;
+    /// Forgets that this release failed last. Durable on return.
+    fn forgive(&mut self, id: &str) -> io::Result<()>;
+    /// Remembers whether the owner closed `/health` to the network. Written only when it differs. Durable on return.
+    fn keep_local(&mut self, local: bool) -> io::Result<()>;
+}
+
+/// The partitions of both slots.
+pub trait Slots {
+    /// Refuses a card whose partition table is not the one this agent knows, or that cannot be written.
+    fn check(&self) -> io::Result<()>;
+    /// A partition of a slot that nobody uses; the running slot's is refused.
+    fn open(&self, slot: Slot, target: Target) -> io::Result<Box<dyn Disk>>;
 }
 
 /// What can happen to a trial besides being won.
@@ -27,6 +39,8 @@ pub enum TrialChange {
     Rearm,
     /// The slot judged itself bad.
     Fail,
+    /// There is no trial any more, and what was tried failed.
+    Refuse,
     /// There is no trial any more.
     Cancel,
 }

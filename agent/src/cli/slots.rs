@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::bail;
-use hypriot_updater::decide::{Automatic, Offer, Policy, Seen, Step, decide};
+use hypriot_updater::decide::{Automatic, Offer, Policy, Seen, Step};
 use hypriot_updater::slot::Digest;
 
 use super::{NOTHING, locked, open, print};
@@ -14,13 +14,11 @@ use crate::update::offer::Hurry;
 
 pub(super) fn check(source: Option<String>, json: bool) -> anyhow::Result<ExitCode> {
     let (_lock, mut board, mut session) = (locked()?, open()?, Session::default());
-    let seen = board.see(&session)?;
+    let seen = board.see(&session);
     let url = source.or_else(|| board.settings.url.clone());
     let mut hands = Hands {
-        repository: None,
         url,
         hurry: Hurry::No,
-        clock: &daemon::clock,
         tell: &mut |_| (),
     };
     act::act(&Step::Ask, &seen, &mut board, &mut session, &mut hands)?;
@@ -79,10 +77,8 @@ pub(super) fn install(source: Option<String>, no_reboot: bool) -> anyhow::Result
     let mut shown = String::new();
     let mut tell = |told: Tell<'_>| show(told, &mut shown);
     let mut hands = Hands {
-        repository: None,
         url,
         hurry: Hurry::Yes,
-        clock: &daemon::clock,
         tell: &mut tell,
     };
     let reboot = if no_reboot {
@@ -97,10 +93,10 @@ pub(super) fn install(source: Option<String>, no_reboot: bool) -> anyhow::Result
     };
     // each step brings the update nearer to an end; the bound is for a board that cannot make up its mind
     for _ in 0..20 {
-        let seen = board.see(&session)?;
-        match decide(&seen, &policy) {
-            Step::Wait(why) => return waited(&seen, &why.to_string()),
-            step => act::act(&step, &seen, &mut board, &mut session, &mut hands)?,
+        let (seen, step, done) = act::turn(&mut board, &mut session, &policy, &mut hands);
+        done?;
+        if let Step::Wait(why) = step {
+            return waited(&seen, &why.to_string());
         }
     }
     bail!("the update does not come to an end; `hypriot-agent status` shows how things stand")
@@ -142,18 +138,13 @@ fn show(told: Tell<'_>, shown: &mut String) {
 
 pub(super) fn commit() -> anyhow::Result<ExitCode> {
     let (_lock, mut board, mut session) = (locked()?, open()?, Session::default());
-    let seen = board.see(&session)?;
-    if seen
-        .boot
-        .trial
-        .as_ref()
-        .is_none_or(|t| t.slot != seen.booted)
-    {
+    let seen = board.see(&session);
+    if seen.on_trial().is_none() {
         print("no trial is going on in this slot\n");
         return Ok(ExitCode::from(NOTHING));
     }
     let mut quiet = |_: Tell<'_>| ();
-    let mut hands = Hands::offline(&daemon::clock, &mut quiet);
+    let mut hands = Hands::offline(&mut quiet);
     act::act(
         &Step::Commit(seen.booted),
         &seen,
@@ -167,15 +158,10 @@ pub(super) fn commit() -> anyhow::Result<ExitCode> {
 
 pub(super) fn roll_back() -> anyhow::Result<ExitCode> {
     let (_lock, mut board, mut session) = (locked()?, open()?, Session::default());
-    let seen = board.see(&session)?;
+    let seen = board.see(&session);
     let mut quiet = |_: Tell<'_>| ();
-    let mut hands = Hands::offline(&daemon::clock, &mut quiet);
-    if seen
-        .boot
-        .trial
-        .as_ref()
-        .is_some_and(|t| t.slot == seen.booted)
-    {
+    let mut hands = Hands::offline(&mut quiet);
+    if seen.on_trial().is_some() {
         act::act(
             &Step::Fail(vec!["the owner ended the trial".into()]),
             &seen,
@@ -189,10 +175,9 @@ pub(super) fn roll_back() -> anyhow::Result<ExitCode> {
         if let Err(error) = tested {
             tracing::warn!("the self-tests cannot run: {error:#}; every failure will count");
         }
-        let now = daemon::clock().max(board.settings.built);
-        let release = act::roll_back(&seen, &mut board, &session, now)?;
+        let release = act::roll_back(&seen, &mut board, &session)?;
         print(&format!("going back to {}\n", release.version));
-        let seen = board.see(&session)?;
+        let seen = board.see(&session);
         act::act(
             &Step::RebootToTry,
             &seen,
@@ -205,8 +190,8 @@ pub(super) fn roll_back() -> anyhow::Result<ExitCode> {
 }
 
 pub(super) fn forgive(text: &str) -> anyhow::Result<ExitCode> {
-    let (_lock, board) = (locked()?, open()?);
-    let mut record = board.memory.record()?;
+    let (_lock, mut board) = (locked()?, open()?);
+    let mut record = board.store.record()?;
     let matching: Vec<Digest> = record
         .refused
         .iter()
@@ -216,7 +201,8 @@ pub(super) fn forgive(text: &str) -> anyhow::Result<ExitCode> {
     match matching.as_slice() {
         [digest] => {
             record.forgive(digest);
-            board.memory.save(&record)?;
+            board.store.save(&record)?;
+            board.boot.forgive(&digest.short())?;
             print("it may be installed again\n");
             Ok(ExitCode::SUCCESS)
         }

@@ -35,7 +35,7 @@ pub fn status(board: &str, seen: &Seen, policy: &Policy, failure: Option<Failure
     Status {
         board: board.into(),
         version: seen.running.to_string(),
-        update: board::view(seen),
+        update: board::view(seen, None),
         next: words(&decide(seen, policy)),
         last: seen.record.last.clone(),
         refused: seen.record.refused.clone(),

@@ -9,7 +9,10 @@ use anyhow::Context;
 use nix::mount::MsFlags;
 
 use super::{in_root, mount, say, seed};
+use crate::config::LOCAL;
 use crate::exec::Exit;
+use crate::files;
+use crate::update::store::DATA_LOST;
 
 /// Directories that live on the data partition and outlast updates. At their first use they are filled from the image.
 /// Of systemd's own state only the clock is kept: it is what time starts from on a board without a battery.
@@ -67,8 +70,8 @@ pub(super) fn root(device: &Path, root: &Path) -> anyhow::Result<()> {
 /// The data partition: checked, mended as far as that is safe, mounted.
 ///
 /// A board whose data partition is beyond mending still starts, with an empty one in memory: it must answer its owner
-/// and say what is wrong. `/run/hypriot/data-lost` tells the agent.
-pub(super) fn data(device: &Path, root: &Path) -> anyhow::Result<()> {
+/// and say what is wrong. `/run/hypriot/data-lost` tells the agent, and whether the owner had closed `/health` (`local`).
+pub(super) fn data(device: &Path, root: &Path, local: bool) -> anyhow::Result<()> {
     let target = root.join("data");
     if let Err(error) = check(device, root)
         .and_then(|()| mount(device, &target, Some("ext4"), MsFlags::MS_NOATIME, None))
@@ -79,7 +82,8 @@ pub(super) fn data(device: &Path, root: &Path) -> anyhow::Result<()> {
                 "the data partition cannot be used, starting with an empty one in memory: {error:#}"
             ),
         );
-        create_dir_all("/run/hypriot/data-lost")?;
+        let word = if local { LOCAL } else { "" };
+        files::replace(Path::new(DATA_LOST), word.as_bytes(), 0o644)?;
         mount(
             Path::new("tmpfs"),
             &target,

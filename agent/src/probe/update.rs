@@ -55,6 +55,15 @@ fn judge_slot(view: &UpdateView, booted: &str) -> Finding {
 
 fn judge_update(view: &UpdateView) -> Finding {
     let ok = |output: String| Finding::pass(Severity::Wanted, "outcome", output);
+    if let Some(trouble) = &view.trouble {
+        let finding = ok("updates cannot go on".into());
+        return finding
+            .worse(
+                Status::Fail,
+                "hypriot-agent status on the board says what stands in the way",
+            )
+            .detail(Some(trouble.clone()));
+    }
     match &view.last_attempt {
         None => ok(phase(view)),
         Some(AttemptView {
@@ -109,7 +118,7 @@ mod tests {
             slot: "b".into(),
             version: "1.2.3".into(),
             state: "trying".into(),
-            deadline: None,
+            deadline_seconds: 900,
         });
         let found = judge_slot(&view, "b");
         assert_eq!(

@@ -49,7 +49,8 @@ pub(crate) fn example() -> Report {
                 reason: Some("self-test file:/etc/hostname:exists failed".into()),
                 at: Timestamp(1_699_999_000),
             }),
-            phase: "idle".into(),
+            phase: "committed".into(),
+            trouble: None,
         },
         selftests: None,
     }

@@ -269,7 +269,7 @@ fn budget_ends_everything_and_what_was_not_reached_fails() {
         .filter(|r| matches!(&r.outcome, Outcome::Fail(why) if why.contains("time for all tests")));
     assert!(late.count() >= 8);
     // none of them found anything out, so none excuses a regression later on
-    let baseline = hypriot_updater::health::baseline(&super::votes(&results));
+    let baseline = hypriot_updater::health::baseline(&votes(&results));
     assert!(baseline.iter().all(|vote| vote.passed), "{baseline:?}");
 }
 

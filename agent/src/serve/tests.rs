@@ -220,7 +220,7 @@ fn board_on_trial_is_healthy_but_not_ready() {
         slot: "b".into(),
         version: "1.2.3".into(),
         state: "trying".into(),
-        deadline: None,
+        deadline_seconds: 900,
     });
     let server = server(Some(&report));
     assert_eq!(server.get("/health", "").0, 200);

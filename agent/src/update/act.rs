@@ -1,38 +1,36 @@
 //! Performs one step. What the step is, [`hypriot_updater::decide`] said; in which order it writes stands there too.
+//!
+//! The way back comes first, here and everywhere: boot state, then the restart, and only what is left of the time goes into a
+//! report for the other slot. No full disk, broken record or hanging program may stand between a bad slot and its end.
 
-use std::fs::File;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use hypriot_keys::time::Timestamp;
 use hypriot_updater::boot::Phase;
-use hypriot_updater::decide::{Offer, Seen, Step};
+use hypriot_updater::decide::{Offer, Policy, Seen, Step, decide};
 use hypriot_updater::health::{self, TestResult};
 use hypriot_updater::index::Target;
 use hypriot_updater::record::{Attempt, Outcome, Pending};
 use hypriot_updater::slot::{Digest, Release, Slot};
 
-use crate::card::ports::{Bootloader, Disk, TrialChange};
-use crate::exec::Cmd;
-use crate::selftest;
-use crate::update::board::{self, Board, JUDGED, Session};
-use crate::update::install::{self, Progress};
-use crate::update::offer::{Hurry, Repository};
-use crate::update::store::FailureReport;
+use super::board::{self, Board, Session};
+use super::install::{self, Progress};
+use super::machine::PATIENCE;
+use super::offer::Hurry;
+use super::ports::Restart;
+use super::store::FailureReport;
+use crate::card::ports::TrialChange;
 
-/// Off trial nobody waits for the self-tests, so they may take this long.
-pub const PATIENCE: Duration = Duration::from_mins(5);
+/// From the verdict on, a slot that failed runs no longer than this, whatever hangs.
+const LAST_RESTART: Duration = Duration::from_mins(4);
 
 /// What an act needs besides the board.
 pub struct Hands<'a> {
-    /// The repository that was asked last.
-    pub repository: Option<Repository>,
     /// Where updates come from.
     pub url: Option<String>,
     /// How its rollouts are looked at.
     pub hurry: Hurry,
-    /// The clock, as it is now.
-    pub clock: &'a dyn Fn() -> Timestamp,
     /// Hears how far a long step is. Called often enough for a watchdog.
     pub tell: &'a mut dyn FnMut(Tell<'_>),
 }
@@ -40,7 +38,8 @@ pub struct Hands<'a> {
 impl std::fmt::Debug for Hands<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Hands")
-            .field("repository", &self.repository)
+            .field("url", &self.url)
+            .field("hurry", &self.hurry)
             .finish_non_exhaustive()
     }
 }
@@ -58,24 +57,41 @@ pub enum Tell<'a> {
 
 impl<'a> Hands<'a> {
     /// For steps that ask no repository.
-    pub fn offline(clock: &'a dyn Fn() -> Timestamp, tell: &'a mut dyn FnMut(Tell<'_>)) -> Self {
+    pub fn offline(tell: &'a mut dyn FnMut(Tell<'_>)) -> Self {
         Self {
-            repository: None,
             url: None,
             hurry: Hurry::No,
-            clock,
             tell,
         }
     }
+}
 
-    /// The time as far as anybody trusted knows it: never before what was signed already.
-    fn now(&self, board: &Board) -> Timestamp {
-        let floor = self
-            .repository
-            .as_ref()
-            .map_or(board.settings.built, Repository::floor);
-        (self.clock)().max(floor)
+/// The time as far as anybody trusted knows it: never before what was signed already.
+fn now(board: &Board) -> Timestamp {
+    let floor = board.releases.floor().unwrap_or(board.settings.built);
+    board.machine.now().max(floor)
+}
+
+/// One turn of the loop: look, decide, act. Gives what was seen and done; an error of the act is in the session, too.
+pub fn turn(
+    board: &mut Board,
+    session: &mut Session,
+    policy: &Policy,
+    hands: &mut Hands<'_>,
+) -> (Seen, Step, anyhow::Result<()>) {
+    let seen = board.see(session);
+    let step = decide(&seen, policy);
+    let done = act(&step, &seen, board, session, hands);
+    match &done {
+        Err(error) => {
+            session.error = Some(format!("{error:#}"));
+            session.failures = session.failures.saturating_add(1);
+        }
+        // that there is nothing to do mends nothing
+        Ok(()) if matches!(step, Step::Wait(_)) => (),
+        Ok(()) => (session.error, session.failures) = (None, 0),
     }
+    (seen, step, done)
 }
 
 /// Does `step`. [`Step::Wait`] does nothing.
@@ -90,14 +106,14 @@ pub fn act(
         Step::Wait(_) => Ok(()),
         Step::Ask => {
             session.offer = ask(seen, board, hands);
+            session.asked = board.machine.uptime();
             Ok(())
         }
         Step::SelfTest => {
             let results = self_test(seen, board)?;
-            session.tested = board::uptime()?;
-            renew_baseline(&results, seen, board)?;
-            session.tests = Some(results);
-            Ok(())
+            session.tested = board.machine.uptime();
+            session.tests = Some(results.clone());
+            renew_baseline(&results, seen, board)
         }
         Step::Install { into, release } => match install(*into, release, board, hands) {
             Ok(()) => Ok(()),
@@ -110,32 +126,27 @@ pub fn act(
         },
         Step::Arm { slot, release } => arm(*slot, release, seen, board, session),
         Step::Retry(slot) => retry(*slot, seen, board, session),
-        Step::RebootToTry => {
-            let mut record = seen.record.clone();
-            if let Some(pending) = &mut record.pending {
-                pending.ignored += 1;
-            }
-            board.memory.save(&record)?;
-            reboot(hands)
-        }
+        Step::RebootToTry => reboot_to_try(seen, board, hands),
         Step::Commit(slot) => {
             board.boot.commit(*slot).context("committing the slot")?;
-            settle(Outcome::Confirmed, &[], seen, board, hands.now(board))
+            settle(Outcome::Confirmed, &[], seen, board)
         }
-        Step::Fail(reasons) => {
-            fail(reasons, seen, board)?;
-            reboot(hands)
+        Step::Fail(reasons) => fail(reasons, seen, board, hands),
+        Step::RebootBack => {
+            (hands.tell)(Tell::Rebooting);
+            board.machine.restart_at_last(LAST_RESTART);
+            board.machine.restart(Restart::Back)
         }
-        Step::RebootBack => reboot(hands),
         Step::Settle(outcome, reasons) => {
-            settle(*outcome, reasons, seen, board, hands.now(board))?;
+            settle(*outcome, reasons, seen, board)?;
+            let end = match outcome {
+                Outcome::Failed | Outcome::Unknown => TrialChange::Refuse,
+                Outcome::Confirmed | Outcome::NeverTried => TrialChange::Cancel,
+            };
             if seen.boot.trial.is_some() {
-                board
-                    .boot
-                    .change(TrialChange::Cancel)
-                    .context("clearing the trial")?;
+                board.boot.change(end).context("clearing the trial")?;
             }
-            Ok(())
+            board.store.forget_failure()
         }
         Step::Adopt(slot) => {
             let reason = format!(
@@ -143,29 +154,31 @@ pub fn act(
                 seen.boot.default
             );
             tracing::warn!("{reason}");
-            settle(Outcome::Unknown, &[reason], seen, board, hands.now(board))?;
-            board.boot.commit(*slot).context("keeping the running slot")
+            // first what keeps the board on the slot that runs, then what is told about it
+            board
+                .boot
+                .commit(*slot)
+                .context("keeping the running slot")?;
+            settle(Outcome::Unknown, &[reason], seen, board)
         }
     }
 }
 
-fn ask(seen: &Seen, board: &Board, hands: &mut Hands<'_>) -> Offer {
-    let Some(url) = hands.url.clone() else {
+fn ask(seen: &Seen, board: &mut Board, hands: &Hands<'_>) -> Offer {
+    let Some(url) = &hands.url else {
         return Offer::Nothing;
     };
-    let answer = Repository::ask(
-        &url,
-        &board.memory.trust(),
-        &board.settings,
-        (hands.clock)(),
-    )
-    .and_then(|repository| Ok((board::id()?, repository)));
+    let clock = board.machine.now();
+    let answer = board
+        .releases
+        .ask(url, board.store.trust(), &board.settings, clock)
+        .and_then(|()| board.machine.id());
     match answer {
-        Ok((id, repository)) => {
-            let now = (hands.clock)().max(repository.floor());
-            let offer = repository.offer(&id, &seen.running, &seen.record, hands.hurry, now);
-            hands.repository = Some(repository);
-            offer
+        Ok(id) => {
+            let now = now(board);
+            board
+                .releases
+                .offer(&id, &seen.running, &seen.record, hands.hurry, now)
         }
         Err(error) => Offer::Unreachable(format!("{error:#}")),
     }
@@ -173,38 +186,25 @@ fn ask(seen: &Seen, board: &Board, hands: &mut Hands<'_>) -> Offer {
 
 /// Runs the self-tests; on trial they must be done before the deadline.
 fn self_test(seen: &Seen, board: &Board) -> anyhow::Result<Vec<TestResult>> {
-    let on_trial = seen
-        .boot
-        .trial
-        .as_ref()
-        .is_some_and(|t| t.slot == board.booted);
-    let left = Duration::from_secs(
-        board
-            .settings
-            .policy
-            .trial_deadline
-            .saturating_sub(seen.uptime),
-    );
-    selftest::judge(
-        &board.settings.board,
-        board.settings.built,
-        if on_trial { left } else { PATIENCE },
-    )
+    let patience = seen.on_trial().map_or(PATIENCE, |trial| {
+        Duration::from_secs(trial.deadline.saturating_sub(seen.uptime))
+    });
+    let update = board::view(seen, None);
+    board.machine.self_tests(&board.settings, update, patience)
 }
 
 /// While the other slot is armed, the newest results are what its trial is compared with.
 fn renew_baseline(results: &[TestResult], seen: &Seen, board: &Board) -> anyhow::Result<()> {
     let armed = seen
         .boot
-        .trial
-        .as_ref()
-        .is_some_and(|t| t.slot != seen.booted && t.phase == Phase::Armed);
+        .on_trial(!seen.booted)
+        .is_some_and(|t| t.phase == Phase::Armed);
     let mut record = seen.record.clone();
     match &mut record.pending {
         Some(pending) if armed => pending.baseline = health::baseline(results),
         _ => return Ok(()),
     }
-    board.memory.save(&record)
+    board.store.save(&record)
 }
 
 fn install(
@@ -213,34 +213,28 @@ fn install(
     board: &Board,
     hands: &mut Hands<'_>,
 ) -> anyhow::Result<()> {
-    let Some(repository) = &hands.repository else {
-        bail!("the repository was not asked yet")
-    };
-    board.card.check_table()?;
-    let index = repository.index(release, &board.settings.board)?;
-    let mut record = board.memory.record()?;
+    board.slots.check()?;
+    let (index, source) = board.releases.release(release, &board.settings.board)?;
+    let mut record = board.store.record()?;
     record.set_content(into, None);
-    board.memory.save(&record)?;
-    let open = |target: Target| -> anyhow::Result<Box<dyn Disk>> {
-        Ok(Box::new(board.card.open_idle(&target.partition(into))?))
-    };
-    let mut disks = [open(Target::Boot)?, open(Target::Root)?];
+    board.store.save(&record)?;
+    let mut disks = [
+        board.slots.open(into, Target::Boot)?,
+        board.slots.open(into, Target::Root)?,
+    ];
     let tell = &mut hands.tell;
-    let summary = install::install(&index, repository.source(), &mut disks, &mut |p| {
+    let summary = install::install(&index, source, &mut disks, &mut |p| {
         tell(Tell::Installing(release, p));
     })?;
     record.set_content(into, Some(release.clone()));
-    board.memory.save(&record)?;
+    board.store.save(&record)?;
     tell(Tell::Installed(release, summary));
     Ok(())
 }
 
 fn fresh_baseline(session: &Session) -> Vec<TestResult> {
-    session
-        .tests
-        .as_deref()
-        .map(health::baseline)
-        .unwrap_or_default()
+    let tests = session.tests.as_deref();
+    tests.map(health::baseline).unwrap_or_default()
 }
 
 fn arm(
@@ -259,6 +253,7 @@ fn arm(
         baseline: fresh_baseline(session),
         lost: before.as_ref().map_or(0, |p| p.lost),
         ignored: before.as_ref().map_or(0, |p| p.ignored),
+        asked_in: None,
     });
     if record.content(seen.booted).is_none() {
         // what was flashed has no index, so no digest; its version is enough to go back to it by hand
@@ -270,22 +265,27 @@ fn arm(
             }),
         );
     }
-    board.memory.save(&record)?;
+    // a report that is there from now on is of this trial
+    board.store.forget_failure()?;
+    board.store.save(&record)?;
+    try_once(slot, release, board)
+}
+
+fn try_once(slot: Slot, release: &Release, board: &mut Board) -> anyhow::Result<()> {
+    let deadline = board.settings.policy.trial_deadline;
     board
         .boot
-        .try_once(slot, &release.digest.short())
+        .try_once(slot, &release.digest.short(), deadline)
         .context("arming the slot")
 }
 
 /// Goes back to what lies in the other slot, as a trial of its own; what runs now is not installed again by itself.
-pub fn roll_back(
-    seen: &Seen,
-    board: &mut Board,
-    session: &Session,
-    at: Timestamp,
-) -> anyhow::Result<Release> {
+pub fn roll_back(seen: &Seen, board: &mut Board, session: &Session) -> anyhow::Result<Release> {
     if seen.boot.trial.is_some() {
         bail!("a trial is going on; it ends by itself, or by restarting the board");
+    }
+    if let Some(trouble) = &seen.trouble {
+        bail!("{trouble}");
     }
     let slot = !seen.booted;
     let mut record = seen.record.clone();
@@ -293,7 +293,7 @@ pub fn roll_back(
         bail!("slot {slot} holds nothing complete to go back to");
     };
     if let Some(running) = record.content(seen.booted).cloned() {
-        record.refuse(running, vec!["the owner rolled it back".into()], at);
+        record.refuse(running, vec!["the owner rolled it back".into()], now(board));
     }
     record.pending = Some(Pending {
         release: release.clone(),
@@ -302,12 +302,11 @@ pub fn roll_back(
         baseline: fresh_baseline(session),
         lost: 0,
         ignored: 0,
+        asked_in: None,
     });
-    board.memory.save(&record)?;
-    board
-        .boot
-        .try_once(slot, &release.digest.short())
-        .context("arming the slot")?;
+    board.store.forget_failure()?;
+    board.store.save(&record)?;
+    try_once(slot, &release, board)?;
     Ok(release)
 }
 
@@ -316,35 +315,43 @@ fn retry(slot: Slot, seen: &Seen, board: &mut Board, session: &Session) -> anyho
     let pending = record.pending.as_mut().context("no update is pending")?;
     pending.lost += 1;
     pending.ignored = 0;
+    pending.asked_in = None;
     pending.baseline = fresh_baseline(session);
-    let id = pending.release.digest.short();
+    let release = pending.release.clone();
     tracing::warn!(
         "the trial of {} ended without a verdict; trying once more",
-        pending.release.version
+        release.version
     );
-    board.memory.save(&record)?;
-    board
-        .boot
-        .try_once(slot, &id)
-        .context("arming the slot again")
+    board.store.forget_failure()?;
+    board.store.save(&record)?;
+    try_once(slot, &release, board)
+}
+
+/// The boot loader is asked once in a boot, however often systemd must be.
+fn reboot_to_try(seen: &Seen, board: &Board, hands: &mut Hands<'_>) -> anyhow::Result<()> {
+    let mut record = seen.record.clone();
+    if let Some(pending) = &mut record.pending
+        && pending.asked_in.as_ref() != Some(&seen.boot_id)
+    {
+        pending.ignored += 1;
+        pending.asked_in = Some(seen.boot_id.clone());
+        board.store.save(&record)?;
+    }
+    (hands.tell)(Tell::Rebooting);
+    board.machine.restart(Restart::Orderly)
 }
 
 /// Records how the pending update ended. Nothing is pending when a trial was made by hand and its record lost.
-fn settle(
-    outcome: Outcome,
-    reasons: &[String],
-    seen: &Seen,
-    board: &Board,
-    at: Timestamp,
-) -> anyhow::Result<()> {
+fn settle(outcome: Outcome, reasons: &[String], seen: &Seen, board: &Board) -> anyhow::Result<()> {
     let mut record = seen.record.clone();
     let Some(pending) = record.pending.clone() else {
         return Ok(());
     };
     tracing::info!(
-        "update to {} in slot {}: {outcome:?} {}",
+        "update to {} in slot {}: {} {}",
         pending.release.version,
         pending.slot,
+        outcome.name(),
         reasons.join("; ")
     );
     let Pending { release, slot, .. } = pending;
@@ -353,82 +360,38 @@ fn settle(
         slot,
         outcome,
         reasons: reasons.to_vec(),
-        at,
+        at: now(board),
     });
-    board.memory.save(&record)
+    board.store.save(&record)
 }
 
-/// Leaves the reasons for the other slot, then gives the trial up.
-pub fn fail(reasons: &[String], seen: &Seen, board: &mut Board) -> anyhow::Result<()> {
-    let Some(trial) = &seen.boot.trial else {
+/// Gives the trial up and restarts. Each step is done whatever became of the one before: without the mark in the boot state
+/// the boot loader finds a trial that nobody judged and goes back all the same.
+fn fail(
+    reasons: &[String],
+    seen: &Seen,
+    board: &mut Board,
+    hands: &mut Hands<'_>,
+) -> anyhow::Result<()> {
+    if seen.on_trial().is_none() && !seen.tried {
         bail!("no trial is going on")
-    };
-    tracing::error!("this slot failed its trial: {}", reasons.join("; "));
-    let lines = |program: &str, arguments: &[&str]| -> Vec<String> {
-        let printed = Cmd::new(program)
-            .args(arguments)
-            .timeout(Duration::from_secs(10))
-            .run();
-        // the report is worth having without them
-        printed.map_or_else(
-            |e| vec![e.to_string()],
-            |o| {
-                String::from_utf8_lossy(&o.stdout)
-                    .lines()
-                    .map(str::to_owned)
-                    .collect()
-            },
-        )
-    };
-    board.memory.leave_failure(&FailureReport {
-        trial: trial.id.clone(),
-        reasons: reasons.to_vec(),
-        kernel_log: lines(
-            "journalctl",
-            &[
-                "-k",
-                "-b",
-                "-n",
-                "50",
-                "--no-pager",
-                "-o",
-                "short-monotonic",
-            ],
-        ),
-        failed_units: lines(
-            "systemctl",
-            &[
-                "list-units",
-                "--failed",
-                "--plain",
-                "--no-legend",
-                "--no-pager",
-            ],
-        ),
-    })?;
-    File::create(JUDGED).with_context(|| format!("making {JUDGED}"))?;
-    board
-        .boot
-        .change(TrialChange::Fail)
-        .context("marking the trial failed")
-}
-
-/// An orderly restart; a hard one if that hangs. Does not come back.
-fn reboot(hands: &mut Hands<'_>) -> anyhow::Result<()> {
-    (hands.tell)(Tell::Rebooting);
-    Cmd::new("systemctl")
-        .arg("reboot")
-        .run()
-        .context("asking systemd to restart the board")?;
-    for _ in 0..12 {
-        // systemd ends this process while it waits here
-        std::thread::sleep(Duration::from_secs(10));
-        (hands.tell)(Tell::Rebooting);
     }
-    tracing::error!("the orderly restart hangs; restarting hard");
-    Cmd::new("systemctl")
-        .args(["reboot", "--force", "--force"])
-        .run()
-        .context("restarting hard")?;
-    bail!("the board does not restart")
+    tracing::error!("this slot failed its trial: {}", reasons.join("; "));
+    if let Err(error) = board.boot.change(TrialChange::Fail) {
+        tracing::error!("marking the trial failed: {error}");
+    }
+    board.machine.restart_at_last(LAST_RESTART);
+    (hands.tell)(Tell::Rebooting);
+    let (kernel_log, failed_units) = board.machine.diagnosis();
+    let left = board.store.leave_failure(&FailureReport {
+        trial: seen.on_trial().map(|t| t.id.clone()).unwrap_or_default(),
+        boot_id: seen.boot_id.clone(),
+        reasons: reasons.to_vec(),
+        kernel_log,
+        failed_units,
+    });
+    if let Err(error) = left {
+        tracing::error!("the other slot will not know why: {error:#}");
+    }
+    board.machine.restart(Restart::Back)
 }

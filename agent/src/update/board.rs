@@ -1,40 +1,60 @@
 //! This board: its card, its slots, its memory, and a look at all of them.
 
-use std::fs::File;
+use std::fs::{DirBuilder, File};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use hypriot_updater::boot::{Phase, Trial};
-use hypriot_updater::decide::{Offer, Seen, Tests, phase};
+use hypriot_updater::boot::{BootState, Phase, Trial};
+use hypriot_updater::decide::{Offer, Seen, Tests, Trouble, phase};
 use hypriot_updater::health::{TestResult, verdict};
+use hypriot_updater::record::Record;
 use hypriot_updater::slot::Slot;
 
+use super::machine;
+use super::offer::Tuf;
+use super::ports::{Machine, Releases, Store};
+use super::store::{self, Directory};
 use crate::card::bootloader::RawState;
-use crate::card::disk::{Card, Window};
-use crate::card::ports::Bootloader;
+use crate::card::disk::Card;
+use crate::card::ports::{Bootloader, Slots};
 use crate::config::Settings;
 use crate::init::cmdline;
 use crate::report::{AttemptView, SlotView, TrialView, UpdateView};
-use crate::update::store::Memory;
 
 /// Where the initramfs says which device it booted from.
 pub const CARD: &str = "/run/hypriot/card";
-/// Says that a trial was judged bad in this boot: what follows is the reboot, not another verdict.
-pub const JUDGED: &str = "/run/hypriot/judged";
+/// The initramfs leaves it in a boot that began as the trial of the slot that runs.
+pub const TRIED: &str = "/run/hypriot/trial";
 
-/// What the update works on.
-#[derive(Debug)]
+/// What the update works on: the card and the world, through their ports.
 pub struct Board {
     /// Settings of image and owner.
     pub settings: Settings,
-    /// The card.
-    pub card: Card,
     /// The slot that runs.
     pub booted: Slot,
+    /// This boot began as a trial of it.
+    pub tried: bool,
     /// The boot loader's memory.
-    pub boot: RawState<Window>,
-    /// Ours.
-    pub memory: Memory,
+    pub boot: Box<dyn Bootloader>,
+    /// The slots on the card.
+    pub slots: Box<dyn Slots>,
+    /// Our memory.
+    pub store: Box<dyn Store>,
+    /// The running system.
+    pub machine: Box<dyn Machine>,
+    /// Who offers releases.
+    pub releases: Box<dyn Releases>,
+}
+
+impl std::fmt::Debug for Board {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Board")
+            .field("settings", &self.settings)
+            .field("booted", &self.booted)
+            .field("tried", &self.tried)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What the agent knows since it started; lost with it, and then found out again.
@@ -42,89 +62,138 @@ pub struct Board {
 pub struct Session {
     /// What the repository said last.
     pub offer: Offer,
+    /// Uptime when it was asked.
+    pub asked: u64,
     /// Self-tests since this boot.
     pub tests: Option<Vec<TestResult>>,
     /// Uptime when they ended.
     pub tested: u64,
+    /// The last step that went wrong, until one goes well.
+    pub error: Option<String>,
+    /// How many went wrong since.
+    pub failures: u32,
 }
 
 impl Default for Session {
     fn default() -> Self {
         Self {
             offer: Offer::Due,
+            asked: 0,
             tests: None,
             tested: 0,
+            error: None,
+            failures: 0,
         }
     }
 }
 
-impl Board {
-    /// Finds everything. Fails on a machine that was not started by our initramfs.
-    pub fn open(settings: Settings, memory: &Path) -> anyhow::Result<Self> {
+/// The slot that runs and the card it runs from: known without any file that an owner, or a full disk, can break.
+#[derive(Debug)]
+pub struct Place {
+    /// The slot, by the kernel's command line.
+    pub booted: Slot,
+    /// The card, by the initramfs.
+    pub card: Card,
+}
+
+impl Place {
+    /// Fails on a machine that was not started by our initramfs.
+    pub fn find() -> anyhow::Result<Self> {
         let line = std::fs::read_to_string("/proc/cmdline").context("reading /proc/cmdline")?;
         let booted = cmdline::parse(&line)
             .context("this system was not started from a slot, so it cannot be updated")?
             .slot;
         let device = std::fs::read_to_string(CARD)
             .with_context(|| format!("reading {CARD}, which the initramfs writes"))?;
-        let card = Card {
-            device: PathBuf::from(device.trim()),
-        };
-        let gap = card
-            .open_gap()
-            .with_context(|| format!("opening {} (are you root?)", card.device.display()))?;
+        let device = PathBuf::from(device.trim());
         Ok(Self {
-            settings,
-            card,
             booted,
-            boot: RawState(gap),
-            memory: Memory::open(memory)?,
+            card: Card { device },
         })
     }
 
-    /// Looks at everything the decision depends on.
-    pub fn see(&self, session: &Session) -> anyhow::Result<Seen> {
-        let boot = self.boot.state().context("reading the boot state")?;
-        let record = self.memory.record()?;
+    /// The boot loader's memory on this card.
+    pub fn boot(&self) -> anyhow::Result<RawState<crate::card::disk::Window>> {
+        let gap = self.card.open_gap();
+        let gap =
+            gap.with_context(|| format!("opening {} (are you root?)", self.card.device.display()))?;
+        Ok(RawState(gap))
+    }
+}
+
+impl Board {
+    /// Finds everything. Fails on a machine that was not started by our initramfs.
+    pub fn open(settings: Settings) -> anyhow::Result<Self> {
+        let place = Place::find()?;
+        let lost = Path::new(store::DATA_LOST).exists();
+        Ok(Self {
+            settings,
+            booted: place.booted,
+            tried: Path::new(TRIED).exists(),
+            boot: Box::new(place.boot()?),
+            slots: Box::new(place.card),
+            store: Box::new(Directory::new(Path::new(store::DIRECTORY), lost)),
+            machine: Box::new(machine::Board),
+            releases: Box::new(Tuf::default()),
+        })
+    }
+
+    /// Looks at everything the decision depends on. What cannot be looked at is part of what is seen: no fault of the
+    /// card or of the data partition may end the loop that has to lead the way back.
+    pub fn see(&self, session: &Session) -> Seen {
+        let (boot, record) = (self.boot.state(), self.store.record());
+        let trouble = self.trouble(boot.as_ref().err(), record.as_ref().err());
+        let boot = boot.unwrap_or_else(|_| BootState::fresh());
+        let record = record.unwrap_or_default();
         // a trial is compared with how the board was before
-        let on_trial = boot.trial.as_ref().is_some_and(|t| t.slot == self.booted);
-        let baseline = record
-            .pending
-            .as_ref()
-            .filter(|_| on_trial)
-            .map(|p| p.baseline.as_slice());
+        let baseline = baseline(&record, &boot, self.booted);
         let tests = session.tests.as_ref().map_or(Tests::NotRun, |results| {
             Tests::Done(verdict(results, baseline))
         });
-        let uptime = uptime()?;
-        Ok(Seen {
-            tests_age: uptime.saturating_sub(session.tested),
+        let uptime = self.machine.uptime();
+        let stale = uptime.saturating_sub(session.asked) >= self.settings.poll;
+        Seen {
             booted: self.booted,
             running: self.settings.version.clone(),
             boot,
-            offer: session.offer.clone(),
+            offer: if stale {
+                Offer::Due
+            } else {
+                session.offer.clone()
+            },
             tests,
-            report: self.memory.failure()?.map(|r| (r.trial, r.reasons)),
-            judged: Path::new(JUDGED).exists(),
+            tests_age: uptime.saturating_sub(session.tested),
+            report: self.store.failure().map(|r| (r.trial, r.reasons)),
+            tried: self.tried,
+            boot_id: self.machine.boot_id(),
+            trouble,
             uptime,
             record,
-        })
+        }
+    }
+
+    /// The worst first: what makes all the rest unknown.
+    fn trouble(
+        &self,
+        boot: Option<&std::io::Error>,
+        record: Option<&anyhow::Error>,
+    ) -> Option<Trouble> {
+        let unread = boot.map(|e| Trouble::BootState(e.to_string()));
+        unread
+            .or_else(|| self.store.is_lost().then_some(Trouble::DataLost))
+            .or_else(|| record.map(|e| Trouble::Record(format!("{e:#}"))))
+            .or_else(|| self.settings.trouble.clone().map(Trouble::Settings))
+            .or_else(|| {
+                let refused = self.slots.check().err()?;
+                Some(Trouble::Card(refused.to_string()))
+            })
     }
 }
 
-/// Seconds since boot.
-pub fn uptime() -> anyhow::Result<u64> {
-    let text = std::fs::read_to_string("/proc/uptime").context("reading /proc/uptime")?;
-    let whole = text.split(['.', ' ']).next().unwrap_or_default();
-    whole
-        .parse()
-        .with_context(|| format!("/proc/uptime says {text:?}"))
-}
-
-/// What a rollout knows this board by: its machine-id, which is as old as the card.
-pub fn id() -> anyhow::Result<Vec<u8>> {
-    let text = std::fs::read("/etc/machine-id").context("reading /etc/machine-id")?;
-    Ok(text.trim_ascii().to_vec())
+/// The results of before the update, if `booted` is on trial.
+fn baseline<'a>(record: &'a Record, boot: &BootState, booted: Slot) -> Option<&'a [TestResult]> {
+    boot.on_trial(booted)?;
+    record.pending.as_ref().map(|p| p.baseline.as_slice())
 }
 
 /// One update at a time: held while deciding and acting, by the daemon or by a command.
@@ -135,9 +204,14 @@ pub struct Lock {
 
 impl Lock {
     /// Takes the lock if nobody has it.
+    ///
+    /// `flock` asks for no right to write, so the file lies in a directory of its own that root alone can enter: else any
+    /// process could hold it and freeze every update.
     pub fn try_take(path: &Path) -> anyhow::Result<Option<Self>> {
         if let Some(dir) = path.parent() {
-            std::fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
+            let mut private = DirBuilder::new();
+            let made = private.recursive(true).mode(0o700).create(dir);
+            made.with_context(|| format!("making {}", dir.display()))?;
         }
         let file = File::create(path).with_context(|| format!("opening {}", path.display()))?;
         match nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusiveNonblock) {
@@ -149,7 +223,7 @@ impl Lock {
 }
 
 /// What is seen, in the words of the report.
-pub fn view(seen: &Seen) -> UpdateView {
+pub fn view(seen: &Seen, error: Option<&str>) -> UpdateView {
     let slot = |slot: Slot| {
         let booted = slot == seen.booted;
         let known = seen.record.content(slot).map(|r| r.version.to_string());
@@ -190,17 +264,19 @@ pub fn view(seen: &Seen) -> UpdateView {
                 slot: t.slot.name().into(),
                 version: on_its_way(t),
                 state: t.phase.name().into(),
-                deadline: None,
+                deadline_seconds: t.deadline,
             }),
         last_attempt: seen.record.last.as_ref().map(|a| AttemptView {
             version: a.release.version.to_string(),
-            outcome: serde_json::to_value(a.outcome)
-                .ok()
-                .and_then(|v| v.as_str().map(str::to_owned))
-                .unwrap_or_default(),
+            outcome: a.outcome.name().into(),
             reason: (!a.reasons.is_empty()).then(|| a.reasons.join("; ")),
             at: a.at,
         }),
         phase: phase(seen).into(),
+        trouble: seen
+            .trouble
+            .as_ref()
+            .map(ToString::to_string)
+            .or_else(|| error.map(str::to_owned)),
     }
 }

@@ -6,28 +6,32 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use anyhow::Context;
 use hypriot_keys::time::Timestamp;
-use hypriot_updater::decide::{Offer, Seen, Step, Tests, decide};
+use hypriot_updater::decide::{Seen, Step, decide};
 
+use super::act::{self, Hands, Tell};
+use super::board::{self, Board, Lock, Session};
+use super::install::Stage;
+use super::machine::{PATIENCE, clock};
+use super::offer::Hurry;
 use crate::config::Settings;
 use crate::probe::{self, Root};
 use crate::report::{self, Report, TestsView, UpdateView};
 use crate::selftest;
 use crate::system::{NoSlots, Plain};
-use crate::update::act::{self, Hands, Tell};
-use crate::update::board::{self, Board, Lock, Session};
-use crate::update::install::Stage;
-use crate::update::offer::Hurry;
 
-/// Held by whoever decides and acts.
-pub const LOCK: &str = "/run/hypriot/lock";
+/// Held by whoever decides and acts. In a directory that root alone can enter, see [`Lock::try_take`].
+pub const LOCK: &str = "/run/hypriot/private/lock";
 /// The report is this fresh.
 const REPORT_EVERY: Duration = Duration::from_secs(5);
 /// systemd's watchdog wants to hear from us several times in `WatchdogSec=`.
 const PULSE: Duration = Duration::from_secs(5);
+/// A step that fails is tried again after 5 s, 10 s, 20 s, … and at last this often.
+const MOST_PATIENT: u32 = 6;
+/// A lock that cannot be had for so many pulses (10 minutes) is said: an installation that long is rare, a stuck command is not.
+const LOCKED_OUT: u32 = 120;
 
 /// What the loop tells the report.
 #[derive(Debug, Default)]
@@ -35,28 +39,6 @@ struct Shared {
     update: UpdateView,
     selftests: Option<TestsView>,
     floor: Timestamp,
-}
-
-/// The clock. The only place of the agent that reads it.
-pub fn clock() -> Timestamp {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is the outermost loop, where the clock is read"
-    )]
-    let now = SystemTime::now();
-    seconds(now)
-}
-
-fn seconds(time: SystemTime) -> Timestamp {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH);
-    Timestamp(since.map_or(0, |d| d.as_secs()))
-}
-
-/// The date of this program: on a system without slots no time before it can be right.
-pub fn program_date() -> anyhow::Result<Timestamp> {
-    let program = std::fs::metadata("/proc/self/exe").and_then(|meta| meta.modified());
-    let date = program.context("looking at the date of this program")?;
-    Ok(seconds(date))
 }
 
 /// Runs until systemd ends it.
@@ -67,59 +49,73 @@ pub fn run(mut board: Board) -> anyhow::Result<()> {
     }));
     let mut session = Session::default();
     // before the first report, which must not look like that of a system without slots
-    publish(&shared, &board.see(&session)?, None);
+    publish(&shared, &board.see(&session), &session, None);
     let Settings {
         board: name,
         version,
+        url,
         ..
     } = &board.settings;
     report_forever(name.clone(), version.to_string(), &shared);
-    let mut repository = None;
-    let mut asked = 0;
-    let Settings { version, url, .. } = &board.settings;
     tracing::info!(
         "{version} runs in slot {}; updates from {}",
         board.booted,
         url.as_deref().unwrap_or("nowhere")
     );
+    if let Err(error) = board.boot.keep_local(board.settings.local) {
+        tracing::warn!("the boot state does not learn who may ask for the health: {error}");
+    }
+    let mut locked_out = 0;
     loop {
         pulse("");
-        let Some(lock) = Lock::try_take(Path::new(LOCK))? else {
+        let lock = match Lock::try_take(Path::new(LOCK)) {
+            Ok(Some(lock)) => Some(lock),
             // a command of the owner is at work
-            thread::sleep(PULSE);
-            continue;
-        };
-        let seen = board.see(&session)?;
-        publish(&shared, &seen, None);
-        let step = next(&seen, &board);
-        tell_systemd(&step, &seen);
-        let mut hands = Hands {
-            repository: repository.take(),
-            url: board.settings.url.clone(),
-            hurry: Hurry::No,
-            clock: &clock,
-            tell: &mut |told| hear(&shared, &seen, told),
-        };
-        let done = act::act(&step, &seen, &mut board, &mut session, &mut hands);
-        repository = hands.repository;
-        if let (Step::SelfTest, Some(results)) = (&step, &session.tests) {
-            let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
-            shared.selftests = Some(selftest::summarise(results, clock()));
-        }
-        if step == Step::Ask {
-            asked = board::uptime()?;
-        }
-        if let Err(error) = done {
-            tracing::error!("{error:#}");
-            thread::sleep(PULSE);
-        }
-        drop(lock);
-        if matches!(step, Step::Wait(_)) {
-            if board::uptime()?.saturating_sub(asked) >= board.settings.poll {
-                session.offer = Offer::Due;
+            Ok(None) => {
+                locked_out += 1;
+                if locked_out % LOCKED_OUT == 0 {
+                    tracing::warn!("{LOCK} is held for {} min: updates wait", locked_out / 12);
+                }
+                thread::sleep(PULSE);
+                continue;
             }
+            // two at once are worse than none, but a slot on trial must be judged
+            Err(error) => {
+                tracing::error!("{error:#}");
+                None
+            }
+        };
+        locked_out = 0;
+        one_turn(&mut board, &mut session, &shared);
+        drop(lock);
+    }
+}
+
+/// Looks, decides, acts, and rests for as long as the outcome asks for.
+fn one_turn(board: &mut Board, session: &mut Session, shared: &Mutex<Shared>) {
+    let seen = board.see(session);
+    publish(shared, &seen, session, None);
+    let policy = board.settings.policy;
+    tell_systemd(&decide(&seen, &policy), &seen);
+    let mut hands = Hands {
+        url: board.settings.url.clone(),
+        hurry: Hurry::No,
+        tell: &mut |told| hear(shared, &seen, told),
+    };
+    let (_, step, done) = act::turn(board, session, &policy, &mut hands);
+    if let (Step::SelfTest, Some(results)) = (&step, &session.tests) {
+        let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.selftests = Some(selftest::summarise(results, clock()));
+    }
+    if let Err(error) = done {
+        tracing::error!("{error:#}");
+        publish(shared, &board.see(session), session, None);
+        for _ in 0..1_u32 << session.failures.clamp(1, MOST_PATIENT) - 1 {
+            pulse("");
             thread::sleep(PULSE);
         }
+    } else if matches!(step, Step::Wait(_)) {
+        thread::sleep(PULSE);
     }
 }
 
@@ -133,7 +129,8 @@ pub fn plain(system: &Plain, floor: Timestamp) -> anyhow::Result<()> {
     report_forever(system.name.clone(), system.version.clone(), &shared);
     tracing::info!("{} {}: {NoSlots}", system.name, system.version);
     pulse("STATUS=running self-tests");
-    let results = selftest::judge(&system.name, floor, act::PATIENCE)?;
+    let view = Some(Plain::view());
+    let results = selftest::judge(&system.name, floor, view, clock(), PATIENCE)?;
     let view = selftest::summarise(&results, clock());
     shared
         .lock()
@@ -145,14 +142,6 @@ pub fn plain(system: &Plain, floor: Timestamp) -> anyhow::Result<()> {
     }
 }
 
-/// The decision; and when there is nothing to decide, the self-tests of this boot, so that their result is known.
-fn next(seen: &Seen, board: &Board) -> Step {
-    match decide(seen, &board.settings.policy) {
-        Step::Wait(_) if seen.tests == Tests::NotRun => Step::SelfTest,
-        step => step,
-    }
-}
-
 fn hear(shared: &Mutex<Shared>, seen: &Seen, told: Tell<'_>) {
     match told {
         Tell::Installing(release, p) => {
@@ -161,7 +150,7 @@ fn hear(shared: &Mutex<Shared>, seen: &Seen, told: Tell<'_>) {
                 "STATUS=installing {}: {stage} {percent} %",
                 release.version
             ));
-            publish(shared, seen, Some("installing"));
+            publish(shared, seen, &Session::default(), Some("installing"));
         }
         Tell::Installed(release, s) => {
             tracing::info!(
@@ -196,6 +185,11 @@ fn tell_systemd(step: &Step, seen: &Seen) {
     pulse(&format!("STATUS={status}"));
 }
 
+/// Alive, for the watchdog of another unit than the daemon's.
+pub fn alive() {
+    pulse("");
+}
+
 /// Ready, alive, and what we do. systemd not listening is no reason to stop.
 fn pulse(status: &str) {
     let alive = [
@@ -209,8 +203,8 @@ fn pulse(status: &str) {
     drop(sd_notify::notify(&all));
 }
 
-fn publish(shared: &Mutex<Shared>, seen: &Seen, phase: Option<&str>) {
-    let mut view = board::view(seen);
+fn publish(shared: &Mutex<Shared>, seen: &Seen, session: &Session, phase: Option<&str>) {
+    let mut view = board::view(seen, session.error.as_deref());
     if let Some(phase) = phase {
         view.phase = phase.into();
     }

@@ -13,6 +13,7 @@ use hypriot_updater::record::Record;
 use hypriot_updater::rollout::{Candidate, Next, Rollout, Turn, choose};
 use hypriot_updater::slot::{Digest, Release};
 
+use super::ports::Releases;
 use crate::config::Settings;
 
 /// The first root of trust, from the image.
@@ -118,6 +119,49 @@ impl Repository {
     /// The newest time that anybody trusted has signed: it is not earlier than this.
     pub fn floor(&self) -> Timestamp {
         self.client.floor()
+    }
+}
+
+/// The TUF repository that is asked, and what it said last.
+#[derive(Debug, Default)]
+pub struct Tuf(Option<Repository>);
+
+impl Releases for Tuf {
+    fn ask(
+        &mut self,
+        url: &str,
+        trust: &Path,
+        settings: &Settings,
+        clock: Timestamp,
+    ) -> anyhow::Result<()> {
+        self.0 = Some(Repository::ask(url, trust, settings, clock)?);
+        Ok(())
+    }
+
+    fn offer(
+        &self,
+        board_id: &[u8],
+        running: &semver::Version,
+        record: &Record,
+        hurry: Hurry,
+        now: Timestamp,
+    ) -> Offer {
+        let answer = self.0.as_ref();
+        answer.map_or(Offer::Due, |repository| {
+            repository.offer(board_id, running, record, hurry, now)
+        })
+    }
+
+    fn release(&self, release: &Release, board: &str) -> anyhow::Result<(Index, &dyn Source)> {
+        let repository = self
+            .0
+            .as_ref()
+            .context("the repository was not asked yet")?;
+        Ok((repository.index(release, board)?, repository.source()))
+    }
+
+    fn floor(&self) -> Option<Timestamp> {
+        self.0.as_ref().map(Repository::floor)
     }
 }
 

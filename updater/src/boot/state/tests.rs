@@ -12,19 +12,24 @@ fn any_state() -> impl Strategy<Value = BootState> {
         Just(Phase::Failed),
         Just(Phase::Lost)
     ];
-    let trial = proptest::option::of((phase, "[0-9a-f]{16}", 0..=MAX_REARMS));
-    (1..=i32::MAX as u32 - 2, any::<bool>(), trial).prop_map(|(seq, b, trial)| {
+    let trial = proptest::option::of((phase, "[0-9a-f]{16}", 0..=MAX_REARMS, 1..u64::MAX));
+    let failed = proptest::option::of("[0-9a-f]{16}");
+    let state = (1..=i32::MAX as u32 - 2, any::<bool>(), trial);
+    (state, failed, any::<bool>()).prop_map(|((seq, b, trial), failed, local)| {
         let default = if b { Slot::B } else { Slot::A };
-        let trial = trial.map(|(phase, id, rearms)| Trial {
+        let trial = trial.map(|(phase, id, rearms, deadline)| Trial {
             slot: !default,
             phase,
             id,
             rearms,
+            deadline,
         });
         BootState {
             seq,
             default,
             trial,
+            failed,
+            local,
         }
     })
 }
@@ -40,7 +45,7 @@ proptest! {
     /// A power cut while one copy is written leaves old sectors, new sectors, or garbage in it, in any mix.
     #[test]
     fn torn_write_gives_the_old_or_the_new_state(old in any_state(), new in any_state(), first in any::<bool>(), tear in 0usize..=8, garbage in any::<Option<u8>>()) {
-        let older = BootState { seq: old.seq - 1, default: old.default, trial: None };
+        let older = BootState { seq: old.seq - 1, default: old.default, ..BootState::fresh() };
         let mut blocks = [older.encode().unwrap(), old.encode().unwrap()];
         if first { blocks.swap(0, 1); }
         let copies = Copies::parse([&blocks[0], &blocks[1]]);
@@ -106,16 +111,17 @@ fn the_variables_are_spelled_as_the_script_spells_them() {
     let mut state = BootState {
         seq: 0x1f,
         default: Slot::B,
-        trial: None,
+        failed: Some("f00d".into()),
+        ..BootState::fresh()
     };
-    state.arm(Slot::A, "0123456789abcdef").unwrap();
+    state.arm(Slot::A, "0123456789abcdef", 0x384).unwrap();
     let block = state.encode().unwrap();
     let text = core::str::from_utf8(&block[4..])
         .unwrap()
         .trim_end_matches('\0');
     assert_eq!(
         text,
-        "hy_seq=1f\0hy_default=b\0hy_trial=armed\0hy_slot=a\0hy_id=0123456789abcdef\0hy_boots=0"
+        "hy_seq=1f\0hy_default=b\0hy_trial=armed\0hy_slot=a\0hy_id=0123456789abcdef\0hy_boots=0\0hy_deadline=384\0hy_failed=f00d\0hy_local=0"
     );
 }
 
@@ -123,16 +129,16 @@ fn the_variables_are_spelled_as_the_script_spells_them() {
 fn verbs_refuse_what_makes_no_sense() {
     let mut state = BootState::fresh();
     assert_eq!(
-        state.arm(Slot::A, "x"),
+        state.arm(Slot::A, "x", 900),
         Err(BootStateError::TryDefault(Slot::A))
     );
     assert_eq!(
-        state.arm(Slot::B, "a=b"),
+        state.arm(Slot::B, "a=b", 900),
         Err(BootStateError::BadId("a=b".into()))
     );
     assert_eq!(state.fail(), Err(BootStateError::NoTrial));
     assert_eq!(state.rearm(), Err(BootStateError::NoTrial));
-    state.arm(Slot::B, "x1").unwrap();
+    state.arm(Slot::B, "x1", 900).unwrap();
     assert_eq!(state.rearm(), Ok(false), "armed already");
     for _ in 0..MAX_REARMS {
         state.trial.as_mut().unwrap().phase = Phase::Trying;
@@ -146,7 +152,7 @@ fn verbs_refuse_what_makes_no_sense() {
         BootState {
             seq: 1,
             default: Slot::B,
-            trial: None
+            ..BootState::fresh()
         }
     );
 }
@@ -163,4 +169,39 @@ fn a_trial_of_the_default_slot_is_no_state() {
     ])
     .unwrap();
     assert_eq!(BootState::parse(&block), Err(EnvError::Malformed));
+}
+
+/// A card's blocks may be older than the agent that reads them.
+#[test]
+fn a_block_of_before_deadlines_and_failures_is_read() {
+    let block = env::encode(&[
+        (name::SEQ, "2".into()),
+        (name::DEFAULT, "a".into()),
+        (name::TRIAL, "trying".into()),
+        (name::SLOT, "b".into()),
+        (name::ID, "x1".into()),
+        (name::BOOTS, "0".into()),
+    ])
+    .unwrap();
+    let state = BootState::parse(&block).unwrap();
+    assert_eq!((state.failed.as_deref(), state.local), (None, false));
+    assert_eq!(state.trial.unwrap().deadline, DEFAULT_DEADLINE);
+}
+
+#[test]
+fn a_start_tries_once_and_comes_back() {
+    let mut state = BootState::fresh();
+    assert_eq!(state.start(), Slot::A);
+    state.arm(Slot::B, "x1", 900).unwrap();
+    assert_eq!(state.start(), Slot::B);
+    assert!(state.on_trial(Slot::B).is_some() && state.on_trial(Slot::A).is_none());
+    // nobody judged it
+    assert_eq!(state.start(), Slot::A);
+    assert_eq!(state.trial.as_ref().unwrap().phase, Phase::Lost);
+    assert_eq!(state.start(), Slot::A);
+    state.refuse();
+    assert_eq!(
+        (state.trial.is_none(), state.failed.as_deref()),
+        (true, Some("x1"))
+    );
 }
