@@ -121,27 +121,41 @@ impl Project {
         Ok(missing)
     }
 
-    /// Targets of `make` and commands of our programs that pages name and that are not there.
+    /// Targets of `make` and commands of our programs that pages or workflows name and that are not there.
     pub fn unknown_commands(&self) -> Result<Vec<String>> {
         let make = Regex::new(r"(?m)(?:^\s*\$? ?|[;&|] )(?:[A-Z]+=\S+ )*make ([a-z][a-z-]*)")?;
         let ours =
             Regex::new(r"(?:^|[\s(;&|/])(hypriot-(?:agent|imagegen|fleet|keys)) ([a-z][a-z-]*)\b")?;
         let mut unknown = Vec::new();
+        let mut look = |path: &str, line: usize, text: &str| {
+            // `make bench-…` stands for several.
+            let named = captures(&make, text).filter(|t| !t.ends_with('-'));
+            for target in named.filter(|t| !self.targets.contains(*t)) {
+                unknown.push(format!("{path}:{line}: make {target}"));
+            }
+            for found in ours.captures_iter(text) {
+                let (program, command) = (&found[1], &found[2]);
+                if !self.commands[program].contains(command) {
+                    unknown.push(format!("{path}:{line}: {program} {command}"));
+                }
+            }
+        };
         for (page, content) in self.pages() {
-            let blocks = content.blocks.iter().map(|b| (b.line, &b.text));
-            let spans = content.spans.iter().map(|(line, text)| (*line, text));
-            for (line, text) in blocks.chain(spans) {
-                // `make bench-…` stands for several.
-                let named = captures(&make, text).filter(|t| !t.ends_with('-'));
-                for target in named.filter(|t| !self.targets.contains(*t)) {
-                    unknown.push(format!("{}:{line}: make {target}", page.path));
-                }
-                for found in ours.captures_iter(text) {
-                    let (program, command) = (&found[1], &found[2]);
-                    if !self.commands[program].contains(command) {
-                        unknown.push(format!("{}:{line}: {program} {command}", page.path));
-                    }
-                }
+            for block in &content.blocks {
+                look(&page.path, block.line, &block.text);
+            }
+            for (line, span) in &content.spans {
+                look(&page.path, *line, span);
+            }
+        }
+        for file in pages::files(&self.root, &[".github/publish", ".yml", ".ci/run"])? {
+            for (n, line) in file.text.lines().enumerate() {
+                look(
+                    &file.path,
+                    n + 1,
+                    line.trim_start_matches([' ', '-'])
+                        .trim_start_matches("run: "),
+                );
             }
         }
         Ok(unknown)
@@ -241,7 +255,14 @@ mod tests {
     /// A project of two pages and a Makefile of two targets.
     fn project(text: &str) -> (tempfile::TempDir, Project) {
         let dir = tempfile::tempdir().unwrap();
-        for (path, text) in [("docs/a.md", text), ("README.md", "# Top\n## Two words\n")] {
+        let mut git = crate::exec::command("git");
+        git.arg("init").arg("-q").arg(dir.path());
+        crate::exec::run(git, std::time::Duration::from_mins(1)).unwrap();
+        for (path, text) in [
+            ("docs/a.md", text),
+            ("README.md", "# Top\n## Two words\n"),
+            (".github/x.yml", "      - run: make cake\n"),
+        ] {
             std::fs::create_dir_all(dir.path().join(path).parent().unwrap()).unwrap();
             crate::papers::write(&dir.path().join(path), text).unwrap();
         }
@@ -290,7 +311,8 @@ mod tests {
             p.unknown_commands().unwrap(),
             [
                 "docs/a.md:3: hypriot-fleet sttus",
-                "docs/a.md:1: make demon"
+                "docs/a.md:1: make demon",
+                ".github/x.yml:1: make cake"
             ]
         );
     }
