@@ -38,6 +38,11 @@ fn files_that_pages_name_are_there() {
 }
 
 #[test]
+fn tests_that_pages_name_are_there() {
+    none("there is no such test", &project().missing_tests().unwrap());
+}
+
+#[test]
 fn commands_that_pages_name_are_there() {
     none(
         "there is no such command",

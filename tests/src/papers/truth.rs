@@ -121,6 +121,27 @@ impl Project {
         Ok(missing)
     }
 
+    /// Tests that pages name and that are not there. The name of a test is a sentence: four words and more.
+    pub fn missing_tests(&self) -> Result<Vec<String>> {
+        let sentence = Regex::new("^[a-z0-9]+(?:_[a-z0-9]+){3,}$")?;
+        let function = Regex::new(r"\bfn ([a-z0-9_]+)\(")?;
+        let sources = pages::files(&self.root, &[".rs"])?;
+        let known: BTreeSet<&str> = sources
+            .iter()
+            .flat_map(|s| captures(&function, &s.text))
+            .collect();
+        let mut missing = Vec::new();
+        for (page, content) in self.pages() {
+            let named = content.spans.iter();
+            for (line, name) in named.filter(|(_, s)| sentence.is_match(s)) {
+                if !name.starts_with("hypriot_") && !known.contains(name.as_str()) {
+                    missing.push(format!("{}:{line}: {name}", page.path));
+                }
+            }
+        }
+        Ok(missing)
+    }
+
     /// Targets of `make` and commands of our programs that pages or workflows name and that are not there.
     pub fn unknown_commands(&self) -> Result<Vec<String>> {
         let make = Regex::new(r"(?m)(?:^\s*\$? ?|[;&|] )(?:[A-Z]+=\S+ )*make ([a-z][a-z-]*)")?;
@@ -304,9 +325,14 @@ mod tests {
     fn paths_and_commands_that_are_not_there_are_found() {
         let (_dir, p) = project(
             "`docs/a.md` `docs/b.md` `etc/x/y` `tests/*.rs` `make demo` `make demon` make cake\n\n\
-             ```sh\nmake demo && hypriot-agent status; hypriot-fleet sttus\n```\n`hypriot-agent.service x`\n",
+             ```sh\nmake demo && hypriot-agent status; hypriot-fleet sttus\n```\n`hypriot-agent.service x`\n\
+             `nobody_wrote_this_test` `trial_deadline_seconds` `hypriot_power_has_no_test`\n",
         );
         assert_eq!(p.missing_paths().unwrap(), ["docs/a.md:1: docs/b.md"]);
+        assert_eq!(
+            p.missing_tests().unwrap(),
+            ["docs/a.md:7: nobody_wrote_this_test"]
+        );
         assert_eq!(
             p.unknown_commands().unwrap(),
             [
