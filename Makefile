@@ -7,7 +7,7 @@ TARGET ?= aarch64-unknown-linux-musl
 imagegen := $(CARGO) run --bin hypriot-imagegen --
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-power-cuts test-boards test-fidelity fuzz bench-image lint agent deb sd-image
+.PHONY: help demo test test-power-cuts power-cut-proof test-boards test-fidelity fuzz bench-image lint agent deb sd-image
 .PHONY: test-integration release-tools docs docs-reference lint-workflows lint-monitoring pictures
 .PHONY: need-rust need-agent need-image need-bench need-papers need-all
 
@@ -23,6 +23,9 @@ test: need-all ## every test, the same that .ci/run runs, and where the time wen
 
 test-power-cuts: need-all ## ten random power cuts during updates of a virtual board, about half an hour
 	HYPRIOT_SCENARIO=power-cuts $(CARGO) test --workspace --test life a_board_lives -- --nocapture
+
+power-cut-proof: need-rust ## every state that a power cut may leave of a whole life of a board, in memory, two minutes
+	HYPRIOT_POWER_CUTS=all $(CARGO) test --workspace --lib -- power_cuts --nocapture
 
 BOARDS ?=
 test-boards: need-all ## every board's image, built and inspected: BOARDS="qemu-armhf rpi" BOOT=1 ARGS="--suite …"

@@ -8,4 +8,6 @@ pub mod last;
 pub mod machine;
 pub mod offer;
 pub mod ports;
+#[cfg(test)]
+mod power_cuts;
 pub mod store;

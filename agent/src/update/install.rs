@@ -381,4 +381,4 @@ fn read_all(mut reader: impl Read, buf: &mut [u8]) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

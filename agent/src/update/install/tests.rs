@@ -7,7 +7,7 @@ use hypriot_updater::index::{FORMAT, Image, PayloadFile, Target};
 const MIB: usize = 1 << 20;
 
 /// A release with zeros, raw and compressible segments, and its payload.
-fn release(seed: u8) -> (Index, [Vec<u8>; 2], Vec<u8>) {
+pub(crate) fn release(seed: u8) -> (Index, [Vec<u8>; 2], Vec<u8>) {
     let noise = |n: usize| {
         let mut x = u32::from(seed) + 1;
         (0..n)
