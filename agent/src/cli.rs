@@ -4,6 +4,7 @@
 
 mod slots;
 pub mod status;
+mod why;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
 use hypriot_keys::time::Timestamp;
 
@@ -24,9 +25,11 @@ use crate::{config, init, report, selftest, serve};
 
 const NOTHING: u8 = 3;
 const NO_SLOTS: u8 = 4;
+const BUSY: &str = "an update is going on; `hypriot-agent status` and `systemctl status hypriot-agent` show how far it is";
 const EXAMPLES: &str = "\
 Examples:
   hypriot-agent status                       both slots, the last update and why it ended so
+  hypriot-agent why                          why it is not updating, and what to do
   hypriot-agent check                        ask the update source; exit code 3 when nothing is new
   hypriot-agent install                      install what is offered, now
   hypriot-agent install https://host/repo/   from another repository (signed by the same keys)
@@ -48,6 +51,12 @@ struct Arguments {
 enum Command {
     /// Show slots, trial and the last update
     Status {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say why the board is, or is not, updating; exit code 0 it is or need not be, 3 it waits
+    Why {
         /// As JSON
         #[arg(long)]
         json: bool,
@@ -207,6 +216,7 @@ fn open() -> anyhow::Result<Board> {
 fn command(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Status { json } => show_status(json),
+        Command::Why { json } => why::why(json),
         Command::Check { source, json } => slots::check(source, json),
         Command::Install { source, no_reboot } => slots::install(source, no_reboot),
         Command::Commit => slots::commit(),
@@ -277,15 +287,19 @@ fn print(text: &str) {
 
 /// Waits for the daemon or another command to finish its step.
 fn locked() -> anyhow::Result<Lock> {
-    for _ in 0..30 {
-        if let Some(lock) = Lock::try_take(Path::new(daemon::LOCK))? {
+    lock_within(30)?.context(BUSY)
+}
+
+/// The lock, if it can be had within so many seconds.
+fn lock_within(seconds: u32) -> anyhow::Result<Option<Lock>> {
+    for _ in 0..seconds {
+        let lock = Lock::try_take(Path::new(daemon::LOCK))?;
+        if lock.is_some() {
             return Ok(lock);
         }
         thread::sleep(Duration::from_secs(1));
     }
-    bail!(
-        "an update is going on; `hypriot-agent status` and `systemctl status hypriot-agent` show how far it is"
-    )
+    Ok(None)
 }
 
 fn show_status(json: bool) -> anyhow::Result<ExitCode> {
@@ -299,7 +313,7 @@ fn show_status(json: bool) -> anyhow::Result<ExitCode> {
                 policy,
                 ..
             } = &board.settings;
-            status::status(name, &seen, policy, board.store.failure())
+            status::status(name, &seen, policy, board.store.last_failure())
         }
     };
     print(&if json {

@@ -11,3 +11,4 @@ pub mod ports;
 #[cfg(test)]
 mod power_cuts;
 pub mod store;
+pub mod why;

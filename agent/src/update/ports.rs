@@ -28,8 +28,12 @@ pub trait Store {
     fn failure(&self) -> Option<FailureReport>;
     /// Leaves that for the other slot. Durable on return.
     fn leave_failure(&self, report: &FailureReport) -> anyhow::Result<()>;
-    /// Removes it: it is settled, or a new trial begins. Durable on return.
+    /// Puts it aside: it is settled, or a new trial begins, and it judges nothing any more. Durable on return.
     fn forget_failure(&self) -> anyhow::Result<()>;
+    /// The newest report there is, also one that was put aside: to be shown.
+    fn last_failure(&self) -> Option<FailureReport> {
+        self.failure()
+    }
     /// Where trusted metadata is kept.
     fn trust(&self) -> &Path;
     /// The data partition could not be used in this boot; what is kept now is gone with the next one.

@@ -19,6 +19,8 @@ pub const DATA_LOST: &str = "/run/hypriot/data-lost";
 const LIMIT: usize = 1 << 20;
 const RECORD: &str = "record.json";
 const FAILURE: &str = "failure.json";
+/// The one before, which judges nothing and is shown.
+const LAST_FAILURE: &str = "last-failure.json";
 
 /// What a failing trial tells the slot that takes over. Read by another version of the agent than the one that wrote it, so
 /// what is missing is empty and what is unknown is passed over.
@@ -53,6 +55,12 @@ impl Directory {
             trust: path.join("tuf"),
             lost,
         }
+    }
+
+    /// A report that is torn, or cannot be read, says nothing, and its absence is handled.
+    fn report(&self, name: &str) -> Option<FailureReport> {
+        let bytes = read(&self.path.join(name)).ok()??;
+        serde_json::from_slice(&bytes).ok()
     }
 
     fn put(&self, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
@@ -97,9 +105,7 @@ impl Store for Directory {
     }
 
     fn failure(&self) -> Option<FailureReport> {
-        // a report that is torn, or cannot be read, says nothing, and its absence is handled
-        let bytes = read(&self.path.join(FAILURE)).ok()??;
-        serde_json::from_slice(&bytes).ok()
+        self.report(FAILURE)
     }
 
     fn leave_failure(&self, report: &FailureReport) -> anyhow::Result<()> {
@@ -107,11 +113,16 @@ impl Store for Directory {
     }
 
     fn forget_failure(&self) -> anyhow::Result<()> {
-        match fs::remove_file(self.path.join(FAILURE)) {
+        let (from, to) = (self.path.join(FAILURE), self.path.join(LAST_FAILURE));
+        match fs::rename(from, to) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(e) => Err(e).context("removing the report of an earlier trial"),
+            Err(e) => Err(e).context("putting the report of an earlier trial aside"),
             Ok(()) => Ok(files::sync_directory(&self.path)?),
         }
+    }
+
+    fn last_failure(&self) -> Option<FailureReport> {
+        self.failure().or_else(|| self.report(LAST_FAILURE))
     }
 
     fn trust(&self) -> &Path {
@@ -171,6 +182,8 @@ mod tests {
         assert_eq!(store.failure(), Some(report("t")));
         store.forget_failure().expect("forgotten");
         assert_eq!(store.failure(), None);
+        // but the owner still sees what failed
+        assert_eq!(store.last_failure(), Some(report("t")));
     }
 
     #[test]
