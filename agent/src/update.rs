@@ -3,6 +3,7 @@
 pub mod act;
 pub mod board;
 pub mod daemon;
+pub mod heartbeat;
 pub mod install;
 pub mod last;
 pub mod machine;

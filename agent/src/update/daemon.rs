@@ -13,6 +13,7 @@ use hypriot_updater::decide::{Seen, Step, decide};
 
 use super::act::{self, Hands, Tell};
 use super::board::{self, Board, Lock, Session};
+use super::heartbeat::{self, Heartbeat};
 use super::install::Stage;
 use super::machine::{PATIENCE, clock};
 use super::offer::Hurry;
@@ -65,6 +66,7 @@ pub fn run(mut board: Board) -> anyhow::Result<()> {
     if let Err(error) = board.boot.keep_local(board.settings.local) {
         tracing::warn!("the boot state does not learn who may ask for the health: {error}");
     }
+    let heart = Heartbeat::start(PULSE, alive);
     let mut locked_out = 0;
     loop {
         pulse("");
@@ -86,23 +88,31 @@ pub fn run(mut board: Board) -> anyhow::Result<()> {
             }
         };
         locked_out = 0;
-        one_turn(&mut board, &mut session, &shared);
+        one_turn(&mut board, &mut session, &shared, &heart);
         drop(lock);
     }
 }
 
 /// Looks, decides, acts, and rests for as long as the outcome asks for.
-fn one_turn(board: &mut Board, session: &mut Session, shared: &Mutex<Shared>) {
+fn one_turn(board: &mut Board, session: &mut Session, shared: &Mutex<Shared>, heart: &Heartbeat) {
     let seen = board.see(session);
     publish(shared, &seen, session, None);
     let policy = board.settings.policy;
-    tell_systemd(&decide(&seen, &policy), &seen);
+    let next = decide(&seen, &policy);
+    tell_systemd(&next, &seen);
+    heart.grant(heartbeat::granted(&next, &seen));
     let mut hands = Hands {
         url: board.settings.url.clone(),
         hurry: Hurry::No,
-        tell: &mut |told| hear(shared, &seen, told),
+        tell: &mut |told| {
+            if matches!(told, Tell::Installing(..)) {
+                heart.grant(heartbeat::SLOW);
+            }
+            hear(shared, &seen, told);
+        },
     };
     let (_, step, done) = act::turn(board, session, &policy, &mut hands);
+    heart.grant(Duration::ZERO);
     if let (Step::SelfTest, Some(results)) = (&step, &session.tests) {
         let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
         shared.selftests = Some(selftest::summarise(results, clock()));

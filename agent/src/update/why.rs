@@ -331,4 +331,4 @@ pub const fn word(outcome: Outcome) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

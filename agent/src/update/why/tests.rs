@@ -23,7 +23,7 @@ fn release(n: u8) -> Release {
 }
 
 /// Slot a with 1.0.0 runs, 2.0.0 is offered.
-fn calm() -> Seen {
+pub(crate) fn calm() -> Seen {
     Seen {
         booted: Slot::A,
         running: release(1).version,
