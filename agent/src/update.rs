@@ -11,5 +11,7 @@ pub mod offer;
 pub mod ports;
 #[cfg(test)]
 mod power_cuts;
+#[cfg(test)]
+pub(crate) mod signed;
 pub mod store;
 pub mod why;

@@ -44,4 +44,4 @@ pub mod source;
 mod store;
 
 pub use error::Error;
-pub use verified::Verified;
+pub use verified::{FromVerified, Verified};

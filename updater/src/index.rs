@@ -167,8 +167,17 @@ struct Head {
     format: String,
 }
 
+impl hypriot_keys::FromVerified for Index {
+    type Error = IndexError;
+
+    fn from_verified(bytes: &[u8]) -> Result<Self, IndexError> {
+        Self::parse(bytes)
+    }
+}
+
 impl Index {
-    /// Reads and checks an index.
+    /// Reads and checks an index. What a slot is written by is a `Verified<Index>`, which
+    /// [`hypriot_keys::Verified::parse`] makes of bytes that were signed.
     pub fn parse(bytes: &[u8]) -> Result<Self, IndexError> {
         if bytes.len() as u64 > MAX_INDEX {
             return Err(IndexError::TooLong(bytes.len() as u64));

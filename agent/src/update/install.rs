@@ -9,6 +9,7 @@
 
 use std::io::{self, Read};
 
+use hypriot_keys::Verified;
 use hypriot_keys::source::{Source, SourceError, SourceErrorKind};
 use hypriot_updater::index::{Index, SEGMENT, SegmentHash};
 use hypriot_updater::payload::{self, Entry, Operation, PayloadError};
@@ -133,7 +134,7 @@ struct Job<'a> {
 
 /// Makes the slot whose partitions are `disks` (boot, root) hold the release of `index`.
 pub fn install(
-    index: &Index,
+    index: &Verified<Index>,
     source: &dyn Source,
     disks: &mut [Box<dyn Disk>; 2],
     tell: &mut dyn FnMut(Progress),

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, bail};
+use hypriot_keys::Verified;
 use hypriot_keys::client::Client;
 use hypriot_keys::source::http::{HttpOptions, HttpSource, TlsTime};
 use hypriot_keys::source::{FileSource, Source};
@@ -91,7 +92,7 @@ impl Repository {
     }
 
     /// The verified index of a release, checked to be what its target said it is.
-    pub fn index(&self, release: &Release, board: &str) -> anyhow::Result<Index> {
+    pub fn index(&self, release: &Release, board: &str) -> anyhow::Result<Verified<Index>> {
         let (_, target) = self
             .candidates
             .iter()
@@ -100,7 +101,7 @@ impl Repository {
                 format!("the repository no longer names release {}", release.version)
             })?;
         let bytes = self.client.download(&*self.source, target)?;
-        let index = Index::parse(&bytes)?;
+        let index: Verified<Index> = bytes.parse()?;
         if index.board != board || index.version != release.version {
             bail!(
                 "target {target} holds {} for {}, which is not what its metadata says; tell the maintainer",
@@ -152,7 +153,11 @@ impl Releases for Tuf {
         })
     }
 
-    fn release(&self, release: &Release, board: &str) -> anyhow::Result<(Index, &dyn Source)> {
+    fn release(
+        &self,
+        release: &Release,
+        board: &str,
+    ) -> anyhow::Result<(Verified<Index>, &dyn Source)> {
         let repository = self
             .0
             .as_ref()

@@ -5,6 +5,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use hypriot_keys::Verified;
 use hypriot_keys::source::Source;
 use hypriot_keys::time::Timestamp;
 use hypriot_updater::decide::Offer;
@@ -94,7 +95,11 @@ pub trait Releases {
         now: Timestamp,
     ) -> Offer;
     /// The verified index of a release, and where its payload comes from.
-    fn release(&self, release: &Release, board: &str) -> anyhow::Result<(Index, &dyn Source)>;
+    fn release(
+        &self,
+        release: &Release,
+        board: &str,
+    ) -> anyhow::Result<(Verified<Index>, &dyn Source)>;
     /// The newest time that anybody trusted has signed, if anybody was asked.
     fn floor(&self) -> Option<Timestamp>;
 }

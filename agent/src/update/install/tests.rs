@@ -2,12 +2,13 @@
 
 use super::*;
 use crate::card::fakes::{MemDisk, MemSource};
+use crate::update::signed::verified;
 use hypriot_updater::index::{FORMAT, Image, PayloadFile, Target};
 
 const MIB: usize = 1 << 20;
 
 /// A release with zeros, raw and compressible segments, and its payload.
-pub(crate) fn release(seed: u8) -> (Index, [Vec<u8>; 2], Vec<u8>) {
+pub(crate) fn release(seed: u8) -> (Verified<Index>, [Vec<u8>; 2], Vec<u8>) {
     let noise = |n: usize| {
         let mut x = u32::from(seed) + 1;
         (0..n)
@@ -52,14 +53,18 @@ pub(crate) fn release(seed: u8) -> (Index, [Vec<u8>; 2], Vec<u8>) {
             size: bytes.len() as u64,
         },
     };
-    (index, [boot, root], bytes)
+    (verified(&index), [boot, root], bytes)
 }
 
 fn slot() -> [MemDisk; 2] {
     [MemDisk::new(3 * MIB), MemDisk::new(4 * MIB)]
 }
 
-fn run(index: &Index, source: &MemSource, slot: &[MemDisk; 2]) -> Result<Summary, InstallError> {
+fn run(
+    index: &Verified<Index>,
+    source: &MemSource,
+    slot: &[MemDisk; 2],
+) -> Result<Summary, InstallError> {
     let mut disks: [Box<dyn Disk>; 2] = [Box::new(slot[0].clone()), Box::new(slot[1].clone())];
     install(index, source, &mut disks, &mut |_| ())
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
+use hypriot_keys::Verified;
 use hypriot_keys::source::{Source, SourceError};
 use hypriot_keys::time::Timestamp;
 use hypriot_updater::boot::{BootState, Copies, Phase};
@@ -48,7 +49,7 @@ pub(super) enum Kind {
 pub(super) struct Made {
     pub(super) number: u8,
     pub(super) kind: Kind,
-    index: Index,
+    index: Verified<Index>,
     images: [Vec<u8>; 2],
     payload: Vec<u8>,
 }
@@ -328,7 +329,11 @@ impl Releases for Shop {
             })
     }
 
-    fn release(&self, release: &Release, _: &str) -> anyhow::Result<(Index, &dyn Source)> {
+    fn release(
+        &self,
+        release: &Release,
+        _: &str,
+    ) -> anyhow::Result<(Verified<Index>, &dyn Source)> {
         let made = self.find(release.digest.0[0])?;
         Ok((made.index.clone(), made))
     }
