@@ -31,6 +31,7 @@ pub const TRUST_ROOT: &str = "usr/share/hypriot/root.json";
 pub const SETTINGS: &str = "usr/lib/hypriot/agent.toml";
 
 /// Files of every image, laid out as they are installed.
+static SYSTEMD: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../systemd");
 static SKEL: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/skel");
 /// Files of every first partition.
 static P1: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/p1");
@@ -50,8 +51,8 @@ pub struct Input<'a> {
     pub kernel_release: &'a str,
     /// The static agent for the board.
     pub agent: Content,
-    /// Trees laid over the root, in this order: units, self-tests, more.
-    pub overlays: Vec<Tree>,
+    /// Folders laid over the root, in this order, each with what it is called in messages.
+    pub overlays: Vec<(String, Tree)>,
     /// `root.json` of the update repository; without it the board cannot be updated.
     pub trust_root: Option<&'a [u8]>,
     /// Where the board asks for updates.
@@ -183,8 +184,12 @@ fn script_text(board: &Board) -> String {
 }
 
 /// The folders that are compiled in and end in every image, for the build record.
-pub(crate) fn embedded_trees() -> Result<[Tree; 2]> {
-    Ok([embedded(&SKEL, 0)?, embedded(&P1, 0)?])
+pub(crate) fn embedded_trees() -> Result<[Tree; 3]> {
+    Ok([
+        embedded(&SKEL, 0)?,
+        embedded(&P1, 0)?,
+        embedded(&SYSTEMD, 0)?,
+    ])
 }
 
 /// A folder that was compiled in, as a tree.

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::exec::{self, ExecError};
 use crate::files;
+use crate::inroot::{Hand, Spot};
 use crate::lock::{Lock, LockedPackage};
 use crate::ns::{self, Foreign, Plan, Step, Sync};
 use crate::progress::Stage;
@@ -161,8 +162,8 @@ pub fn run(job: &Job<'_>, stage: &Stage) -> Result<&'static str, ConfigureError>
             stage.now(&talk.package);
         }
     });
-    for path in made.iter().rev() {
-        unseen(path, |path| {
+    for spot in made.iter().rev() {
+        unseen(spot, |path| {
             if fs::symlink_metadata(path)?.is_dir() {
                 fs::remove_dir(path)
             } else {
@@ -207,42 +208,43 @@ pub fn emulator(arch: &str) -> Result<Foreign, ConfigureError> {
 }
 
 /// Makes what the scripts must find and the tree must not keep; returns it in the order of making.
-fn prepare(root: &Path, covers: &[(PathBuf, PathBuf)]) -> io::Result<Vec<PathBuf>> {
+fn prepare(root: &Path, covers: &[(PathBuf, PathBuf)]) -> io::Result<Vec<Spot>> {
+    let tree = Hand::new(root)?;
     let mut made = Vec::new();
     for (_, to) in covers {
-        let path = root.join(to);
-        if !path.exists() {
-            unseen(&path, |path| fs::create_dir(path)).map_err(|e| files::named(&path, &e))?;
-            made.push(path);
+        let there = place(&tree, to)?;
+        if there.meta()?.is_none() {
+            unseen(&there, |path| fs::create_dir(path))?;
+            made.push(there);
         }
     }
-    let lib64 = root.join("lib64");
-    if !covers.is_empty() && fs::symlink_metadata(&lib64).is_err() {
+    let lib64 = place(&tree, Path::new("lib64"))?;
+    if !covers.is_empty() && lib64.meta()?.is_none() {
         unseen(&lib64, |path| std::os::unix::fs::symlink("usr/lib64", path))?;
         made.push(lib64);
     }
     for dir in ["proc", "sys", "dev", "run", "tmp"] {
-        fs::create_dir_all(root.join(dir))?;
+        tree.make(Path::new(dir))?;
     }
     // Policy 9.3.3.2 (invoke-rc.d): 101 forbids to start anything.
-    let policy = root.join("usr/sbin/policy-rc.d");
-    unseen(&policy, |path| script(path, "#!/bin/sh\nexit 101\n"))?;
+    let policy = place(&tree, Path::new("usr/sbin/policy-rc.d"))?;
+    unseen(&policy, |_| policy.replace(b"#!/bin/sh\nexit 101\n", 0o755))?;
     made.push(policy);
     Ok(made)
 }
 
-/// Makes or removes `path`, and its folder keeps the time it had: what is there only for the run leaves no trace.
-fn unseen(path: &Path, act: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
-    let dir = path.parent().unwrap_or(path);
-    let before = fs::metadata(dir)?.modified()?;
-    act(path)?;
-    fs::File::open(dir)?.set_modified(before)
+/// A place in a folder that must be there.
+fn place(tree: &Hand, path: &Path) -> io::Result<Spot> {
+    tree.spot(path)?
+        .ok_or_else(|| files::named(path, &io::Error::from(io::ErrorKind::NotFound)))
 }
 
-fn script(path: &Path, text: &str) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    files::replace(path, text.as_bytes())?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755))
+/// Makes or removes what is at `spot`, and its folder keeps the time it had: what is there only for the run leaves no trace.
+fn unseen(spot: &Spot, act: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
+    let dir = spot.folder().path();
+    let before = fs::metadata(&dir)?.modified()?;
+    act(&spot.path()).map_err(|e| files::named(&spot.shown(), &e))?;
+    fs::File::open(dir)?.set_modified(before)
 }
 
 /// First the scripts that dpkg would have run before unpacking, then dpkg itself.

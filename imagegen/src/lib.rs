@@ -23,6 +23,7 @@ pub mod fs;
 pub mod image;
 pub mod imagecheck;
 pub mod initramfs;
+pub(crate) mod inroot;
 pub mod lock;
 pub mod make;
 pub mod mbr;

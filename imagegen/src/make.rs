@@ -16,12 +16,13 @@ use crate::image::{self, Card, Volumes};
 use crate::imagecheck::{self, UserData};
 use crate::lock::LockedPackage;
 use crate::output::{self, papers};
+use crate::overlay;
 use crate::progress::Progress;
 use crate::recipe::Recipe;
 use crate::record::{self, Builder, Hash, Record};
 use crate::release::{self, Release};
 use crate::root::RootTree;
-use crate::tree::{Content, Kind, Tree};
+use crate::tree::{Content, Tree};
 
 /// A `root.json`, a `user-data`: nothing small is bigger.
 const SMALL_MAX: u64 = 1 << 20;
@@ -238,12 +239,7 @@ fn inspect(card: &Card<'_>, request: &Request<'_>, progress: Progress) -> Result
 pub fn contents(request: &Request<'_>) -> Result<Baked> {
     let (board, version) = (request.board, &request.version);
     let epoch = epoch(request)?;
-    let overlays = request
-        .overlays
-        .iter()
-        .map(|dir| plain(dir, epoch))
-        .collect::<Result<Vec<_>>>()?;
-    let record = record(request, epoch, &overlays)?.to_text()?;
+    let record = record(request, epoch)?.to_text()?;
     let lock = request.tree.lock.to_text()?;
     let trust_root = request.trust_root.as_deref().map(small).transpose()?;
     let user_data = request.user_data.as_deref().map(small).transpose()?;
@@ -273,7 +269,7 @@ pub fn contents(request: &Request<'_>) -> Result<Baked> {
         boot_files: &request.tree.boot,
         kernel_release: &request.tree.kernel_version,
         agent: file(&request.agent)?,
-        overlays,
+        overlays: folders(request.recipe, &request.overlays, epoch)?,
         trust_root: trust_root.as_deref(),
         update_url: request.update_url.as_deref(),
         poll_seconds: request.poll_seconds,
@@ -285,10 +281,9 @@ pub fn contents(request: &Request<'_>) -> Result<Baked> {
 }
 
 /// The record of every input that is no package.
-fn record(request: &Request<'_>, epoch: u64, overlays: &[Tree]) -> Result<Record> {
+fn record(request: &Request<'_>, epoch: u64) -> Result<Record> {
     let hash = |path: &Path| record::of_content(&file(path)?);
-    let overlay = |(dir, tree): (&PathBuf, &Tree)| Ok(Hash::of_tree(tree)?.named(&name_of(dir)?));
-    let overlays = request.overlays.iter().zip(overlays).map(overlay);
+    let overlays = request.overlays.iter().map(|dir| of_overlay(dir));
     let blobs = request
         .blobs
         .iter()
@@ -322,14 +317,29 @@ fn name_of(dir: &Path) -> Result<String> {
     Ok(name.to_string_lossy().into_owned())
 }
 
-/// The hash of a folder that is laid over the tree with the modes it has.
-pub(crate) fn of_folder(dir: &Path) -> Result<Hash> {
-    Hash::of_tree(&Tree::scan(dir, 0)?)
+/// The folders to lay over the tree, read, in their order: the recipe's, then those that were named beside it. What cannot be
+/// in an image is refused here, so this is asked before anything is built, too.
+pub fn folders(recipe: &Recipe, overlays: &[PathBuf], epoch: u64) -> Result<Vec<(String, Tree)>> {
+    let named = |what: &str, dir: &Path| -> Result<(String, Tree)> {
+        let name = format!("{what} {}", dir.display());
+        Ok((name, overlay::read(dir, epoch)?))
+    };
+    let own = recipe
+        .files
+        .as_deref()
+        .map(|dir| named("the recipe's folder", dir));
+    let more = overlays.iter().map(|dir| named("the overlay", dir));
+    own.into_iter().chain(more).collect()
 }
 
-/// The hash of a folder that is laid over the tree with plain modes, with its name.
+/// The hash of a folder that is laid over the tree, with the modes it gets there.
+pub(crate) fn of_folder(dir: &Path) -> Result<Hash> {
+    Hash::of_tree(&overlay::read(dir, 0)?)
+}
+
+/// The same, with its name.
 pub(crate) fn of_overlay(dir: &Path) -> Result<record::Named> {
-    Ok(Hash::of_tree(&plain(dir, 0)?)?.named(&name_of(dir)?))
+    Ok(of_folder(dir)?.named(&name_of(dir)?))
 }
 
 /// The compressed forms of a card that are wanted, and its block map.
@@ -425,25 +435,6 @@ impl Papers {
             agent: &self.agent,
         }
     }
-}
-
-/// A folder of the project or the user as a tree: owned by root, whoever checked it out under whatever umask.
-fn plain(dir: &Path, epoch: u64) -> Result<Tree> {
-    let found = Tree::scan(dir, epoch)?;
-    let mut out = Tree::new(epoch);
-    for (path, entry) in found.below(b"") {
-        let mut entry = entry.clone();
-        (entry.uid, entry.gid, entry.link, entry.mtime) = (0, 0, None, epoch);
-        entry.xattrs.clear();
-        // git keeps one bit: whether a file can be executed.
-        entry.mode = match entry.kind {
-            Kind::File(_) if entry.mode & 0o100 == 0 => 0o644,
-            Kind::Symlink(_) => 0o777,
-            _ => 0o755,
-        };
-        out.insert_entry(path.to_vec(), entry)?;
-    }
-    Ok(out)
 }
 
 fn file(path: &Path) -> Result<Content> {

@@ -1,88 +1,147 @@
-//! Owns the files a recipe lays over the tree: copied as they are, owned by root.
+//! Owns the folders that an owner lays over the root tree: `files` of a recipe and `--overlay`, by one rule.
+//!
+//! * A folder is read as a value first; what cannot be in an image (pipes, devices, sockets) is refused before anything is built.
+//! * It is laid over the tree in memory. Nothing of it is ever written to a directory of this machine, so no link in the tree
+//!   can lead it there.
+//! * A path goes where it would go on the running board: through the tree's own links (`lib` is `usr/lib`), absolute or not,
+//!   which never leave the tree. What would end where the board mounts something else is refused: nobody would see it.
+//! * Everything belongs to root, and modes are plain (0755, or 0644 for what cannot be executed), since a checkout keeps no
+//!   more than that one bit. What its readers demand to be private is private: [`PRIVATE`].
 
-use std::fs;
-use std::io;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use crate::files;
+use anyhow::{Context, Result, bail, ensure};
 
-/// More files than a recipe has.
-const MAX_FILES: usize = 100_000;
+use crate::tree::{Kind, Tree, show};
 
-/// A hash of names, modes and contents of a directory.
-pub fn key(dir: &Path) -> io::Result<String> {
-    let mut parts = Vec::new();
-    for path in walk(dir)? {
-        let at = dir.join(&path);
-        let meta = fs::symlink_metadata(&at)?;
-        let content = match meta.file_type() {
-            t if t.is_symlink() => fs::read_link(&at)?.to_string_lossy().into_owned(),
-            t if t.is_dir() => "/".to_owned(),
-            _ => files::sha256_file(&at)?.0,
+/// Where the board mounts something over what the image has.
+const MOUNTED: [(&str, &str); 7] = [
+    ("boot", "the card's first partition is mounted there"),
+    ("data", "the data partition is mounted there"),
+    ("dev", "devices appear there"),
+    ("proc", "the kernel shows its state there"),
+    ("run", "it is empty at every start; see tmpfiles.d(5)"),
+    ("sys", "the kernel shows its devices there"),
+    ("tmp", "it is empty at every start; see tmpfiles.d(5)"),
+];
+
+/// What must not be read by everybody: (folder, mode of what is below it, who asks for it).
+const PRIVATE: [(&str, u16, &str); 6] = [
+    ("root/.ssh", 0o600, "sshd(8), StrictModes"),
+    ("etc/sudoers.d", 0o440, "sudoers(5)"),
+    ("etc/ssl/private", 0o600, "keys"),
+    ("etc/wpa_supplicant", 0o600, "passwords of networks"),
+    ("var/lib/iwd", 0o600, "iwd.network(5)"),
+    (
+        "etc/NetworkManager/system-connections",
+        0o600,
+        "NetworkManager ignores others",
+    ),
+];
+
+/// Reads a folder. Every path in it is named that cannot be laid over a tree.
+pub fn read(dir: &Path, epoch: u64) -> Result<Tree> {
+    let whole = dir
+        .canonicalize()
+        .with_context(|| format!("cannot look at the folder {}", dir.display()))?;
+    let found = Tree::scan(&whole, epoch)?;
+    let odd: Vec<String> = found
+        .below(b"")
+        .filter(|(_, e)| !matches!(e.kind, Kind::Dir | Kind::File(_) | Kind::Symlink(_)))
+        .map(|(path, e)| format!("{} is a {}", show(path), e.kind.name()))
+        .collect();
+    ensure!(
+        odd.is_empty(),
+        "the folder {} cannot be laid over the image: {}; only folders, files and links can. What a program needs at run time \
+         it makes itself, or tmpfiles.d(5) does",
+        dir.display(),
+        odd.join(", ")
+    );
+    let mut out = Tree::new(epoch);
+    for (path, entry) in found.below(b"") {
+        let mut entry = entry.clone();
+        (entry.uid, entry.gid, entry.link, entry.mtime) = (0, 0, None, epoch);
+        entry.xattrs.clear();
+        entry.mode = mode(path, &entry.kind, entry.mode);
+        out.insert_entry(path.to_vec(), entry)?;
+    }
+    Ok(out)
+}
+
+/// The mode in the image. git keeps one bit: whether a file can be executed.
+fn mode(path: &[u8], kind: &Kind, found: u16) -> u16 {
+    let executable = found & 0o100 != 0;
+    let private = PRIVATE.iter().find_map(|(folder, mode, _)| {
+        let rest = path.strip_prefix(folder.as_bytes())?;
+        (rest.is_empty() || rest.starts_with(b"/")).then_some(*mode)
+    });
+    match (kind, private) {
+        (Kind::Symlink(_), _) => 0o777,
+        (Kind::Dir, Some(0o600)) => 0o700,
+        (Kind::File(_), Some(mode)) => mode | if executable { 0o100 } else { 0 },
+        (Kind::File(_), None) if !executable => 0o644,
+        _ => 0o755,
+    }
+}
+
+/// Lays a folder that was read over the tree; returns where its files ended. `name` is for messages.
+pub fn lay(root: &mut Tree, upper: &Tree, name: &str) -> Result<Vec<Vec<u8>>> {
+    let mut laid = Vec::new();
+    for (path, entry) in upper.below(b"") {
+        let refused = |why: &str| {
+            format!(
+                "{name} has {}, which cannot be laid over the image: {why}",
+                show(path)
+            )
         };
-        parts.push((
-            path.to_string_lossy().into_owned(),
-            format!("{:o} {content}", meta.permissions().mode()),
-        ));
-    }
-    Ok(files::content_key(parts.iter().map(|(name, content)| {
-        (name.as_str(), content.as_bytes())
-    })))
-}
-
-/// Copies a directory over the tree.
-pub fn copy(dir: &Path, root: &Path) -> io::Result<()> {
-    for path in walk(dir)? {
-        let (from, to) = (dir.join(&path), root.join(&path));
-        let meta = fs::symlink_metadata(&from)?;
-        if meta.is_dir() {
-            // Where the tree has a link to a directory (`lib`), files go through it.
-            if !to.is_dir() {
-                fs::create_dir(&to).map_err(|e| files::named(&to, &e))?;
-                fs::set_permissions(
-                    &to,
-                    fs::Permissions::from_mode(meta.permissions().mode() & 0o7777),
-                )?;
-            }
-            continue;
-        }
-        if fs::symlink_metadata(&to).is_ok() {
-            fs::remove_file(&to).map_err(|e| files::named(&to, &e))?;
-        }
-        if meta.is_symlink() {
-            std::os::unix::fs::symlink(fs::read_link(&from)?, &to)?;
+        let is_dir = matches!(entry.kind, Kind::Dir);
+        // A folder goes through a link that the tree has in its place; a file or link takes the place of a link.
+        let at = if is_dir {
+            root.locate(path)
         } else {
-            fs::copy(&from, &to).map_err(|e| files::named(&to, &e))?;
-            fs::set_permissions(
-                &to,
-                fs::Permissions::from_mode(meta.permissions().mode() & 0o7777),
-            )?;
+            let cut = path.iter().rposition(|b| *b == b'/');
+            let (parent, last) = cut.map_or((&b""[..], path), |n| (&path[..n], &path[n + 1..]));
+            root.locate(parent).map(|mut at| {
+                if !at.is_empty() {
+                    at.push(b'/');
+                }
+                at.extend_from_slice(last);
+                at
+            })
+        };
+        let at = at.with_context(|| refused("its way leads in a circle"))?;
+        let top = at.split(|b| *b == b'/').next().unwrap_or_default();
+        if let Some((_, why)) = MOUNTED.iter().find(|(dir, _)| dir.as_bytes() == top)
+            && at.len() > top.len()
+        {
+            let real = if at == path {
+                String::new()
+            } else {
+                format!("it would be {}, and ", show(&at))
+            };
+            bail!(refused(&format!("{real}on the board {why}")));
+        }
+        let old = root.entry(&at).map(|e| &e.kind);
+        match (old, is_dir) {
+            (Some(Kind::Dir), true) => continue,
+            (Some(Kind::Dir), false) => bail!(refused(&format!(
+                "it is a {} there, and a directory with files in the image",
+                entry.kind.name()
+            ))),
+            (Some(other), true) => bail!(refused(&format!(
+                "it is a folder there, and a {} in the image",
+                other.name()
+            ))),
+            _ => {}
+        }
+        root.insert_entry(at.clone(), entry.clone())
+            .with_context(|| refused("see below"))?;
+        if !is_dir {
+            laid.push(at);
         }
     }
-    Ok(())
+    Ok(laid)
 }
 
-/// All paths below a directory, each after its parent, sorted.
-fn walk(dir: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    let mut pending = vec![PathBuf::new()];
-    while let Some(sub) = pending.pop() {
-        for entry in fs::read_dir(dir.join(&sub)).map_err(|e| files::named(dir, &e))? {
-            let entry = entry?;
-            let path = sub.join(entry.file_name());
-            if entry.file_type()?.is_dir() {
-                pending.push(path.clone());
-            }
-            found.push(path);
-            if found.len() > MAX_FILES {
-                return Err(io::Error::other(format!(
-                    "{}: more than {MAX_FILES} files",
-                    dir.display()
-                )));
-            }
-        }
-    }
-    found.sort();
-    Ok(found)
-}
+#[cfg(test)]
+mod tests;

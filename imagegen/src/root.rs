@@ -148,7 +148,6 @@ pub fn build(
         what,
         cache: opts.cache.clone(),
         lock: lock.clone(),
-        files: recipe.files.clone(),
         configure: opts.configure,
         helper: opts.helper.clone(),
         progress,

@@ -169,9 +169,15 @@ impl Tree {
         self.entries.get(&key)
     }
 
-    /// The entry at `path` after following symbolic links inside the tree, and where it was found.
-    pub fn resolve(&self, path: &str) -> Option<(Vec<u8>, &Entry)> {
-        let mut todo: Vec<Vec<u8>> = components(path.as_bytes());
+    /// The entry at a path as it is kept, not following symbolic links.
+    pub fn entry(&self, path: &[u8]) -> Option<&Entry> {
+        self.entries.get(path)
+    }
+
+    /// Where `path` leads through the symbolic links of the tree, as if the tree were the whole world. What is not there yet is
+    /// taken for a directory that could be made.
+    pub fn locate(&self, path: &[u8]) -> Result<Vec<u8>> {
+        let mut todo = components(path);
         let mut here: Vec<u8> = Vec::new();
         let mut follows = 0;
         while let Some(name) = todo.pop() {
@@ -180,13 +186,11 @@ impl Tree {
                 continue;
             }
             let next = join(&here, &name);
-            match &self.entries.get(&next)?.kind {
-                Kind::Symlink(text) => {
+            match self.entries.get(&next).map(|e| &e.kind) {
+                Some(Kind::Symlink(text)) => {
                     // Linux stops after 40 (MAXSYMLINKS, include/linux/namei.h).
                     follows += 1;
-                    if follows > 40 {
-                        return None;
-                    }
+                    ensure!(follows <= 40, "{} is a circle of links", show(path));
                     if text.starts_with(b"/") {
                         here.clear();
                     }
@@ -195,6 +199,12 @@ impl Tree {
                 _ => here = next,
             }
         }
+        Ok(here)
+    }
+
+    /// The entry at `path` after following symbolic links inside the tree, and where it was found.
+    pub fn resolve(&self, path: &str) -> Option<(Vec<u8>, &Entry)> {
+        let here = self.locate(path.as_bytes()).ok()?;
         let entry = self.entries.get(&here)?;
         Some((here, entry))
     }

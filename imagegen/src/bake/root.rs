@@ -2,11 +2,14 @@
 
 use anyhow::{Context, Result, ensure};
 
-use super::{AGENT, Input, SETTINGS, SKEL, TRUST_ROOT, embedded, settings};
+use super::{AGENT, Input, SETTINGS, SKEL, SYSTEMD, TRUST_ROOT, embedded, settings};
+use crate::overlay;
 use crate::tree::{Kind, Tree, show};
 
 /// Where units lie.
 const UNITS: &str = "usr/lib/systemd/system";
+/// Where units of the owner may lie too (systemd.unit(5), "Unit File Load Path").
+const OWN_UNITS: &str = "etc/systemd/system";
 /// Services of Debian's own that an image needs and that its packages do not enable by themselves.
 const ENABLED: [(&str, &str); 2] = [
     ("systemd-networkd.service", "multi-user.target.wants"),
@@ -40,17 +43,18 @@ pub(super) fn bake(root: &mut Tree, input: &Input<'_>) -> Result<()> {
     }
     root.overlay(&embedded(&SKEL, root.epoch())?)?;
     let mut own_units = Vec::new();
-    for tree in &input.overlays {
-        own_units.extend(units(tree)?);
-        root.overlay(tree)?;
+    let ours = [("the project".to_owned(), embedded(&SYSTEMD, root.epoch())?)];
+    for (name, tree) in ours.iter().chain(&input.overlays) {
+        let laid = overlay::lay(root, tree, name)?;
+        own_units.extend(units(root, &laid)?);
     }
     root.insert_file(AGENT, 0o755, input.agent.clone())?;
     root.insert_bytes(SETTINGS, 0o644, settings(input, root.epoch())?)?;
     if let Some(bytes) = input.trust_root {
         root.insert_bytes(TRUST_ROOT, 0o644, bytes)?;
     }
-    for (unit, text) in &own_units {
-        enable(root, unit, text)?;
+    for unit in &own_units {
+        enable(root, unit)?;
     }
     for (unit, wants) in ENABLED {
         if root.get(&format!("{UNITS}/{unit}")).is_some() {
@@ -104,23 +108,40 @@ fn children(root: &Tree, dir: &str) -> Vec<String> {
         .collect()
 }
 
-/// The units of a tree with their text.
-fn units(tree: &Tree) -> Result<Vec<(String, String)>> {
+/// A unit that came with a folder.
+struct Unit {
+    /// Where it lies.
+    at: String,
+    name: String,
+    text: String,
+}
+
+/// The units among the files that were laid over the tree, wherever units may lie.
+fn units(root: &Tree, laid: &[Vec<u8>]) -> Result<Vec<Unit>> {
     let mut out = Vec::new();
-    for (path, entry) in tree.below(UNITS.as_bytes()) {
-        let name = String::from_utf8_lossy(&path[UNITS.len() + 1..]).into_owned();
-        if let (Kind::File(content), false) = (&entry.kind, name.contains('/')) {
+    for path in laid {
+        let at = String::from_utf8_lossy(path).into_owned();
+        let Some((UNITS | OWN_UNITS, name)) = at.rsplit_once('/') else {
+            continue;
+        };
+        if let Some(Kind::File(content)) = root.entry(path).map(|e| &e.kind) {
             let text = String::from_utf8(content.read()?.to_vec())
-                .with_context(|| format!("{name} is not text"))?;
-            out.push((name, text));
+                .with_context(|| format!("/{at} is not text"))?;
+            let name = name.to_owned();
+            out.push(Unit { at, name, text });
         }
     }
     Ok(out)
 }
 
 /// Makes the links that `systemctl enable` makes (systemd.unit(5), [Install] section), so that owners can disable them.
-fn enable(root: &mut Tree, unit: &str, text: &str) -> Result<()> {
-    let install = text
+fn enable(root: &mut Tree, unit: &Unit) -> Result<()> {
+    // A template alone starts nothing.
+    if unit.name.contains("@.") {
+        return Ok(());
+    }
+    let install = unit
+        .text
         .lines()
         .map(str::trim)
         .skip_while(|l| *l != "[Install]")
@@ -131,13 +152,13 @@ fn enable(root: &mut Tree, unit: &str, text: &str) -> Result<()> {
             continue;
         };
         for name in value.split_whitespace() {
-            let dir = match key.trim() {
-                "WantedBy" => format!("etc/systemd/system/{name}.wants/{unit}"),
-                "RequiredBy" => format!("etc/systemd/system/{name}.requires/{unit}"),
-                "Alias" => format!("etc/systemd/system/{name}"),
+            let link = match key.trim() {
+                "WantedBy" => format!("{OWN_UNITS}/{name}.wants/{}", unit.name),
+                "RequiredBy" => format!("{OWN_UNITS}/{name}.requires/{}", unit.name),
+                "Alias" => format!("{OWN_UNITS}/{name}"),
                 _ => continue,
             };
-            root.insert_symlink(&dir, &format!("/{UNITS}/{unit}"))?;
+            root.insert_symlink(&link, &format!("/{}", unit.at))?;
         }
     }
     Ok(())

@@ -98,7 +98,7 @@ pub(crate) fn bake_with(
         boot_files: &boot_files,
         kernel_release: RELEASE,
         agent: Content::Bytes(b"\x7fELF agent"[..].into()),
-        overlays: vec![units],
+        overlays: vec![("test".to_owned(), units)],
         trust_root: Some(b"{}"),
         update_url: Some("http://updates/"),
         poll_seconds: Some(60),

@@ -69,7 +69,7 @@ pub(super) struct VerifyArgs {
     /// Build the agent of this project, instead of taking the image's.
     #[arg(long)]
     rebuild_agent: bool,
-    /// A folder laid over the root, as it was given to `image`; may be given again. The project's `systemd` is always.
+    /// A folder laid over the root, as it was given to `image`; may be given again.
     #[arg(long)]
     overlay: Vec<PathBuf>,
     /// `root.json` of the update repository.
@@ -209,10 +209,6 @@ fn tell(diff: &Diff, every: bool) {
 fn ask(args: &VerifyArgs) -> Result<bool> {
     let (opts, progress) = args.from.read()?;
     let project = Project::find();
-    let mut overlays = args.overlay.clone();
-    if let Ok(project) = &project {
-        overlays.insert(0, project.root.join("systemd"));
-    }
     let target = || -> Result<String> {
         let board = verify::board_of(&args.image, args.slot())?;
         Ok(board::find(&board)?.agent_target)
@@ -228,7 +224,7 @@ fn ask(args: &VerifyArgs) -> Result<bool> {
         image: args.image.clone(),
         slot: args.slot(),
         agent,
-        overlays,
+        overlays: args.overlay.clone(),
         trust_root: args.trust_root.clone(),
         user_data: args.user_data.clone(),
         blobs: named_files(&args.blob)?,

@@ -41,7 +41,7 @@ pub(super) struct ImageArgs {
     /// The agent's program for the board; without it, it is built.
     #[arg(long)]
     agent: Option<PathBuf>,
-    /// A folder to lay over the root, laid out as it is installed; may be given again. The project's `systemd` is always.
+    /// A folder to lay over the root, laid out as it is installed; may be given again.
     #[arg(long)]
     overlay: Vec<PathBuf>,
     /// `root.json` of the repository that boards take updates from; without it, the image cannot be updated.
@@ -139,10 +139,7 @@ pub(super) fn image(args: &ImageArgs) -> Result<()> {
         bail!(words);
     }
     let project = Project::find();
-    let mut overlays = args.overlay.clone();
-    if let Ok(project) = &project {
-        overlays.insert(0, project.root.join("systemd"));
-    }
+    make::folders(&recipe, &args.overlay, 0)?;
     let agent = match &args.agent {
         Some(path) => path.clone(),
         None => build_agent(&project?, &board.agent_target, &args.out)?,
@@ -160,7 +157,7 @@ pub(super) fn image(args: &ImageArgs) -> Result<()> {
             configure: opts.configure.name(),
             tree: &tree,
             agent,
-            overlays,
+            overlays: args.overlay.clone(),
             trust_root: args.trust_root.clone(),
             update_url: args.update_url.clone(),
             poll_seconds: args.poll_seconds,

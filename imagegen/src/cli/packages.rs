@@ -12,7 +12,7 @@ use crate::progress::Progress;
 use crate::recipe::Recipe;
 use crate::root::{self, Options};
 use crate::tree::Owners;
-use crate::{board, recipe};
+use crate::{board, make, overlay, recipe};
 
 /// List the boards an image can be built for, and what has been proven on each
 #[derive(Debug, Args)]
@@ -248,8 +248,12 @@ pub(super) fn plan(args: &BuildArgs) -> anyhow::Result<()> {
 /// `root`
 pub(super) fn root(args: &RootArgs) -> anyhow::Result<()> {
     let (recipe, board, opts, progress) = args.build.read()?;
-    let tree = root::build(&recipe, &board, &opts, progress)?;
+    let folders = make::folders(&recipe, &[], 0)?;
+    let mut tree = root::build(&recipe, &board, &opts, progress)?;
     if let Some(to) = &args.to {
+        for (name, folder) in &folders {
+            overlay::lay(&mut tree.root, folder, name)?;
+        }
         let owners = if nix::unistd::geteuid().is_root() {
             Owners::Kept
         } else {

@@ -3,13 +3,14 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::fcntl::AT_FDCWD;
 use nix::sys::stat::{UtimensatFlags, utimensat};
 use nix::sys::time::TimeSpec;
 
 use crate::files;
+use crate::inroot::{Hand, Spot};
 
 /// Files that go, each with the reason. A `*` stands for anything within one name.
 const REMOVED: [(&str, &str); 26] = [
@@ -82,22 +83,22 @@ pub struct Report {
 /// Brings a configured tree into the form that depends on the lock alone.
 pub fn run(root: &Path, source_date: i64) -> io::Result<Report> {
     let mut report = Report::default();
+    let tree = Hand::new(root)?;
     for (pattern, _reason) in REMOVED {
-        for path in matching(root, pattern)? {
-            let meta = fs::symlink_metadata(&path)?;
-            if meta.is_dir() {
+        for spot in matching(&tree, pattern)? {
+            if spot.meta()?.is_some_and(|m| m.is_dir()) {
                 continue;
             }
-            fs::remove_file(&path).map_err(|e| files::named(&path, &e))?;
-            report.removed.push(shown(root, &path));
+            spot.remove()?;
+            report.removed.push(spot.shown().display().to_string());
         }
     }
     for dir in EMPTIED {
-        empty(root, &root.join(dir), &mut report)?;
+        empty(&tree, Path::new(dir), &mut report)?;
     }
     // Empty and not absent: machine-id(5), "uninitialized" is for images whose /etc is writable at that time.
-    set(root, "etc/machine-id", b"", 0o444, &mut report)?;
-    shadow(root, source_date, &mut report)?;
+    set(&tree, "etc/machine-id", b"", 0o444, &mut report)?;
+    shadow(&tree, source_date, &mut report)?;
     clamp(root, source_date, &mut report)?;
     Ok(report)
 }
@@ -107,92 +108,83 @@ pub fn run_times(root: &Path, source_date: i64) -> io::Result<()> {
     clamp(root, source_date, &mut Report::default())
 }
 
-fn shown(root: &Path, path: &Path) -> String {
-    path.strip_prefix(root)
-        .unwrap_or(path)
-        .display()
-        .to_string()
-}
-
 /// What a pattern stands for in the tree, sorted. Only the last part may hold a `*`.
-fn matching(root: &Path, pattern: &str) -> io::Result<Vec<PathBuf>> {
-    let path = root.join(pattern);
+fn matching(tree: &Hand, pattern: &str) -> io::Result<Vec<Spot>> {
+    let path = Path::new(pattern);
     let (Some(dir), Some(name)) = (path.parent(), path.file_name().and_then(|n| n.to_str())) else {
         return Ok(Vec::new());
     };
     let Some((before, after)) = name.split_once('*') else {
-        return Ok(fs::symlink_metadata(&path)
-            .is_ok()
-            .then(|| path.clone())
-            .into_iter()
-            .collect());
+        let spot = tree.spot(path)?;
+        return Ok(match spot {
+            Some(spot) if spot.meta()?.is_some() => vec![spot],
+            _ => Vec::new(),
+        });
     };
-    let entries = match fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(e)
-            if matches!(
-                e.kind(),
-                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-            ) =>
-        {
-            return Ok(Vec::new());
-        }
-        Err(e) => return Err(files::named(dir, &e)),
+    let Some(folder) = tree.folder(dir)? else {
+        return Ok(Vec::new());
     };
     let fits = |n: &str| {
         n.len() >= before.len() + after.len() && n.starts_with(before) && n.ends_with(after)
     };
-    let mut found: Vec<PathBuf> = entries
-        .filter_map(Result::ok)
-        .filter(|e| e.file_name().to_str().is_some_and(fits))
-        .map(|e| e.path())
-        .collect();
-    found.sort();
-    Ok(found)
+    let names = folder.names()?;
+    let fitting = names.iter().filter(|n| n.to_str().is_some_and(fits));
+    fitting
+        .filter_map(|name| tree.spot(&dir.join(name)).transpose())
+        .collect()
 }
 
-fn empty(root: &Path, dir: &Path, report: &mut Report) -> io::Result<()> {
-    let entries = match fs::read_dir(dir) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-        other => other.map_err(|e| files::named(dir, &e))?,
+fn empty(tree: &Hand, dir: &Path, report: &mut Report) -> io::Result<()> {
+    let Some(folder) = tree.folder(dir)? else {
+        return Ok(());
     };
-    for entry in entries {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            empty(root, &entry.path(), report)?;
-        } else if !(entry.file_type()?.is_symlink() || entry.file_name() == "README") {
-            fs::remove_file(entry.path())?;
-            report.removed.push(shown(root, &entry.path()));
+    for name in folder.names()? {
+        let path = dir.join(&name);
+        let Some(spot) = tree.spot(&path)? else {
+            continue;
+        };
+        match spot.meta()?.map(|m| m.file_type()) {
+            Some(kind) if kind.is_dir() => empty(tree, &path, report)?,
+            Some(kind) if !kind.is_symlink() && name != "README" => {
+                spot.remove()?;
+                report.removed.push(path.display().to_string());
+            }
+            _ => {}
         }
     }
     Ok(())
 }
 
-fn set(root: &Path, path: &str, bytes: &[u8], mode: u32, report: &mut Report) -> io::Result<()> {
-    let at = root.join(path);
-    if fs::read(&at).is_ok_and(|old| old == bytes)
-        && fs::metadata(&at)?.permissions().mode() & 0o7777 == mode
-    {
+fn set(tree: &Hand, path: &str, bytes: &[u8], mode: u32, report: &mut Report) -> io::Result<()> {
+    let path = Path::new(path);
+    let spot = tree
+        .make(path.parent().unwrap_or(Path::new("")))?
+        .spot(path.file_name().unwrap_or_default());
+    let old = spot.meta()?;
+    let same_mode = |m: &fs::Metadata| m.permissions().mode() & 0o7777 == mode;
+    if old.as_ref().is_some_and(same_mode) && spot.read()?.is_some_and(|old| old == bytes) {
         return Ok(());
     }
-    let owner = fs::symlink_metadata(&at).ok();
-    files::replace(&at, bytes)?;
-    fs::set_permissions(&at, fs::Permissions::from_mode(mode))?;
-    if let Some(meta) = owner {
+    spot.replace(bytes, mode)?;
+    if let Some(meta) = old {
         use std::os::unix::fs::MetadataExt;
-        std::os::unix::fs::chown(&at, Some(meta.uid()), Some(meta.gid()))?;
-        fs::set_permissions(&at, fs::Permissions::from_mode(mode))?;
+        std::os::unix::fs::lchown(spot.path(), Some(meta.uid()), Some(meta.gid()))?;
+        fs::set_permissions(spot.path(), fs::Permissions::from_mode(mode))?;
     }
-    report.changed.push(path.to_owned());
+    report.changed.push(path.display().to_string());
     Ok(())
 }
 
 /// shadow(5): the third field is the day of the last change, which would be today.
-fn shadow(root: &Path, source_date: i64, report: &mut Report) -> io::Result<()> {
-    let path = root.join("etc/shadow");
-    let Ok(text) = fs::read_to_string(&path) else {
+fn shadow(tree: &Hand, source_date: i64, report: &mut Report) -> io::Result<()> {
+    let path = "etc/shadow";
+    let Some(spot) = tree.spot(Path::new(path))? else {
         return Ok(());
     };
+    let (Some(meta), Some(bytes)) = (spot.meta()?, spot.read()?) else {
+        return Ok(());
+    };
+    let text = String::from_utf8_lossy(&bytes);
     let day = (source_date / 86_400).to_string();
     let fixed: String = text
         .lines()
@@ -204,11 +196,12 @@ fn shadow(root: &Path, source_date: i64, report: &mut Report) -> io::Result<()> 
             fields.join(":") + "\n"
         })
         .collect();
-    let mode = fs::metadata(&path)?.permissions().mode() & 0o7777;
-    set(root, "etc/shadow", fixed.as_bytes(), mode, report)
+    let mode = meta.permissions().mode() & 0o7777;
+    set(tree, path, fixed.as_bytes(), mode, report)
 }
 
-/// Sets back every time that is newer than the newest release: those are from this run.
+/// Sets back every time that is newer than the newest release: those are from this run. Only what is a directory itself is
+/// gone into, never a link to one.
 fn clamp(dir: &Path, source_date: i64, report: &mut Report) -> io::Result<()> {
     use std::os::unix::fs::MetadataExt;
     for entry in fs::read_dir(dir).map_err(|e| files::named(dir, &e))? {

@@ -32,8 +32,6 @@ pub(crate) struct Job {
     pub(crate) cache: PathBuf,
     /// The packages.
     pub(crate) lock: Lock,
-    /// The recipe's files.
-    pub(crate) files: Option<PathBuf>,
     /// How scripts are run.
     pub(crate) configure: Mode,
     /// This program.
@@ -47,11 +45,8 @@ impl Job {
     pub(super) fn name(&self) -> Result<String, RootError> {
         Ok(match self.what {
             What::Root => {
-                let extra = match &self.files {
-                    Some(dir) => crate::overlay::key(dir)?,
-                    None => String::new(),
-                };
-                let more = [self.configure.name(), &extra];
+                // The second was a hash of the recipe's files, which are laid over the finished tree now.
+                let more = [self.configure.name(), ""];
                 key("root", &self.lock.packages, &self.lock, &more)
             }
             What::Boot => key("boot", &self.lock.boot_packages, &self.lock, &["records"]),
@@ -155,9 +150,6 @@ impl Job {
 
     fn normalise(&self, dir: &Path) -> Result<(), RootError> {
         let stage = self.progress.steps("normalise", 1);
-        if let Some(files) = &self.files {
-            crate::overlay::copy(files, dir)?;
-        }
         let report = normalise::run(dir, self.lock.source_date())?;
         stage.done(&format!(
             "{} files removed, {} set, {} times",

@@ -10,7 +10,7 @@ use debian_packaging::control::ControlParagraphReader;
 
 use super::{UnpackError, Unpacked};
 use crate::deb::{Deb, DebError};
-use crate::files;
+use crate::inroot::{Folder, Hand};
 use crate::lock::LockedPackage;
 
 /// The control files of a package.
@@ -155,20 +155,28 @@ pub(super) fn read_control(package: &LockedPackage, deb: &Deb<'_>) -> Result<Con
     })
 }
 
+/// Where dpkg keeps its records.
+const BASE: &str = "var/lib/dpkg";
+
 /// Writes the records. They are as durable as the tree: it counts only once its stage is complete.
 pub(super) fn write(
     dir: &Path,
     packages: &[LockedPackage],
     unpacked: &[Unpacked],
 ) -> Result<(), UnpackError> {
-    let base = dir.join("var/lib/dpkg");
-    for sub in ["info", "triggers", "updates", "alternatives", "parts"] {
-        let path = base.join(sub);
-        fs::create_dir_all(&path).map_err(|e| files::named(&path, &e))?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+    // A package can bring a link in the place of any of these.
+    let tree = Hand::new(dir)?;
+    let base = tree.make(Path::new(BASE))?;
+    let folder = |sub: &str| -> io::Result<Folder> {
+        let folder = tree.make(&Path::new(BASE).join(sub))?;
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
+        Ok(folder)
+    };
+    for sub in ["updates", "alternatives", "parts"] {
+        folder(sub)?;
     }
-    let info = base.join("info");
-    put(&info.join("format"), b"1\n", 0o644)?;
+    let (info, triggers) = (folder("info")?, folder("triggers")?);
+    info.put("format", b"1\n", 0o644)?;
     let mut status = String::new();
     let mut file_triggers: BTreeSet<String> = BTreeSet::new();
     let mut named_triggers: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
@@ -179,13 +187,9 @@ pub(super) fn write(
         status.push_str(&u.control.status());
         let mut list = u.list.join("\n");
         list.push('\n');
-        put(
-            &info.join(format!("{}.list", u.info_name)),
-            list.as_bytes(),
-            0o644,
-        )?;
+        info.put(&format!("{}.list", u.info_name), list.as_bytes(), 0o644)?;
         for (name, (mode, bytes)) in &u.control.members {
-            put(&info.join(format!("{}.{name}", u.info_name)), bytes, *mode)?;
+            info.put(&format!("{}.{name}", u.info_name), bytes, *mode)?;
         }
         if let Some((_, bytes)) = u.control.members.get("triggers") {
             for (trigger, noawait) in interests(&String::from_utf8_lossy(bytes)) {
@@ -198,28 +202,20 @@ pub(super) fn write(
             }
         }
     }
-    put(&base.join("status"), status.as_bytes(), 0o644)?;
-    put(&base.join("available"), b"", 0o644)?;
+    base.put("status", status.as_bytes(), 0o644)?;
+    base.put("available", b"", 0o644)?;
     let lines = |set: &BTreeSet<String>| {
         set.iter()
             .flat_map(|l| [l.as_str(), "\n"])
             .collect::<String>()
     };
-    put(
-        &base.join("triggers/File"),
-        lines(&file_triggers).as_bytes(),
-        0o644,
-    )?;
-    put(&base.join("triggers/Unincorp"), b"", 0o644)?;
+    triggers.put("File", lines(&file_triggers).as_bytes(), 0o644)?;
+    triggers.put("Unincorp", b"", 0o644)?;
     for (trigger, who) in &named_triggers {
         if trigger.contains('/') || trigger.starts_with('.') {
             continue;
         }
-        put(
-            &base.join("triggers").join(trigger),
-            lines(who).as_bytes(),
-            0o644,
-        )?;
+        triggers.put(trigger, lines(who).as_bytes(), 0o644)?;
     }
     Ok(())
 }
@@ -236,14 +232,4 @@ fn interests(text: &str) -> Vec<(String, bool)> {
         Some((words.next()?.to_owned(), noawait))
     };
     text.lines().filter_map(one).collect()
-}
-
-/// These need no fsync each: [`super::root_tree`]'s caller syncs the file system once, when the stage is complete.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "thousands of files of a stage that counts only after one sync of all of them"
-)]
-fn put(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    fs::write(path, bytes).map_err(|e| files::named(path, &e))?;
-    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(|e| files::named(path, &e))
 }

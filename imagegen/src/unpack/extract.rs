@@ -9,7 +9,7 @@ use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2};
+use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{FchmodatFlags, Mode, UtimensatFlags, fchmodat, futimens, mkdirat, utimensat};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, LinkatFlags, Uid, UnlinkatFlags, fchownat, linkat, symlinkat, unlinkat};
@@ -17,6 +17,7 @@ use tar::{Archive, EntryType};
 
 use super::{Control, Directory, Target, UnpackError, locked};
 use crate::deb::Deb;
+use crate::inroot::open_directory;
 use crate::tree::Owners;
 
 /// A package may unpack to so much more than it says, for rounding and directories.
@@ -363,15 +364,9 @@ fn id<T: From<u32>>(n: u64) -> T {
     T::from(u32::try_from(n).unwrap_or(0))
 }
 
-/// Opens a directory as if the tree were the whole world: links, absolute or not, cannot lead out (openat2(2), RESOLVE_IN_ROOT).
+/// A directory of the tree, to put things into.
 fn open_beneath(root: BorrowedFd<'_>, path: Option<&Path>) -> Result<OwnedFd, Errno> {
-    let path = path
-        .filter(|p| !p.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    let how = OpenHow::new()
-        .flags(OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC)
-        .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-    openat2(root, path, how)
+    open_directory(root, path.unwrap_or(Path::new("")), OFlag::O_PATH)
 }
 
 fn copy(from: &mut impl Read, to: &mut File) -> io::Result<()> {
@@ -388,11 +383,8 @@ fn copy(from: &mut impl Read, to: &mut File) -> io::Result<()> {
 /// Directories get owner, mode and time last: every file put into one changes its time, and several packages may hold one.
 pub(super) fn settle_directories(target: &Target<'_>) -> Result<(), UnpackError> {
     for (path, wanted) in locked(&target.directories).iter() {
-        let how = OpenHow::new()
-            .flags(OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC)
-            .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
         let set = || {
-            let fd = openat2(target.dir.as_fd(), Path::new(path), how)?;
+            let fd = open_directory(target.dir.as_fd(), Path::new(path), OFlag::O_RDONLY)?;
             let (uid, gid) = wanted.owner;
             let mut mode = target.mode(Mode::from_bits_truncate(wanted.mode));
             if target.owners == Owners::Kept {
