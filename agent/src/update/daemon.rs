@@ -17,7 +17,9 @@ use super::heartbeat::{self, Heartbeat};
 use super::install::Stage;
 use super::machine::{PATIENCE, clock};
 use super::offer::Hurry;
+use super::store;
 use crate::config::Settings;
+use crate::files;
 use crate::probe::{self, Root};
 use crate::report::{self, Report, TestsView, UpdateView};
 use crate::selftest;
@@ -66,6 +68,7 @@ pub fn run(mut board: Board) -> anyhow::Result<()> {
     if let Err(error) = board.boot.keep_local(board.settings.local) {
         tracing::warn!("the boot state does not learn who may ask for the health: {error}");
     }
+    tidy_up();
     let heart = Heartbeat::start(PULSE, alive);
     let mut locked_out = 0;
     loop {
@@ -90,6 +93,17 @@ pub fn run(mut board: Board) -> anyhow::Result<()> {
         locked_out = 0;
         one_turn(&mut board, &mut session, &shared, &heart);
         drop(lock);
+    }
+}
+
+/// Removes what power cuts left of files that were being replaced. Under the lock: nobody is replacing one.
+fn tidy_up() {
+    let (lock, data) = (Lock::try_take(Path::new(LOCK)), Path::new(store::DIRECTORY));
+    if !data.exists() || !matches!(lock, Ok(Some(_))) {
+        return;
+    }
+    if let Err(error) = files::sweep(data) {
+        tracing::warn!("{error}");
     }
 }
 
@@ -120,7 +134,7 @@ fn one_turn(board: &mut Board, session: &mut Session, shared: &Mutex<Shared>, he
     if let Err(error) = done {
         tracing::error!("{error:#}");
         publish(shared, &board.see(session), session, None);
-        for _ in 0..1_u32 << session.failures.clamp(1, MOST_PATIENT) - 1 {
+        for _ in 0..1_u32 << (session.failures.clamp(1, MOST_PATIENT) - 1) {
             pulse("");
             thread::sleep(PULSE);
         }

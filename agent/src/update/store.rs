@@ -113,10 +113,16 @@ impl Store for Directory {
     }
 
     fn forget_failure(&self) -> anyhow::Result<()> {
-        let (from, to) = (self.path.join(FAILURE), self.path.join(LAST_FAILURE));
-        match fs::rename(from, to) {
+        let path = self.path.join(FAILURE);
+        // to be shown only: that it judges nothing any more must not depend on room for a copy, or on being readable
+        if let Ok(Some(bytes)) = read(&path)
+            && let Err(error) = self.put(LAST_FAILURE, &bytes)
+        {
+            tracing::warn!("{error:#}");
+        }
+        match fs::remove_file(&path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(e) => Err(e).context("putting the report of an earlier trial aside"),
+            Err(e) => Err(e).context("removing the report of an earlier trial"),
             Ok(()) => Ok(files::sync_directory(&self.path)?),
         }
     }

@@ -209,7 +209,6 @@ fn offered(facts: &Facts<'_>) -> Standing {
         ),
         Offer::Unreachable(why) => waiting(facts, &Why::Unreachable(why.clone())),
         Offer::Nothing => waiting(facts, &Why::NoOffer),
-        Offer::Stuck(why) => waiting(facts, &Why::Hold(why.clone())),
         Offer::UpToDate => waiting(facts, &Why::UpToDate),
         Offer::Release { release, .. } if release.version <= seen.running => {
             waiting(facts, &Why::UpToDate)
@@ -217,7 +216,8 @@ fn offered(facts: &Facts<'_>) -> Standing {
         Offer::Release { release, .. } if seen.record.refusal(&release.digest).is_some() => {
             waiting(facts, &Why::Refused(release.digest))
         }
-        Offer::Release {
+        Offer::Stuck(why)
+        | Offer::Release {
             hold: Some(why), ..
         } => waiting(facts, &Why::Hold(why.clone())),
         Offer::Release { release, .. } => waiting(facts, &Why::OwnerInstalls(release.clone())),
