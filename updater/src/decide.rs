@@ -304,9 +304,8 @@ fn on_trial(seen: &Seen, trial: &Trial) -> Step {
 fn after_trial(seen: &Seen, trial: &Trial, policy: &Policy) -> Step {
     let step = end_of_trial(seen, trial, policy);
     match (&step, &seen.trouble) {
-        (_, None) => step,
         // What is gone is gone: the end of the trial can be recorded all the same.
-        (Step::Settle(..), Some(Trouble::DataLost | Trouble::Settings(_))) => step,
+        (_, None) | (Step::Settle(..), Some(Trouble::DataLost | Trouble::Settings(_))) => step,
         // Else it stays in the boot state until it can be recorded, and nothing is tried meanwhile.
         (_, Some(trouble)) => Step::Wait(Why::Trouble(trouble.clone())),
     }
@@ -369,13 +368,13 @@ fn idle(seen: &Seen, policy: &Policy) -> Step {
     if let Some(trouble) = &seen.trouble {
         return Step::Wait(Why::Trouble(trouble.clone()));
     }
-    if let Some(pending) = pending {
-        if seen.record.content(pending.slot) == Some(&pending.release) {
-            return seen.with_baseline(Step::Arm {
-                slot: pending.slot,
-                release: pending.release.clone(),
-            });
-        }
+    if let Some(pending) = pending
+        && seen.record.content(pending.slot) == Some(&pending.release)
+    {
+        return seen.with_baseline(Step::Arm {
+            slot: pending.slot,
+            release: pending.release.clone(),
+        });
     }
     let (release, hold) = match &seen.offer {
         Offer::Due => return Step::Ask,

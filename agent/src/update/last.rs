@@ -116,6 +116,7 @@ mod tests {
 
     #[test]
     fn a_trial_that_nobody_judges_ends_at_its_own_deadline() {
+        use Phase::{Failed, Trying};
         let state = |phase, deadline| {
             let mut state = BootState::fresh();
             state.arm(Slot::B, "x1", deadline).expect("armed");
@@ -124,7 +125,6 @@ mod tests {
             }
             state
         };
-        use Phase::{Failed, Trying};
         for (danger, state, booted, uptime, expected) in [
             (
                 "committed",

@@ -147,7 +147,7 @@ fn every_situation_has_its_step() {
         (
             "armed, settings broken meanwhile",
             back_on_a(Phase::Armed, |s| {
-                s.trouble = Some(Trouble::Settings("x".into()))
+                s.trouble = Some(Trouble::Settings("x".into()));
             }),
             Step::Wait(Why::Trouble(Trouble::Settings("x".into()))),
         ),
@@ -165,7 +165,7 @@ fn every_situation_has_its_step() {
         (
             "lost, and the record cannot be written",
             back_on_a(Phase::Lost, |s| {
-                s.trouble = Some(Trouble::Record("full".into()))
+                s.trouble = Some(Trouble::Record("full".into()));
             }),
             Step::Wait(Why::Trouble(Trouble::Record("full".into()))),
         ),
