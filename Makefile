@@ -7,7 +7,7 @@ TARGET ?= aarch64-unknown-linux-musl
 imagegen := $(CARGO) run --bin hypriot-imagegen --
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-power-cuts power-cut-proof test-boards test-fidelity fuzz bench-image lint agent deb sd-image
+.PHONY: help demo test test-power-cuts power-cut-proof fault-matrix test-boards test-fidelity fuzz bench-image lint agent deb sd-image
 .PHONY: test-integration release-tools docs docs-reference lint-workflows lint-monitoring pictures
 .PHONY: need-rust need-agent need-image need-bench need-papers need-all
 
@@ -26,6 +26,9 @@ test-power-cuts: need-all ## ten random power cuts during updates of a virtual b
 
 power-cut-proof: need-rust ## every state that a power cut may leave of a whole life of a board, in memory, two minutes
 	HYPRIOT_POWER_CUTS=all $(CARGO) test --workspace --lib -- power_cuts --nocapture
+
+fault-matrix: need-rust ## every fault beside an update at every moment of it, through the real update loop; also in make test
+	$(CARGO) test --workspace --lib -- update::matrix --nocapture
 
 BOARDS ?=
 test-boards: need-all ## every board's image, built and inspected: BOARDS="qemu-armhf rpi" BOOT=1 ARGS="--suite …"

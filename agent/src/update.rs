@@ -7,6 +7,8 @@ pub mod heartbeat;
 pub mod install;
 pub mod last;
 pub mod machine;
+#[cfg(test)]
+mod matrix;
 pub mod offer;
 pub mod ports;
 #[cfg(test)]

@@ -261,6 +261,8 @@ pub fn decide(seen: &Seen, policy: &Policy) -> Step {
     match &seen.boot.trial {
         Some(trial) if trial.slot == seen.booted => on_trial(seen, trial),
         Some(trial) => after_trial(seen, trial, policy),
+        // On trial, and the boot state no longer knows of it: both copies are bad, or somebody wrote them anew.
+        None if seen.booted != seen.boot.default && seen.tried => forgotten(seen),
         None if seen.booted != seen.boot.default => Step::Adopt(seen.booted),
         None => match idle(seen, policy) {
             // nothing to decide: then the result of this boot's self-tests should at least be known
@@ -277,6 +279,15 @@ fn blind(seen: &Seen, trouble: &Trouble) -> Step {
         Tests::NotRun => Step::SelfTest,
         Tests::Done(Verdict::Bad(reasons)) if seen.tried => Step::Fail(reasons.clone()),
         Tests::Done(_) => Step::Wait(Why::Trouble(trouble.clone())),
+    }
+}
+
+/// A trial that the boot state forgot is judged as any other: what runs is kept only if it is good.
+fn forgotten(seen: &Seen) -> Step {
+    match &seen.tests {
+        Tests::NotRun => Step::SelfTest,
+        Tests::Done(Verdict::Bad(reasons)) => Step::Fail(reasons.clone()),
+        Tests::Done(Verdict::Good) => Step::Adopt(seen.booted),
     }
 }
 

@@ -34,6 +34,12 @@ impl<D: Disk> RawState<D> {
         }
     }
 
+    /// Which copy counts.
+    #[cfg(test)]
+    pub(crate) fn newest_copy(&self) -> Option<usize> {
+        Some(self.copies().ok()?.newest()?.0)
+    }
+
     /// Changes the state. The older copy is overwritten, synced and read back; when none was valid, both are written.
     fn update(&mut self, change: impl FnOnce(&mut BootState) -> io::Result<()>) -> io::Result<()> {
         let copies = self.copies()?;

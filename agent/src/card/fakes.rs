@@ -68,6 +68,13 @@ impl MemDisk {
         self.0.borrow_mut().protected = true;
     }
 
+    /// Reading and writing work again.
+    pub(crate) fn mended(&self) {
+        let mut m = self.0.borrow_mut();
+        m.protected = false;
+        m.unreadable = None;
+    }
+
     /// Writes since the power is on.
     pub(crate) fn writes(&self) -> usize {
         self.0.borrow().writes

@@ -270,6 +270,21 @@ fn every_situation_has_its_step() {
             Step::Adopt(Slot::B),
         ),
         (
+            "on trial, and both copies of the boot state went bad: not kept unjudged",
+            calm_but(|s| {
+                (s.booted, s.tried, s.tests) = (Slot::B, true, Tests::NotRun);
+            }),
+            Step::SelfTest,
+        ),
+        (
+            "on trial, forgotten by the boot state, and bad",
+            calm_but(|s| {
+                (s.booted, s.tried) = (Slot::B, true);
+                s.tests = Tests::Done(Verdict::Bad(vec!["docker".into()]));
+            }),
+            Step::Fail(vec!["docker".into()]),
+        ),
+        (
             "armed, before the reboot",
             back_on_a(Phase::Armed, |_| ()),
             Step::RebootToTry,

@@ -1,0 +1,178 @@
+//! The fault matrix: what can break beside an update, times the moment at which it breaks.
+//!
+//! Every cell is a life of a board: the real look, decide and act on the real boot state and installer, the boot loader's rule
+//! ([`hypriot_updater::boot::BootState::start`]), and the last resort's. It must end on a slot that works, in a bounded number of
+//! reboots, with the truth in its status. `make fault-matrix` prints the sum.
+
+mod world;
+
+use hypriot_updater::decide::Step;
+use hypriot_updater::slot::Slot;
+
+use world::{Config, Data, Raw, Software, World};
+
+/// When the fault comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Idle,
+    Installing,
+    Armed,
+    Trying,
+    Judged,
+    Committed,
+    RolledBack,
+}
+
+const PHASES: [Phase; 7] = [
+    Phase::Idle,
+    Phase::Installing,
+    Phase::Armed,
+    Phase::Trying,
+    Phase::Judged,
+    Phase::Committed,
+    Phase::RolledBack,
+];
+/// More reboots than this in one life are a loop: the owner's two, and for a release that is bad before and after everything was
+/// mended two trials with a way back each, and one more for each.
+const MOST_REBOOTS: u32 = 12;
+
+/// What one cell came to.
+#[derive(Debug)]
+struct End {
+    reboots: u32,
+    breach: Option<String>,
+}
+
+/// One life. `planted` is a fault of the agent itself, to see that the matrix finds it.
+fn live(
+    data: Data,
+    config: Config,
+    software: Software,
+    raw: Raw,
+    phase: Phase,
+    planted: Planted,
+) -> End {
+    let mut world = World::new(software, planted);
+    world.until(|w, step| reached(phase, w, step));
+    world.strike(data, config, raw);
+    world.rest();
+    // the owner, who sees that something is wrong, restarts the board: that must arm nothing
+    world.orderly_reboot();
+    world.rest();
+    let mut breach = judge(&world, software).err();
+    // and when all is mended: the board comes to rest again, and what is bad is tried no more
+    world.mend();
+    world.orderly_reboot();
+    world.rest();
+    breach = breach.or_else(|| judge(&world, software).err());
+    let (reboots, tries) = (world.reboots(), world.tries());
+    world.rest();
+    if (reboots, tries) != (world.reboots(), world.tries()) {
+        breach = breach.or_else(|| Some("does not come to rest".into()));
+    }
+    End {
+        reboots: world.reboots(),
+        breach: breach.or_else(|| {
+            (world.reboots() > MOST_REBOOTS).then(|| format!("{} reboots", world.reboots()))
+        }),
+    }
+}
+
+fn reached(phase: Phase, world: &World, done: &Step) -> bool {
+    match phase {
+        Phase::Idle => true,
+        Phase::Installing => world.is_installing(),
+        Phase::Armed => matches!(done, Step::Arm { .. }),
+        Phase::Trying => world.tries() > 0,
+        Phase::Judged => world.tries() > 0 && matches!(done, Step::SelfTest),
+        Phase::Committed => matches!(done, Step::Commit(_)),
+        Phase::RolledBack => world.tries() > 0 && world.booted() == Slot::A,
+    }
+}
+
+fn judge(world: &World, software: Software) -> Result<(), String> {
+    let works = world.booted() == Slot::A || software == Software::Good;
+    if !works {
+        return Err(format!(
+            "slot {} runs, and it does not work",
+            world.booted()
+        ));
+    }
+    if world.writes_to_the_running_slot() > 0 {
+        return Err("the running slot was written".into());
+    }
+    let (seen, status) = (world.see(), world.status());
+    let told = status.trouble.is_some()
+        || seen.boot.failed.is_some()
+        || status.trial.is_some()
+        || status.last_attempt.is_some();
+    if world.booted() == Slot::A && world.tries() > 0 && !told {
+        return Err("a release was tried and is gone, and nothing tells of it".into());
+    }
+    Ok(())
+}
+
+/// A fault of the agent that the matrix must find.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Planted {
+    No,
+    /// The report comes before the boot state and the restart, and its error ends the act.
+    ReportFirst,
+    /// The last resort never comes.
+    NoLastResort,
+    /// The initramfs does not leave in `/run` that this boot is a trial.
+    TrialUnmarked,
+}
+
+fn all(planted: Planted) -> (u32, Vec<String>, u32) {
+    let (mut cells, mut breaches, mut most) = (0, Vec::new(), 0);
+    for data in Data::ALL {
+        for config in Config::ALL {
+            for software in Software::ALL {
+                for raw in Raw::ALL {
+                    for phase in PHASES {
+                        let end = live(data, config, software, raw, phase, planted);
+                        cells += 1;
+                        most = most.max(end.reboots);
+                        breaches.extend(end.breach.map(|b| {
+                            format!("{data:?} {config:?} {software:?} {raw:?} {phase:?}: {b}")
+                        }));
+                        if planted != Planted::No && !breaches.is_empty() {
+                            // found: one is enough
+                            return (cells, breaches, most);
+                        }
+                    }
+                }
+            }
+        }
+    }
+    (cells, breaches, most)
+}
+
+#[test]
+#[expect(
+    clippy::print_stdout,
+    reason = "the line that `make fault-matrix` is for"
+)]
+fn every_fault_at_every_moment_ends_on_a_slot_that_works() {
+    let (cells, breaches, most) = all(Planted::No);
+    let held = cells - u32::try_from(breaches.len()).expect("fits");
+    println!("fault-matrix: cells={cells} held={held} reboots_max={most}");
+    assert!(
+        breaches.is_empty(),
+        "{}",
+        breaches[..breaches.len().min(20)].join("\n")
+    );
+}
+
+#[test]
+fn the_matrix_finds_a_planted_fault() {
+    for planted in [
+        Planted::ReportFirst,
+        Planted::NoLastResort,
+        Planted::TrialUnmarked,
+    ] {
+        let (_, breaches, _) = all(planted);
+        assert!(!breaches.is_empty(), "{planted:?} was not found");
+    }
+}

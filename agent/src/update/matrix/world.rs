@@ -1,0 +1,630 @@
+//! A board in memory around the real update loop.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use anyhow::bail;
+use hypriot_keys::Verified;
+use hypriot_keys::source::Source;
+use hypriot_keys::time::Timestamp;
+use hypriot_updater::boot::{Copies, Phase};
+use hypriot_updater::decide::{Automatic, Offer, Policy, Seen, Step};
+use hypriot_updater::health::{Severity, TestResult};
+use hypriot_updater::index::{FORMAT, Image, Index, PayloadFile, SegmentHash, Target};
+use hypriot_updater::layout::{BOOT_STATE, BOOT_STATE_SIZE};
+use hypriot_updater::payload::{self, Operation};
+use hypriot_updater::record::Record;
+use hypriot_updater::slot::{Digest, Release, Slot};
+
+use super::Planted;
+use crate::card::bootloader::RawState;
+use crate::card::fakes::{MemDisk, MemSource};
+use crate::card::ports::{Bootloader, Disk, Slots, TrialChange};
+use crate::config::Settings;
+use crate::report::UpdateView;
+use crate::update::act::{self, Hands, Tell};
+use crate::update::board::{self, Board, Session};
+use crate::update::last::{self, Next};
+use crate::update::offer::Hurry;
+use crate::update::ports::{Machine, Releases, Restart, Store};
+use crate::update::signed::verified;
+use crate::update::store::FailureReport;
+
+/// What is wrong with `/data`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Data {
+    Fine,
+    Full,
+    ReadOnly,
+    Corrupt,
+    Gone,
+    Slow,
+}
+
+impl Data {
+    pub(super) const ALL: [Self; 6] = [
+        Self::Fine,
+        Self::Full,
+        Self::ReadOnly,
+        Self::Corrupt,
+        Self::Gone,
+        Self::Slow,
+    ];
+}
+
+/// What became of the owner's settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Config {
+    Fine,
+    Broken,
+    Newer,
+    Gone,
+}
+
+impl Config {
+    pub(super) const ALL: [Self; 4] = [Self::Fine, Self::Broken, Self::Newer, Self::Gone];
+}
+
+/// What the release brings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Software {
+    Good,
+    /// Its self-tests fail.
+    Bad,
+    /// Its agent does not start, neither the daemon nor the last resort.
+    NoStart,
+    /// Its daemon hangs.
+    Hangs,
+    /// Its daemon crashes again and again.
+    Crashes,
+    /// Something eats the memory; the daemon is killed each time.
+    NoMemory,
+}
+
+impl Software {
+    pub(super) const ALL: [Self; 6] = [
+        Self::Good,
+        Self::Bad,
+        Self::NoStart,
+        Self::Hangs,
+        Self::Crashes,
+        Self::NoMemory,
+    ];
+}
+
+/// What is wrong with the boot state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Raw {
+    Fine,
+    OneBad,
+    BothBad,
+    Unreadable,
+}
+
+impl Raw {
+    pub(super) const ALL: [Self; 4] = [Self::Fine, Self::OneBad, Self::BothBad, Self::Unreadable];
+}
+
+const BOOT: usize = 4096;
+const ROOT: usize = 8192;
+/// Turns after which a board that does not come to rest is taken for one that never does.
+const TURNS: u32 = 200;
+
+/// What outlives a boot, and what is asked of the machine.
+#[derive(Debug)]
+struct Shared {
+    data: Cell<Data>,
+    /// The data partition could not be mounted in this boot.
+    lost: Cell<bool>,
+    config: Cell<Config>,
+    record: RefCell<Vec<u8>>,
+    failure: RefCell<Option<Vec<u8>>>,
+    gap: MemDisk,
+    disks: [[MemDisk; 2]; 2],
+    software: Software,
+    planted: Planted,
+    booted: Cell<Slot>,
+    uptime: Cell<u64>,
+    boots: Cell<u32>,
+    restart: Cell<bool>,
+    installing: Cell<bool>,
+}
+
+/// The board.
+pub(super) struct World {
+    shared: Rc<Shared>,
+    board: Board,
+    session: Session,
+    tries: u32,
+}
+
+fn release() -> Release {
+    Release {
+        version: semver::Version::new(2, 0, 0),
+        digest: Digest([2; 32]),
+    }
+}
+
+/// Made once: every life is offered the same one.
+static RELEASE: LazyLock<(Verified<Index>, Vec<u8>)> = LazyLock::new(|| {
+    let (index, bytes) = index();
+    (verified(&index), bytes)
+});
+
+/// A release of two small images, and its payload.
+fn index() -> (Index, Vec<u8>) {
+    let images = [(Target::Boot, vec![7; BOOT]), (Target::Root, vec![9; ROOT])];
+    let rows: Vec<_> = images
+        .iter()
+        .map(|(_, b)| (Operation::Raw, b.len()))
+        .collect();
+    let data: Vec<u8> = images.iter().flat_map(|(_, b)| b.clone()).collect();
+    let bytes = [payload::encode_table(&rows), data].concat();
+    let image = |(target, bytes): &(Target, Vec<u8>)| Image {
+        target: *target,
+        size: bytes.len() as u64,
+        segments: vec![SegmentHash::of(bytes)],
+    };
+    let index = Index {
+        format: FORMAT.into(),
+        board: "test".into(),
+        version: release().version,
+        created: Timestamp(0),
+        images: images.iter().map(image).collect(),
+        payload: PayloadFile {
+            name: "p.full".into(),
+            size: bytes.len() as u64,
+        },
+    };
+    (index, bytes)
+}
+
+impl Shared {
+    fn broken(&self) -> bool {
+        self.new_runs() && self.software != Software::Good
+    }
+
+    fn new_runs(&self) -> bool {
+        self.booted.get() == Slot::B
+    }
+
+    /// A write to the data partition.
+    fn write(&self) -> anyhow::Result<()> {
+        match self.data.get() {
+            Data::Full if !self.lost.get() => bail!("no space left on device"),
+            Data::ReadOnly if !self.lost.get() => bail!("read-only file system"),
+            Data::Corrupt | Data::Gone if !self.lost.get() => bail!("input/output error"),
+            Data::Slow => {
+                self.uptime.set(self.uptime.get() + 30);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// `/data` through faults.
+struct Partition(Rc<Shared>);
+
+impl Store for Partition {
+    fn record(&self) -> anyhow::Result<Record> {
+        if matches!(self.0.data.get(), Data::Corrupt | Data::Gone) && !self.0.lost.get() {
+            bail!("input/output error");
+        }
+        let bytes = self.0.record.borrow();
+        Ok(Record::parse(&bytes).unwrap_or_default())
+    }
+
+    fn save(&self, record: &Record) -> anyhow::Result<()> {
+        self.0.write()?;
+        *self.0.record.borrow_mut() = record.encode();
+        Ok(())
+    }
+
+    fn failure(&self) -> Option<FailureReport> {
+        serde_json::from_slice(self.0.failure.borrow().as_ref()?).ok()
+    }
+
+    fn leave_failure(&self, report: &FailureReport) -> anyhow::Result<()> {
+        self.0.write()?;
+        *self.0.failure.borrow_mut() = Some(serde_json::to_vec(report)?);
+        Ok(())
+    }
+
+    fn forget_failure(&self) -> anyhow::Result<()> {
+        if self.0.failure.borrow().is_some() {
+            self.0.write()?;
+        }
+        *self.0.failure.borrow_mut() = None;
+        Ok(())
+    }
+
+    fn trust(&self) -> &Path {
+        Path::new("/nowhere")
+    }
+
+    fn is_lost(&self) -> bool {
+        self.0.lost.get()
+    }
+}
+
+struct System(Rc<Shared>);
+
+impl Machine for System {
+    fn uptime(&self) -> u64 {
+        self.0.uptime.get()
+    }
+
+    fn boot_id(&self) -> String {
+        self.0.boots.get().to_string()
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp(1)
+    }
+
+    fn id(&self) -> anyhow::Result<Vec<u8>> {
+        Ok(b"id".to_vec())
+    }
+
+    fn self_tests(
+        &self,
+        _: &Settings,
+        _: UpdateView,
+        _: Duration,
+    ) -> anyhow::Result<Vec<TestResult>> {
+        self.0.uptime.set(self.0.uptime.get() + 20);
+        let test = |id: &str, passed| TestResult {
+            id: id.into(),
+            severity: Severity::Required,
+            passed,
+            found: String::new(),
+            cut_short: false,
+        };
+        // as the image's own tests ask, among them that /data can be written
+        let data = self.0.write().is_ok() && !self.0.lost.get();
+        Ok(vec![test("docker", !self.0.broken()), test("/data", data)])
+    }
+
+    fn restart_at_last(&self, _: Duration) {
+        self.0.restart.set(true);
+    }
+
+    fn diagnosis(&self) -> (Vec<String>, Vec<String>) {
+        (vec!["a line".into()], Vec::new())
+    }
+
+    fn restart(&self, _: Restart) -> anyhow::Result<()> {
+        self.0.restart.set(true);
+        bail!("restarting")
+    }
+}
+
+struct Card(Rc<Shared>);
+
+impl Slots for Card {
+    fn check(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn open(&self, slot: Slot, target: Target) -> io::Result<Box<dyn Disk>> {
+        assert_ne!(
+            slot,
+            self.0.booted.get(),
+            "the running slot is never opened"
+        );
+        let of = &self.0.disks[usize::from(slot == Slot::B)];
+        Ok(Box::new(of[usize::from(target == Target::Root)].clone()))
+    }
+}
+
+struct Repository(MemSource);
+
+impl Releases for Repository {
+    fn ask(&mut self, _: &str, _: &Path, _: &Settings, _: Timestamp) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    fn offer(&self, _: &[u8], _: &semver::Version, _: &Record, _: Hurry, _: Timestamp) -> Offer {
+        Offer::Release {
+            release: release(),
+            hold: None,
+        }
+    }
+
+    fn release(&self, _: &Release, _: &str) -> anyhow::Result<(Verified<Index>, &dyn Source)> {
+        Ok((RELEASE.0.clone(), &self.0))
+    }
+
+    fn floor(&self) -> Option<Timestamp> {
+        None
+    }
+}
+
+impl World {
+    pub(super) fn new(software: Software, planted: Planted) -> Self {
+        let disks = || [MemDisk::new(BOOT), MemDisk::new(ROOT)];
+        let shared = Rc::new(Shared {
+            data: Cell::new(Data::Fine),
+            lost: Cell::new(false),
+            config: Cell::new(Config::Fine),
+            record: RefCell::new(Record::default().encode()),
+            failure: RefCell::new(None),
+            gap: MemDisk::new(usize::try_from(BOOT_STATE[1]).expect("fits") + BOOT_STATE_SIZE),
+            disks: [disks(), disks()],
+            software,
+            planted,
+            booted: Cell::new(Slot::A),
+            uptime: Cell::new(30),
+            boots: Cell::new(0),
+            restart: Cell::new(false),
+            installing: Cell::new(false),
+        });
+        let mut raw = RawState(shared.gap.clone());
+        raw.commit(Slot::A).expect("a fresh card");
+        Self {
+            board: open(&shared, false),
+            session: Session::default(),
+            shared,
+            tries: 0,
+        }
+    }
+
+    pub(super) fn booted(&self) -> Slot {
+        self.shared.booted.get()
+    }
+
+    pub(super) fn reboots(&self) -> u32 {
+        self.shared.boots.get()
+    }
+
+    pub(super) fn tries(&self) -> u32 {
+        self.tries
+    }
+
+    pub(super) fn is_installing(&self) -> bool {
+        self.shared.installing.get()
+    }
+
+    pub(super) fn see(&self) -> Seen {
+        self.board.see(&self.session)
+    }
+
+    /// What `status` and `/health` say.
+    pub(super) fn status(&self) -> UpdateView {
+        board::view(&self.see(), self.session.error.as_deref())
+    }
+
+    /// The owner mends everything: room on `/data` or a new one, good settings, another card with the same content.
+    pub(super) fn mend(&mut self) {
+        self.shared.data.set(Data::Fine);
+        self.shared.config.set(Config::Fine);
+        self.shared.gap.mended();
+    }
+
+    /// Slot A is what runs in the beginning and what must be there in the end.
+    pub(super) fn writes_to_the_running_slot(&self) -> usize {
+        self.shared.disks[0].iter().map(MemDisk::writes).sum()
+    }
+
+    /// Lives until `enough` says so, or there is nothing to do any more.
+    pub(super) fn until(&mut self, enough: impl Fn(&Self, &Step) -> bool) {
+        for _ in 0..TURNS {
+            let (step, idle) = self.turn();
+            if enough(self, &step) || idle {
+                return;
+            }
+        }
+    }
+
+    /// Lives until nothing happens any more, also after two more questions to the repository.
+    pub(super) fn rest(&mut self) {
+        let mut questions = 2;
+        for _ in 0..TURNS {
+            let (_, idle) = self.turn();
+            if idle && !self.shared.restart.get() {
+                if questions == 0 {
+                    return;
+                }
+                questions -= 1;
+                self.shared.uptime.set(self.shared.uptime.get() + 4000);
+            }
+        }
+    }
+
+    /// Breaks things, now and for good.
+    pub(super) fn strike(&mut self, data: Data, config: Config, raw: Raw) {
+        let shared = &self.shared;
+        shared.data.set(data);
+        shared.config.set(config);
+        let garbage = vec![0x5a; BOOT_STATE_SIZE];
+        let mut gap = shared.gap.clone();
+        let bad = match raw {
+            Raw::Fine => 0,
+            Raw::OneBad => 1,
+            Raw::BothBad => 2,
+            Raw::Unreadable => {
+                shared.gap.unreadable(0, usize::MAX / 2);
+                shared.gap.protect();
+                0
+            }
+        };
+        // the newer copy first: it is the one that hurts
+        let newest = RawState(gap.clone());
+        let last = usize::from(newest.newest_copy() == Some(1));
+        for n in [last, 1 - last].into_iter().take(bad) {
+            gap.write_at(BOOT_STATE[n], &garbage).expect("written");
+            gap.sync().expect("synced");
+        }
+    }
+
+    /// What the owner does who wants to see whether it helps; systemd stops `hypriot-trial-keep`, which re-arms.
+    pub(super) fn orderly_reboot(&mut self) {
+        let mut raw = RawState(self.shared.gap.clone());
+        let on_trial = raw
+            .state()
+            .is_ok_and(|s| s.on_trial(self.booted()).is_some());
+        if on_trial {
+            drop(raw.change(TrialChange::Rearm));
+        }
+        self.boot();
+    }
+
+    /// One turn of the loop, and what follows from it. The second value says that there was nothing to do.
+    fn turn(&mut self) -> (Step, bool) {
+        if self.shared.restart.replace(false) {
+            self.boot();
+        }
+        let agent = match self.shared.software {
+            Software::Good | Software::Bad => true,
+            _ => !self.shared.new_runs(),
+        };
+        if !agent {
+            return self.without_agent();
+        }
+        self.shared.uptime.set(self.shared.uptime.get() + 5);
+        if self.shared.planted == Planted::ReportFirst && self.report_first() {
+            return (Step::SelfTest, true);
+        }
+        let (url, policy) = (self.board.settings.url.clone(), self.board.settings.policy);
+        let installing = &self.shared.installing;
+        let mut tell = |told: Tell<'_>| {
+            if let Tell::Installing(..) = told {
+                installing.set(true);
+            }
+        };
+        let mut hands = Hands {
+            url,
+            hurry: Hurry::No,
+            tell: &mut tell,
+        };
+        let (_, step, done) = act::turn(&mut self.board, &mut self.session, &policy, &mut hands);
+        let idle = matches!(step, Step::Wait(_)) || (done.is_err() && !self.shared.restart.get());
+        (step, idle)
+    }
+
+    /// The fault of old: the report is written before anything leads back, and its error ends the act.
+    fn report_first(&mut self) -> bool {
+        let seen = self.see();
+        let bad = seen.on_trial().is_some()
+            && matches!(
+                seen.tests,
+                hypriot_updater::decide::Tests::Done(hypriot_updater::health::Verdict::Bad(_))
+            );
+        bad && self.shared.write().is_err()
+    }
+
+    /// The new slot runs and its daemon does not: only the last resort is left.
+    fn without_agent(&mut self) -> (Step, bool) {
+        if self.shared.planted == Planted::NoLastResort || !self.board.tried {
+            return (Step::SelfTest, true);
+        }
+        // its unit cannot start the program: `FailureAction=reboot-force`
+        if self.shared.software == Software::NoStart {
+            self.shared.restart.set(true);
+            return (Step::RebootBack, false);
+        }
+        self.shared.uptime.set(self.shared.uptime.get() + 300);
+        let mut raw = RawState(self.shared.gap.clone());
+        let state = raw.state().ok();
+        match last::next(state.as_ref(), self.booted(), self.shared.uptime.get()) {
+            Next::Over => (Step::SelfTest, true),
+            Next::Wait => (Step::SelfTest, false),
+            Next::Back => {
+                drop(raw.change(TrialChange::Fail));
+                self.shared.restart.set(true);
+                (Step::RebootBack, false)
+            }
+        }
+    }
+
+    /// The boot loader's script, then the initramfs, then a new agent.
+    fn boot(&mut self) {
+        let shared = Rc::clone(&self.shared);
+        shared.boots.set(shared.boots.get() + 1);
+        shared.uptime.set(30);
+        shared.restart.set(false);
+        let mut gap = shared.gap.clone();
+        let slot = script(&mut gap);
+        shared.booted.set(slot);
+        let lost = matches!(shared.data.get(), Data::Corrupt | Data::Gone);
+        shared.lost.set(lost);
+        if lost {
+            // an empty one in memory
+            *shared.record.borrow_mut() = Record::default().encode();
+            *shared.failure.borrow_mut() = None;
+        }
+        let tried = RawState(gap).state().is_ok_and(|s| {
+            s.on_trial(slot)
+                .is_some_and(|t| matches!(t.phase, Phase::Armed | Phase::Trying))
+        });
+        self.tries += u32::from(slot == Slot::B && tried);
+        self.board = open(&shared, tried && shared.planted != Planted::TrialUnmarked);
+        self.session = Session::default();
+    }
+}
+
+/// What `boot.scr` does (`hypriot_updater::boot::script`): read, count, write to the other copy, read back, start.
+fn script(gap: &mut MemDisk) -> Slot {
+    let mut blocks = [[0; BOOT_STATE_SIZE]; 2];
+    for (at, block) in BOOT_STATE.into_iter().zip(&mut blocks) {
+        if gap.read_at(at, block).is_err() {
+            *block = [0; BOOT_STATE_SIZE];
+        }
+    }
+    let copies = Copies::parse([&blocks[0], &blocks[1]]);
+    let Some((_, state)) = copies.newest() else {
+        return Slot::A;
+    };
+    let (before, mut after) = (state.clone(), state.clone());
+    let slot = after.start();
+    if after == before {
+        return slot;
+    }
+    let (n, block) = copies.write(&after).expect("encodes");
+    let mut back = vec![0; BOOT_STATE_SIZE];
+    let kept = gap.write_at(BOOT_STATE[n], &block).is_ok()
+        && gap.sync().is_ok()
+        && gap.read_at(BOOT_STATE[n], &mut back).is_ok()
+        && back == block;
+    if kept { slot } else { before.default }
+}
+
+fn open(shared: &Rc<Shared>, tried: bool) -> Board {
+    let new = shared.booted.get() == Slot::B;
+    // what `config::load` makes of it: a file that cannot be read forbids everything
+    let broken =
+        matches!(shared.config.get(), Config::Broken | Config::Newer) && !shared.lost.get();
+    let automatic = if broken {
+        Automatic::No
+    } else {
+        Automatic::Yes
+    };
+    Board {
+        settings: Settings {
+            board: "test".into(),
+            version: semver::Version::new(if new { 2 } else { 1 }, 0, 0),
+            built: Timestamp(0),
+            url: (!broken).then(String::new),
+            poll: 3600,
+            policy: Policy {
+                install: automatic,
+                reboot: automatic,
+                trial_deadline: 900,
+            },
+            local: false,
+            trouble: broken.then(|| "x.toml: a key that is none".into()),
+        },
+        booted: shared.booted.get(),
+        tried,
+        boot: Box::new(RawState(shared.gap.clone())),
+        slots: Box::new(Card(Rc::clone(shared))),
+        store: Box::new(Partition(Rc::clone(shared))),
+        machine: Box::new(System(Rc::clone(shared))),
+        releases: Box::new(Repository(MemSource::new("p.full", RELEASE.1.clone()))),
+    }
+}
