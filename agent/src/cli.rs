@@ -21,7 +21,7 @@ use crate::probe::Root;
 use crate::system::{self, NoSlots, System};
 use crate::update::board::{Board, Lock, Session};
 use crate::update::{daemon, last, machine};
-use crate::{config, init, report, selftest, serve};
+use crate::{config, identity, init, report, selftest, serve};
 
 const NOTHING: u8 = 3;
 const NO_SLOTS: u8 = 4;
@@ -124,6 +124,9 @@ enum Command {
     /// Wait beside a trial, and end it when nobody judges it in time (started by systemd in a boot on trial)
     #[command(hide = true)]
     Expire,
+    /// Make this board's SSH host keys, unless they are there and whole (started by systemd)
+    #[command(hide = true)]
+    HostKeys,
     /// Run a program in another root (used by the initramfs)
     #[command(hide = true)]
     InRoot {
@@ -237,6 +240,7 @@ fn command(command: Command) -> anyhow::Result<ExitCode> {
         Command::Run => daemon(),
         Command::Rearm => last::rearm().map(|()| ExitCode::SUCCESS),
         Command::Expire => last::expire(&daemon::alive).map(|()| ExitCode::SUCCESS),
+        Command::HostKeys => host_keys(),
         Command::InRoot { root, program } => match program.split_first() {
             Some((name, rest)) => Err(init::become_in_root(&root, name, rest)),
             None => bail!("no program"),
@@ -264,6 +268,15 @@ fn serve(
         hosts,
         depth,
     })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn host_keys() -> anyhow::Result<ExitCode> {
+    let made = identity::host_keys(Path::new(identity::KEYS), Path::new("/run/hypriot/keys"))?;
+    if made.is_empty() {
+        return Ok(ExitCode::from(NOTHING));
+    }
+    tracing::info!("made host keys: {}", made.join(", "));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -16,7 +16,7 @@ use serde::Deserialize;
 
 use crate::update::store::DATA_LOST;
 
-/// What the initramfs writes into [`DATA_LOST`] if the owner had closed `/health` to the network.
+/// What the initramfs writes into the first line of [`DATA_LOST`] if the owner had closed `/health` to the network.
 pub const LOCAL: &str = "local";
 /// The image's fragment.
 pub const IMAGE: &str = "/usr/lib/hypriot/agent.toml";
@@ -245,7 +245,7 @@ pub fn health(image: &Path, owner: &Path) -> anyhow::Result<Health> {
     fragments.extend(owners(owner)?);
     let health = merge_health(&fragments)?;
     // the data partition is lost, and what the owner closed with it: the boot state remembers (see `init`)
-    let closed = fs::read_to_string(DATA_LOST).is_ok_and(|text| text.trim() == LOCAL);
+    let closed = fs::read_to_string(DATA_LOST).is_ok_and(|text| text.lines().next() == Some(LOCAL));
     Ok(if closed {
         Health {
             listen: (Ipv4Addr::LOCALHOST, health.listen.port()).into(),

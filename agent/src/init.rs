@@ -42,8 +42,13 @@ const ROOT: &str = "/root";
 /// How often a device is looked for, 100 ms apart: USB disks and slow cards take seconds.
 const TRIES: u32 = 300;
 
+/// Longer than every step that has a limit of its own (e2fsck twice, mkfs, two searches): an initramfs that takes longer
+/// hangs, and on trial a restart is the way back.
+const AT_LAST: Duration = Duration::from_mins(90);
+
 /// Runs as process 1. Never returns: the process becomes systemd, or the board restarts.
 pub fn main() -> ! {
+    restart_at_last();
     let error = match prepare().and_then(|()| switch::to(Path::new(ROOT))) {
         Ok(never) => match never {},
         Err(error) => error,
@@ -51,10 +56,26 @@ pub fn main() -> ! {
     say(3, &format!("{error:#}"));
     say(3, "restarting in 10 s");
     sleep(Duration::from_secs(10));
-    let Err(e) = reboot(RebootMode::RB_AUTOBOOT);
-    say(0, &format!("the kernel does not restart: {e}"));
+    restart();
     // panic=5 on the command line restarts a board whose process 1 ends
     std::process::exit(1)
+}
+
+fn restart() {
+    let Err(e) = reboot(RebootMode::RB_AUTOBOOT);
+    say(0, &format!("the kernel does not restart: {e}"));
+}
+
+/// Restarts the board when the initramfs does not come to an end. The thread goes when this process becomes systemd.
+fn restart_at_last() {
+    let started = std::thread::Builder::new().spawn(|| {
+        sleep(AT_LAST);
+        say(2, "the initramfs hangs, restarting");
+        restart();
+    });
+    if let Err(error) = started {
+        say(4, &format!("nothing ends an initramfs that hangs: {error}"));
+    }
 }
 
 fn prepare() -> anyhow::Result<()> {
@@ -94,9 +115,10 @@ fn prepare() -> anyhow::Result<()> {
     if blank {
         first_boot::make_data(&card, &data, Path::new(ROOT))?;
     }
-    mounts::data(&data, Path::new(ROOT), state.is_some_and(|s| s.local))?;
+    let local = state.is_some_and(|s| s.local);
+    mounts::data(&data, Path::new(ROOT), local)?;
     mounts::config(&node(&card, &layout::CONFIG)?, Path::new(ROOT));
-    mounts::state(Path::new(ROOT))
+    mounts::state(Path::new(ROOT), local)
 }
 
 /// Looks at the boot state, and leaves in `/run` whether this boot is a trial: what must end it may need nothing else.

@@ -10,6 +10,8 @@ pub mod config;
 pub mod exec;
 /// The only place that replaces files.
 pub mod files;
+/// What makes this board another than its neighbours: its SSH host keys.
+pub mod identity;
 /// Process 1 of the initramfs: mounts the slot, makes the data partition at first boot, hands over to systemd.
 pub mod init;
 /// Requests to block devices that nix does not have.

@@ -1,5 +1,6 @@
 //! Owns what a board is: one TOML file of data per board, embedded into the program, parsed and checked here.
 
+use hypriot_updater::layout;
 use include_dir::{Dir, include_dir};
 use serde::{Deserialize, Serialize};
 
@@ -397,9 +398,6 @@ pub fn parse(origin: &str, text: &str) -> Result<Board, BoardError> {
     Ok(board)
 }
 
-/// Room before the first partition that boot loaders may use.
-const RAW_END: u64 = 4 << 20;
-
 fn check(board: &Board) -> Result<(), String> {
     if crate::deb::elf_machine(&board.arch).is_none() {
         return Err(format!(
@@ -477,10 +475,13 @@ fn check_raw(blobs: &[RawBlob]) -> Result<(), String> {
     raw.sort_by_key(|b| b.offset);
     for blob in &raw {
         let end = blob.offset.checked_add(blob.reserved().unwrap_or(1));
-        if end.is_none_or(|end| end > RAW_END) {
+        let room = layout::raw_room(blob.offset);
+        if end.is_none_or(|end| room.is_none_or(|room| end > room)) {
             return Err(format!(
-                "{} at {} reaches beyond {RAW_END}, where the boot state lies",
-                blob.file, blob.offset
+                "{} at {} does not lie {}",
+                blob.file,
+                blob.offset,
+                layout::raw_rooms()
             ));
         }
         if blob.length.is_some() && blob.room.is_some() {

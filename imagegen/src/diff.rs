@@ -5,9 +5,7 @@
 
 use anyhow::Result;
 use hypriot_updater::boot::env;
-use hypriot_updater::layout::{
-    self, BLANK, BOOT_STATE, BOOT_STATE_SIZE, Partition, RAW_END, SECTOR,
-};
+use hypriot_updater::layout::{self, BLANK, BOOT_STATE, BOOT_STATE_SIZE, Partition, SECTOR};
 use serde::Serialize;
 
 use crate::fs::{Blocks, Window, pass};
@@ -228,20 +226,19 @@ fn areas(len: u64) -> Vec<Area> {
             SECTOR - sector,
             What::Table,
         ),
-        (
-            "boot loaders".to_owned(),
-            SECTOR,
-            RAW_END - SECTOR,
-            What::Raw,
-        ),
         ("mark of a blank card".to_owned(), BLANK, SECTOR, What::Raw),
     ];
+    for (from, to) in layout::RAW {
+        let from = from.max(SECTOR);
+        named.push(("boot loaders".to_owned(), from, to - from, What::Raw));
+    }
     for (n, at) in BOOT_STATE.into_iter().enumerate() {
         let name = format!("boot state, copy {}", n + 1);
         named.push((name, at, BOOT_STATE_SIZE as u64, What::State));
     }
     let volume = |p: Partition| (p.name.to_owned(), p.start, p.size, What::Volume);
     named.extend(layout::PARTITIONS.map(volume));
+    named.sort_by_key(|(_, start, _, _)| *start);
     let mut out: Vec<Area> = Vec::new();
     let mut end = 0;
     for (name, start, size, what) in named {

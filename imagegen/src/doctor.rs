@@ -131,6 +131,12 @@ pub const NEEDS: &[Need] = &[
         &[Board, Test],
     ),
     need(
+        Sign::Program("systemd-analyze"),
+        "systemd",
+        "systemd-analyze, to judge what our units may do",
+        &[Test],
+    ),
+    need(
         Sign::Program("fsck.vfat"),
         "dosfstools",
         "fsck.vfat, a second opinion on our FAT",

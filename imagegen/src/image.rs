@@ -11,7 +11,7 @@ use anyhow::{Result, bail, ensure};
 use hypriot_updater::boot::BootState;
 use hypriot_updater::boot::script::INITRAMFS;
 use hypriot_updater::index::Target;
-use hypriot_updater::layout::{self, BLANK, BLANK_MARK, BOOT_STATE, BOOT_STATE_SIZE, RAW_END};
+use hypriot_updater::layout::{self, BLANK, BLANK_MARK, BOOT_STATE, BOOT_STATE_SIZE};
 use hypriot_updater::slot::Slot;
 
 use crate::bake::{AGENT, Baked, Raw};
@@ -179,10 +179,13 @@ impl<'a> Card<'a> {
         }
         for blob in raw {
             let end = blob.offset + blob.bytes.len() as u64;
+            let room = layout::raw_room(blob.offset);
             ensure!(
-                end <= RAW_END,
-                "{} ends at byte {end}; boot loaders must end before {RAW_END}, where the boot state lies",
-                blob.name
+                room.is_some_and(|room| end <= room),
+                "{} lies from byte {} to {end}; boot loaders must lie {}",
+                blob.name,
+                blob.offset,
+                layout::raw_rooms()
             );
             ensure!(
                 blob.offset != 0 || end <= BOOT_CODE,

@@ -256,7 +256,7 @@ fn outputs_are_the_same_everywhere_and_verify_against_their_own_record() {
     disk.write_all_at(b"x", layout::RAW_END - 1).unwrap();
     assert!(
         first(&ask(&one, &packed, |_| ()))
-            .starts_with("boot loaders, 1 bytes differ, the first at byte 4194303: 78 | 00")
+            .starts_with("boot loaders, 1 bytes differ, the first at byte 12582911: 78 | 00")
     );
     disk.write_all_at(&[0; 16], layout::BLANK).unwrap();
     let answer = ask(&one, &packed, |_| ());

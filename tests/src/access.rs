@@ -11,7 +11,7 @@ use crate::exec;
 pub const USER: &str = "tester";
 
 /// Where the first FAT partition begins.
-const SETTINGS_AT: u64 = 8 << 20;
+const SETTINGS_AT: u64 = hypriot_updater::layout::CONFIG.start;
 
 /// What cloud-init is told.
 fn user_data(public_key: &str) -> String {

@@ -2,6 +2,9 @@
 //!
 //! MBR, because the boot ROMs of the older boards need it. All sizes and offsets are bytes.
 
+use alloc::format;
+use alloc::string::String;
+
 use crate::slot::Slot;
 
 /// One mebibyte.
@@ -9,18 +12,38 @@ pub const MIB: u64 = 1 << 20;
 /// The unit in which MBR entries and U-Boot's raw reads count.
 pub const SECTOR: u64 = 512;
 
-/// The two copies of the boot state lie in the raw gap before the first partition, one erase block apart.
-/// No boot loader blob reaches that far: the largest ends below 4 MiB (Exynos U-Boot environment at 3.06 MiB).
-pub const BOOT_STATE: [u64; 2] = [6 * MIB, 7 * MIB];
+/// What a card erases at once: 4 MiB is the allocation unit (AU) that cards of 4 GB and more are made with
+/// (SD Physical Layer Simplified Specification, AU_SIZE). A write that is cut may take its whole erase block along.
+pub const ERASE_BLOCK: u64 = 4 * MIB;
+/// The two copies of the boot state lie in the raw gap before the first partition, each in an erase block in which
+/// nothing else of ours lies, so that a write of the one can never cost the other.
+pub const BOOT_STATE: [u64; 2] = [4 * MIB, 12 * MIB];
 /// Size of one copy, CRC included: what `env import -c` and `env export -c -s` are given.
 pub const BOOT_STATE_SIZE: usize = 0x1000;
 /// imagegen writes [`BLANK_MARK`] here; the board clears it once it has made its data partition and its identity.
 /// A mark of its own, because "no file system found" must never be a reason to format an owner's data.
-pub const BLANK: u64 = 5 * MIB;
+pub const BLANK: u64 = 16 * MIB;
 /// What a card that was flashed and never started carries at [`BLANK`]; filled up with zeros to a sector.
 pub const BLANK_MARK: &[u8; 16] = b"HYPRIOT-BLANK-01";
-/// Raw boot loader blobs must end before this offset.
-pub const RAW_END: u64 = 4 * MIB;
+/// Where raw boot loader blobs may lie: first byte, and the byte behind the last. All but one kind of board use the
+/// first (the largest, Exynos with its environment, ends at 3.06 MiB); Rockchip's SPL loads `u-boot.itb` from 8 MiB
+/// (`CONFIG_SYS_MMCSD_RAW_MODE_U_BOOT_SECTOR=0x4000`).
+pub const RAW: [(u64, u64); 2] = [(0, 4 * MIB), (8 * MIB, 12 * MIB)];
+/// No raw boot loader blob ends behind this offset.
+pub const RAW_END: u64 = RAW[1].1;
+
+/// The end of the room in which a raw blob at `offset` lies; `None` when no blob may start there.
+pub fn raw_room(offset: u64) -> Option<u64> {
+    RAW.into_iter()
+        .find(|(from, to)| (*from..*to).contains(&offset))
+        .map(|(_, to)| to)
+}
+
+/// [`RAW`] in words, for messages.
+pub fn raw_rooms() -> String {
+    let [one, two] = RAW.map(|(from, to)| format!("from byte {from} to {to}"));
+    format!("{one} or {two}, apart from the boot state")
+}
 
 /// The number of a partition as Linux and U-Boot count it.
 pub type PartitionNumber = u8;
@@ -49,45 +72,45 @@ impl Partition {
 pub const CONFIG: Partition = Partition {
     number: 1,
     name: "config",
-    start: 8 * MIB,
+    start: 20 * MIB,
     size: 128 * MIB,
 };
 const BOOT_A: Partition = Partition {
     number: 2,
     name: "boot-a",
-    start: 136 * MIB,
+    start: 148 * MIB,
     size: 128 * MIB,
 };
 const BOOT_B: Partition = Partition {
     number: 3,
     name: "boot-b",
-    start: 264 * MIB,
+    start: 276 * MIB,
     size: 128 * MIB,
 };
 /// The container of the logical partitions; its first sector is the first link of their chain.
 pub const EXTENDED: PartitionNumber = 4;
 /// First byte of the extended partition.
-pub const EXTENDED_START: u64 = 392 * MIB;
+pub const EXTENDED_START: u64 = 404 * MIB;
 /// A logical partition starts this far behind the sector (EBR) that describes it: one erase block, so that
 /// rewriting a link of the chain never wears or endangers the data before it.
 pub const EBR_GAP: u64 = 4 * MIB;
 const ROOT_A: Partition = Partition {
     number: 5,
     name: "root-a",
-    start: 396 * MIB,
+    start: 408 * MIB,
     size: 1280 * MIB,
 };
 const ROOT_B: Partition = Partition {
     number: 6,
     name: "root-b",
-    start: 1680 * MIB,
+    start: 1692 * MIB,
     size: 1280 * MIB,
 };
 /// ext4, made and grown to the end of the card by the board itself at its first start.
 pub const DATA: Partition = Partition {
     number: 7,
     name: "data",
-    start: 2964 * MIB,
+    start: 2976 * MIB,
     size: 256 * MIB,
 };
 
@@ -115,11 +138,13 @@ pub const fn root(slot: Slot) -> Partition {
 
 #[cfg(test)]
 mod tests {
+    use alloc::vec;
+
     use super::*;
 
     #[test]
     fn partitions_do_not_overlap_and_sit_on_erase_blocks() {
-        let mut end = BOOT_STATE[1] + BOOT_STATE_SIZE as u64;
+        let mut end = BLANK + ERASE_BLOCK;
         for p in PARTITIONS {
             assert!(
                 p.start >= end,
@@ -134,11 +159,28 @@ mod tests {
             );
             end = p.end();
         }
-        assert!(RAW_END <= BLANK && BLANK + SECTOR <= BOOT_STATE[0]);
         assert!(BOOT_B.end() <= EXTENDED_START);
         assert_eq!(ROOT_A.start, EXTENDED_START + EBR_GAP);
         assert_eq!(ROOT_B.start, ROOT_A.end() + EBR_GAP);
         assert_eq!(DATA.start, ROOT_B.end() + EBR_GAP);
+    }
+
+    #[test]
+    fn a_write_to_the_raw_gap_can_cost_nothing_but_what_it_writes() {
+        let blocks = |from: u64, len: u64| from / ERASE_BLOCK..=(from + len - 1) / ERASE_BLOCK;
+        let state = BOOT_STATE_SIZE as u64;
+        let mut places = vec![blocks(BLANK, SECTOR)];
+        places.extend(BOOT_STATE.map(|at| blocks(at, state)));
+        places.extend(RAW.map(|(from, to)| blocks(from, to - from)));
+        places.push(blocks(CONFIG.start, CONFIG.size));
+        for (n, one) in places.iter().enumerate() {
+            for other in &places[n + 1..] {
+                assert!(
+                    one.end() < other.start() || other.end() < one.start(),
+                    "{one:?} and {other:?} share an erase block"
+                );
+            }
+        }
     }
 
     #[test]

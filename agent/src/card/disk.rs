@@ -235,7 +235,7 @@ mod tests {
                 File::create(sys.join(name).join("partition")).unwrap();
             }
             let file = File::create(dev.join(name)).unwrap();
-            file.set_len(8 << 20).unwrap();
+            file.set_len(layout::CONFIG.start).unwrap();
             if let Some(at) = at {
                 let state = BootState::fresh().encode().unwrap();
                 file.write_all_at(&state, at).unwrap();
@@ -243,7 +243,7 @@ mod tests {
         };
         let found = || Card::find_any(&sys, &dev).unwrap().map(|card| card.device);
         disk("mmcblk0", false, None);
-        disk("sda", false, Some(4 << 20));
+        disk("sda", false, Some(8 << 20));
         disk("sdb1", true, Some(layout::BOOT_STATE[0]));
         std::fs::create_dir_all(sys.join("sr0")).unwrap();
         assert_eq!(found(), None);

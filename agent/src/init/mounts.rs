@@ -1,6 +1,7 @@
 //! What is mounted where.
 
-use std::fs::{DirBuilder, create_dir_all};
+use std::fs::{DirBuilder, OpenOptions, create_dir_all};
+use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,7 +12,6 @@ use nix::mount::MsFlags;
 use super::{in_root, mount, say, seed};
 use crate::config::LOCAL;
 use crate::exec::Exit;
-use crate::files;
 use crate::update::store::DATA_LOST;
 
 /// Directories that live on the data partition and outlast updates. At their first use they are filled from the image.
@@ -25,6 +25,11 @@ const KEPT: [&str; 7] = [
     "var/log",
     "var/lib/systemd/timesync",
 ];
+
+/// The upper layer of `/var`: memory of its own, so that a user who fills `/var/tmp` fills nothing else.
+const VAR: &str = "/run/hypriot/var";
+/// What stands in for state that cannot be used.
+const STAND_IN: &str = "/run/hypriot/stand-in";
 
 /// `/dev`, `/proc`, `/sys`, `/run`.
 pub(super) fn kernel() -> anyhow::Result<()> {
@@ -70,29 +75,51 @@ pub(super) fn root(device: &Path, root: &Path) -> anyhow::Result<()> {
 /// The data partition: checked, mended as far as that is safe, mounted.
 ///
 /// A board whose data partition is beyond mending still starts, with an empty one in memory: it must answer its owner
-/// and say what is wrong. `/run/hypriot/data-lost` tells the agent, and whether the owner had closed `/health` (`local`).
+/// and say what is wrong.
 pub(super) fn data(device: &Path, root: &Path, local: bool) -> anyhow::Result<()> {
     let target = root.join("data");
     if let Err(error) = check(device, root)
         .and_then(|()| mount(device, &target, Some("ext4"), MsFlags::MS_NOATIME, None))
     {
-        say(
-            2,
-            &format!(
-                "the data partition cannot be used, starting with an empty one in memory: {error:#}"
-            ),
-        );
-        let word = if local { LOCAL } else { "" };
-        files::replace(Path::new(DATA_LOST), word.as_bytes(), 0o644)?;
-        mount(
-            Path::new("tmpfs"),
-            &target,
-            Some("tmpfs"),
-            MsFlags::empty(),
-            Some("mode=0755"),
-        )?;
+        lost(local, "the data partition", &error);
+        memory(&target, "50%")?;
     }
     Ok(())
+}
+
+/// Says that something of the owner's is replaced by memory in this boot: on the console, in the journal, and to the agent.
+/// [`DATA_LOST`] begins with a line of its own: whether the owner had closed `/health` (`local`).
+fn lost(local: bool, what: &str, error: &anyhow::Error) {
+    say(
+        2,
+        &format!("{what} cannot be used, starting with an empty one in memory: {error:#}"),
+    );
+    let mut text = String::new();
+    if !Path::new(DATA_LOST).exists() {
+        text.push_str(if local { LOCAL } else { "" });
+        text.push('\n');
+    }
+    text.push_str(&format!("{what}: {error:#}\n"));
+    let told = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(DATA_LOST)
+        .and_then(|mut file| file.write_all(text.as_bytes()));
+    if let Err(error) = told {
+        say(2, &format!("and {DATA_LOST} cannot be written: {error}"));
+    }
+}
+
+/// Memory at `target`, bounded: what fills it must not take `/run` or the board's memory along.
+fn memory(target: &Path, size: &str) -> anyhow::Result<()> {
+    create_dir_all(target)?;
+    mount(
+        Path::new("tmpfs"),
+        target,
+        Some("tmpfs"),
+        MsFlags::MS_NOSUID | MsFlags::MS_NODEV,
+        Some(&format!("mode=0755,size={size}")),
+    )
 }
 
 /// e2fsck(8): exit code 0 clean, 1 mended, 2 mended and wants a reboot (only for a mounted root), 4 and up not mended.
@@ -124,9 +151,10 @@ fn check(device: &Path, root: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The FAT partition with the owner's files, read-only: `mount -o remount,rw /boot` to edit it.
+/// The FAT partition with the owner's files, read-only: `mount -o remount,rw /boot` to edit it. It has no permissions of
+/// its own, and `user-data` and `network-config` hold passwords: for root alone.
 pub(super) fn config(device: &Path, root: &Path) {
-    let options = "umask=0022,iocharset=ascii,codepage=437,shortname=mixed";
+    let options = "fmask=0077,dmask=0077,iocharset=ascii,codepage=437,shortname=mixed";
     if let Err(error) = mount(
         device,
         &root.join("boot"),
@@ -139,31 +167,59 @@ pub(super) fn config(device: &Path, root: &Path) {
 }
 
 /// Overlays and bind mounts over the read-only root.
-pub(super) fn state(root: &Path) -> anyhow::Result<()> {
+///
+/// The state that they keep is the owner's, and shared by both slots: if any of it cannot be used, no slot could start.
+/// So each part of it falls back to memory by itself, and the board starts and says so.
+pub(super) fn state(root: &Path, local: bool) -> anyhow::Result<()> {
     let data = root.join("data");
-    let etc = data.join("overlay/etc");
-    overlay(&root.join("etc"), &etc)?;
-    // everything below /var that is not kept starts from the image at each boot
-    overlay(&root.join("var"), Path::new("/run/hypriot/var"))?;
-    for name in KEPT {
-        let (kept, place) = (data.join(name), root.join(name));
-        seed::once(&place, &kept)
-            .with_context(|| format!("preparing {name} on the data partition"))?;
-        create_dir_all(&place)?;
-        mount(&kept, &place, None, MsFlags::MS_BIND, None)?;
+    let etc = root.join("etc");
+    if let Err(error) = overlay(&etc, &data.join("overlay/etc")) {
+        lost(local, "the overlay of /etc", &error);
+        overlay(&etc, &stand_in()?.join("overlay/etc"))?;
     }
-    DirBuilder::new()
+    // Everything below /var that is not kept starts from the image at each boot. Any user may write to /var/tmp.
+    let var = Path::new(VAR);
+    memory(var, "25%")?;
+    overlay(&root.join("var"), var)?;
+    for name in KEPT {
+        if let Err(error) = keep(root, &data, name) {
+            lost(local, &format!("/{name}"), &error);
+            keep(root, &stand_in()?, name)?;
+        }
+    }
+    let own = DirBuilder::new()
         .recursive(true)
         .mode(0o700)
-        .create(data.join("hypriot"))
-        .context("making the agent's own directory")
+        .create(data.join("hypriot"));
+    if let Err(error) = own {
+        lost(local, "the agent's own directory", &error.into());
+    }
+    Ok(())
+}
+
+/// Where state lies that the data partition does not take.
+fn stand_in() -> anyhow::Result<PathBuf> {
+    let place = PathBuf::from(STAND_IN);
+    if !place.exists() {
+        memory(&place, "25%")?;
+    }
+    Ok(place)
+}
+
+/// Lets `name` live in `store`, filled from the image at its first use.
+fn keep(root: &Path, store: &Path, name: &str) -> anyhow::Result<()> {
+    let (kept, place) = (store.join(name), root.join(name));
+    seed::once(&place, &kept).with_context(|| format!("preparing {name}"))?;
+    create_dir_all(&place)?;
+    mount(&kept, &place, None, MsFlags::MS_BIND, None)
 }
 
 /// Lays a writable layer in `store` over `place`.
 fn overlay(place: &Path, store: &Path) -> anyhow::Result<()> {
     let (upper, work): (PathBuf, PathBuf) = (store.join("upper"), store.join("work"));
-    create_dir_all(&upper)?;
-    create_dir_all(&work)?;
+    for dir in [&upper, &work] {
+        create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
+    }
     let options = format!(
         "lowerdir={},upperdir={},workdir={}",
         place.display(),
@@ -177,4 +233,92 @@ fn overlay(place: &Path, store: &Path) -> anyhow::Result<()> {
         MsFlags::empty(),
         Some(&options),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+    use crate::exec::Cmd;
+
+    /// Mounts are made in a name space of its own: the test runs itself once more in there.
+    #[test]
+    fn state_that_cannot_be_used_is_replaced_by_memory_and_said() {
+        const INSIDE: &str = "HYPRIOT_TEST_IN_NAMESPACE";
+        if std::env::var_os(INSIDE).is_none() {
+            let user = if fs::metadata("/proc/self").unwrap().uid() == 0 {
+                &[][..]
+            } else {
+                &["--user", "--map-root-user"]
+            };
+            let name =
+                "init::mounts::tests::state_that_cannot_be_used_is_replaced_by_memory_and_said";
+            Cmd::new("unshare")
+                .args(["--mount", "--propagation", "private"])
+                .args(user)
+                .arg(std::env::current_exe().unwrap())
+                .args(["--exact", name])
+                .env(INSIDE, "1")
+                .run()
+                .unwrap();
+            return;
+        }
+        memory(Path::new("/run"), "16m").unwrap();
+        // by now the card's name lies there
+        create_dir_all("/run/hypriot").unwrap();
+        // the words are for a board's console, not for this machine's
+        mount(
+            Path::new("/dev/null"),
+            Path::new("/dev/kmsg"),
+            None,
+            MsFlags::MS_BIND,
+            None,
+        )
+        .unwrap();
+        let root = Path::new("/run/root");
+        memory(root, "8m").unwrap();
+        for (path, text) in [("etc/hostname", "pearl"), ("home/README", "of the image")] {
+            create_dir_all(root.join(path).parent().unwrap()).unwrap();
+            fs::write(root.join(path), text).unwrap();
+        }
+        for name in KEPT.iter().chain(&["data", "var/tmp"]) {
+            create_dir_all(root.join(name)).unwrap();
+        }
+        // what a failing card makes of directories
+        for broken in ["overlay", "home", "hypriot"] {
+            fs::write(root.join("data").join(broken), "").unwrap();
+        }
+        state(root, true).unwrap();
+
+        let read = |path: &str| fs::read_to_string(root.join(path)).unwrap();
+        assert_eq!(read("etc/hostname"), "pearl");
+        assert_eq!(read("home/README"), "of the image");
+        for path in ["etc/new", "home/new", "var/tmp/new", "var/log/new"] {
+            fs::write(root.join(path), "x").unwrap();
+        }
+        assert!(
+            root.join("data/var/log/new").exists(),
+            "what can be kept is kept"
+        );
+        let told = fs::read_to_string(DATA_LOST).unwrap();
+        let lines: Vec<&str> = told.lines().collect();
+        assert_eq!(lines.len(), 4, "{told}");
+        assert_eq!(lines[0], LOCAL);
+        for (line, what) in lines[1..]
+            .iter()
+            .zip(["overlay of /etc", "/home", "own dir"])
+        {
+            assert!(line.contains(what), "{line}");
+        }
+        // a user who fills /var/tmp fills neither /run nor the board's memory
+        let size = |path: &Path| {
+            let fs = nix::sys::statvfs::statvfs(path).unwrap();
+            u128::from(fs.blocks()) * u128::from(fs.fragment_size())
+        };
+        let ours = size(&root.join("var/tmp"));
+        assert_eq!(ours, size(Path::new(VAR)));
+        assert_ne!(ours, size(Path::new("/run")));
+    }
 }

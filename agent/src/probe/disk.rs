@@ -8,8 +8,8 @@ use crate::report::{Severity, Status};
 
 /// The file systems that matter on a HypriotOS board; the data partition holds all that changes.
 const DATA: &str = "/data";
-/// The initramfs leaves this when it could not mount the data partition.
-const LOST: &str = "/run/hypriot/data-lost";
+/// The initramfs leaves this when it could not use the data partition.
+const LOST: &str = crate::update::store::DATA_LOST;
 
 /// One line of mountinfo.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,7 +60,7 @@ pub(super) fn probe(look: &Look<'_>) -> Result<Found> {
     found.gauge("disk_inodes_free", room.inodes_free);
     let readonly = is_readonly(mount);
     if look.root.exists(LOST) {
-        found.add("disk-data", lost());
+        found.add("disk-data", lost().detail(reasons(look)));
         return Ok(found);
     }
     found.gauge("disk_readonly", f64::from(u8::from(readonly)));
@@ -68,9 +68,16 @@ pub(super) fn probe(look: &Look<'_>) -> Result<Found> {
     Ok(found)
 }
 
+/// What the initramfs says of each part, one line each.
+fn reasons(look: &Look<'_>) -> Option<String> {
+    // the first line is for the settings
+    let text = look.root.text(LOST).ok()?;
+    text.split_once('\n').map(|(_, reasons)| reasons.to_owned())
+}
+
 fn lost() -> Finding {
     let output =
-        "the data partition could not be mounted: the board runs with an empty one in memory";
+        "what the data partition keeps cannot be used: the board runs with an empty one in memory";
     let fix =
         "do not update now; the card is failing: save what can be saved, then flash a new one";
     Finding::pass(Severity::Required, "state", output).worse(Status::Fail, fix)

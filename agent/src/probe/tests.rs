@@ -121,10 +121,14 @@ fn broken_probe_warns_alone() {
 #[test]
 fn stand_in_for_the_data_partition_is_a_failure() {
     let (_dir, root) = tree(BOARD);
-    std::fs::create_dir_all(root.path("/run/hypriot/data-lost")).expect("made");
+    std::fs::create_dir_all(root.path("/run/hypriot")).expect("made");
+    let lost = root.path("/run/hypriot/data-lost");
+    std::fs::write(lost, "local\n/home: read-only\n").expect("written");
     let report = collect(&root, &context(None), NOW);
     assert_eq!(report.status(), Status::Fail);
-    assert!(report.checks["disk-data"].output.contains("in memory"));
+    let check = &report.checks["disk-data"];
+    assert!(check.output.contains("in memory"));
+    assert_eq!(check.detail.as_deref(), Some("/home: read-only\n"));
 }
 
 #[test]

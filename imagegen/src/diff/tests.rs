@@ -211,26 +211,26 @@ fn areas_that_hold_no_files_are_compared_too() {
             vec![8],
             "boot loaders, 1 bytes differ, the first at byte 8200: 07070707070707070707070707070707 | 08070707070707070707070707070707",
         ),
-        (BLANK, vec![0], "mark of a blank card, 1 bytes differ"),
         (
             BOOT_STATE[0],
             vec![1, 2, 3, 4],
-            "boot state, copy 1, 4 bytes differ, the first at byte 6291456",
+            "boot state, copy 1, 4 bytes differ, the first at byte 4194304",
         ),
         (
             BOOT_STATE[1],
             state("b"),
             "boot state, copy 2, hy_default: `a` | `b`",
         ),
+        (BLANK, vec![0], "mark of a blank card, 1 bytes differ"),
         (
             layout::CONFIG.start + 3,
             b"mkfs".to_vec(),
-            "config, structure at byte 8388611: the boot sector",
+            "config, structure at byte 20971523: the boot sector",
         ),
         (
             root + 1024 + 100,
             vec![9],
-            "root-a, structure at byte 415237220: the super block | the super block",
+            "root-a, structure at byte 427820132: the super block | the super block",
         ),
         (
             layout::DATA.start,
@@ -242,12 +242,12 @@ fn areas_that_hold_no_files_are_compared_too() {
         (
             root,
             vec![0xEB],
-            "root-a, structure at byte 415236096: room that nothing uses",
+            "root-a, structure at byte 427819008: room that nothing uses",
         ),
         (
             layout::DATA.end() - 1,
             vec![1],
-            "data, structure at byte 3376414719: bytes where nothing should be",
+            "data, structure at byte 3388997631: bytes where nothing should be",
         ),
     ];
     for rows in [&rows[..], &late, &[]] {

@@ -118,7 +118,7 @@ fn blobs_that_lie_on_something_are_refused_by_name() {
     );
     assert!(e(&[raw("bl1", 0, 447)]).contains("room for 446"));
     assert!(e(&[raw("tzsw", 100, 400)]).contains("partition table"));
-    assert!(e(&[raw("huge", 512, 4 << 20)]).contains("must end before"));
+    assert!(e(&[raw("huge", 512, 4 << 20)]).contains("must lie"));
     // The first stage of some ODROIDs is 442 bytes before the partition entries.
     Card::plan(&volumes, &[raw("bl1", 0, 442), raw("rest", 512, 15_000)], 1).unwrap();
 }

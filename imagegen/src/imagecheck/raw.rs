@@ -98,10 +98,13 @@ pub(super) fn blobs<B: Blocks + ?Sized>(card: &Card<'_, B>, found: &mut Findings
             there(),
         );
     }
+    known.extend(BOOT_STATE.map(|at| (at, BOOT_STATE_SIZE as u64)));
+    known.push((BLANK, BLANK_MARK.len() as u64));
+    known.push((layout::CONFIG.start, 0));
     known.sort_unstable();
     let nothing_else = || {
         let mut end = 0;
-        for (at, len) in known.iter().copied().chain([(BLANK, 0)]) {
+        for (at, len) in known.iter().copied() {
             if at > end {
                 let gap = card.disk.bytes(end, usize::try_from(at - end)?)?;
                 let first = gap.iter().position(|b| *b != 0);
@@ -116,7 +119,7 @@ pub(super) fn blobs<B: Blocks + ?Sized>(card: &Card<'_, B>, found: &mut Findings
         Ok(())
     };
     found.check(
-        "nothing but the board's blobs lies before the boot state",
+        "nothing but the board's blobs lies in the raw gap",
         nothing_else(),
     );
 }

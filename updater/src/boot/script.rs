@@ -232,7 +232,7 @@ mod tests {
 
     #[test]
     fn state_lies_where_the_layout_says() {
-        assert!(text().contains("read ${hy_m1} 0x3000 0x8"));
-        assert!(text().contains("read ${hy_m2} 0x3800 0x8"));
+        assert!(text().contains("read ${hy_m1} 0x2000 0x8"));
+        assert!(text().contains("read ${hy_m2} 0x6000 0x8"));
     }
 }

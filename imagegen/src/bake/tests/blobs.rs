@@ -203,12 +203,22 @@ fn board_files_whose_blobs_cannot_lie_together_are_refused() {
         (
             "on the boot state",
             "{ file = \"a\", offset = 512, room = 0x400000 }",
-            "beyond 4194304",
+            "does not lie",
+        ),
+        (
+            "between the rooms",
+            "{ file = \"a\", offset = 0x400000 }",
+            "does not lie",
+        ),
+        (
+            "end of the second room",
+            "{ file = \"a\", offset = 0x800000, room = 0x400001 }",
+            "does not lie",
         ),
         (
             "end beyond all numbers",
             "{ file = \"a\", offset = 512, room = 0x7fffffffffffffff }",
-            "beyond 4194304",
+            "does not lie",
         ),
         (
             "no room",
