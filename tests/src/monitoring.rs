@@ -60,6 +60,7 @@ fn promtool(root: &Path) -> Result<PathBuf> {
     let deb = std::fs::read_dir(&work)?
         .next()
         .context("apt-get download brought nothing")??;
+    std::fs::create_dir_all(&tools)?;
     let mut dpkg = exec::command("dpkg-deb");
     dpkg.arg("-x").args([deb.path(), tools]);
     exec::run(dpkg, Duration::from_mins(5))?;
