@@ -149,7 +149,6 @@ pub fn run(job: &Job<'_>, stage: &Stage) -> Result<&'static str, ConfigureError>
     let plan = Plan {
         root: job.root.to_owned(),
         covers,
-        shared: Vec::new(),
         foreign,
         sync: Sync::Ignored,
         steps: steps(job),

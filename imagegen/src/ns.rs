@@ -2,10 +2,18 @@
 //! foreign executables of their own, so that the host's is neither needed nor changed.
 //!
 //! Three processes: the caller runs `inside` (unshares, gets its ids mapped by a helper), which runs `inside-first` (process 1 of
-//! the new world: mounts, changes root, runs the steps). When any of them dies, all that runs below it dies too.
+//! the new world: mounts, leaves the host's root behind, gives up its rights, runs the steps). When any of them dies, all that runs
+//! below it dies too.
+//!
+//! A script is root of the tree and of nothing else. Ids are the host's own, so nothing may rest on them: the host's file systems
+//! are not there any more ([`world`]), the calls that could bring them back are refused ([`filter`]), and so are the rights
+//! ([`rights`]). Each of the three would do for most ways out that are known; `tests/sandbox.rs` plays them.
 
+mod filter;
+mod foreign;
 pub mod ids;
-mod sync;
+mod rights;
+mod world;
 
 use std::fs;
 use std::io::{self, Read};
@@ -13,10 +21,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::Signal;
-use nix::sys::statvfs::{FsFlags, statvfs};
 use serde::{Deserialize, Serialize};
 
 use crate::exec::{self, Cmd, ExecError};
@@ -28,8 +34,6 @@ pub struct Plan {
     pub root: PathBuf,
     /// Directories and files to lay over those of the root, to read: (from the host, path in the root). Both exist.
     pub covers: Vec<(PathBuf, PathBuf)>,
-    /// The same, to write too.
-    pub shared: Vec<(PathBuf, PathBuf)>,
     /// How foreign programs are run, if they are foreign.
     pub foreign: Option<Foreign>,
     /// What becomes of calls that wait for the disk.
@@ -159,8 +163,16 @@ pub fn map_ids(pid: u32) -> anyhow::Result<()> {
 pub fn first() -> ExitCode {
     let ready = || {
         die_with_parent()?;
+        // Whoever started us may have left folders of the host open.
+        close_inherited()?;
+        // No terminal is ours: what a script types into it would be typed by the person who builds.
+        nix::unistd::setsid()?;
         let plan = read_plan()?;
-        world(&plan).map(|()| plan)
+        world::enter(&plan)?;
+        filter::set(plan.sync)
+            .map_err(|e| anyhow::anyhow!("cannot filter what scripts ask the kernel for: {e}"))?;
+        rights::give_up()?;
+        anyhow::Ok(plan)
     };
     let plan = match ready() {
         Ok(plan) => plan,
@@ -169,12 +181,6 @@ pub fn first() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    if plan.sync == Sync::Ignored
-        && let Err(e) = sync::ignore()
-    {
-        // A kernel without filters: slower, and nothing else.
-        print_line(&format!("sandbox: programs wait for the disk: {e}"));
-    }
     for step in &plan.steps {
         print_line(&format!("{STEP_MARK}{}", step.what));
         let Some((program, args)) = step.argv.split_first() else {
@@ -203,163 +209,23 @@ pub fn first() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Mounts what the plan says and makes its root ours.
-fn world(plan: &Plan) -> anyhow::Result<()> {
-    let root = &plan.root;
-    mount(
-        None::<&str>,
-        "/",
-        None::<&str>,
-        MsFlags::MS_REC | MsFlags::MS_PRIVATE,
-        None::<&str>,
-    )
-    .map_err(|e| place("/", e))?;
-    bind(root, root)?;
-    for (from, to) in &plan.covers {
-        cover(from, &root.join(to))?;
-    }
-    for (from, to) in &plan.shared {
-        bind(from, &root.join(to))?;
-    }
-    let nosuid = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    fs_mount(
-        "proc",
-        &root.join("proc"),
-        nosuid | MsFlags::MS_NOEXEC,
-        None,
-    )?;
-    for (dir, options) in [
-        ("dev", "mode=755"),
-        ("run", "mode=755"),
-        ("tmp", "mode=1777"),
-    ] {
-        fs_mount("tmpfs", &root.join(dir), MsFlags::MS_NOSUID, Some(options))?;
-    }
-    for dir in ["pts", "shm"] {
-        fs::create_dir(root.join("dev").join(dir))?;
-    }
-    for node in ["null", "zero", "full", "random", "urandom", "tty"] {
-        let to = root.join("dev").join(node);
-        fs::File::create(&to)?;
-        bind(&Path::new("/dev").join(node), &to)?;
-    }
-    for (link, to) in [
-        ("fd", "/proc/self/fd"),
-        ("stdin", "/proc/self/fd/0"),
-        ("stdout", "/proc/self/fd/1"),
-        ("stderr", "/proc/self/fd/2"),
-    ] {
-        std::os::unix::fs::symlink(to, root.join("dev").join(link))?;
-    }
-    fs::create_dir_all(root.join("run/lock"))?;
-    let table = match &plan.foreign {
-        Some(foreign) => register(root, foreign)?,
-        None => Table::Own,
-    };
-    // The caller's further groups are none of the scripts' business.
-    nix::unistd::setgroups(&[])?;
-    nix::unistd::sethostname("localhost")?;
-    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
-    nix::unistd::chroot(root).map_err(|e| place(&root.display().to_string(), e))?;
-    nix::unistd::chdir("/")?;
-    match (table, &plan.foreign) {
-        (Table::Hosts, Some(foreign)) => probe(foreign),
-        _ => Ok(()),
-    }
-}
-
-/// Whose table of foreign executables counts in the sandbox.
-enum Table {
-    Own,
-    Hosts,
-}
-
-/// Where only the host's table counts, it must know this architecture, and have opened its emulator before we changed root.
-fn probe(foreign: &Foreign) -> anyhow::Result<()> {
-    // It is in every tree, and never one of the programs that are covered.
-    match exec::run(Cmd::new("/usr/sbin/ldconfig").arg("--version").clear_env()) {
-        Err(ExecError::Start { source, .. }) => Err(anyhow::anyhow!(
-            "this kernel keeps no table of foreign programs per user namespace (Linux 6.7 does), and the machine's own does not \
-             run those of the board ({source}): as root, register {} with the flag F (Debian: apt-get install qemu-user-static \
-             binfmt-support), or build on a newer kernel",
-            foreign.interpreter.display()
-        )),
-        ran => ran.map(drop).map_err(Into::into),
-    }
-}
-
-/// Linux 6.7 and later keep a table of foreign executables per user namespace; before, only the host's counts.
-fn register(root: &Path, foreign: &Foreign) -> anyhow::Result<Table> {
-    let at = root.join("proc/sys/fs/binfmt_misc");
-    let own = fs_mount(
-        "binfmt_misc",
-        &at,
-        MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC,
-        None,
-    );
-    if own.is_err() {
-        return Ok(Table::Hosts);
-    }
-    // Documentation/admin-guide/binfmt-misc.rst: `:name:type:offset:magic:mask:interpreter:flags`, F opens the interpreter now.
-    let line = format!(
-        ":{}:M::{}:{}:{}:F",
-        foreign.name,
-        foreign.magic,
-        foreign.mask,
-        foreign.interpreter.display()
-    );
-    write_proc(&at.join("register").display().to_string(), line.as_bytes()).map_err(|e| {
-        anyhow::anyhow!(
-            "cannot register {} for foreign programs: {e}",
-            foreign.interpreter.display()
-        )
-    })?;
-    Ok(Table::Own)
-}
-
-fn bind(from: &Path, to: &Path) -> anyhow::Result<()> {
-    mount(
-        Some(from),
-        to,
-        None::<&str>,
-        MsFlags::MS_BIND | MsFlags::MS_REC,
-        None::<&str>,
-    )
-    .map_err(|e| place(&to.display().to_string(), e))
-}
-
-/// Options of a mount, as they are read and as they are set; times of access stay as they are when none is named (mount(2)).
-const KEPT: [(FsFlags, MsFlags); 5] = [
-    (FsFlags::ST_NOSUID, MsFlags::MS_NOSUID),
-    (FsFlags::ST_NODEV, MsFlags::MS_NODEV),
-    (FsFlags::ST_NOEXEC, MsFlags::MS_NOEXEC),
-    (FsFlags::ST_NOATIME, MsFlags::MS_NOATIME),
-    (FsFlags::ST_NODIRATIME, MsFlags::MS_NODIRATIME),
-];
-
-/// Lays `from` over `to`, read-only: a script that changes what it takes for the tree's file must fail, not change ours unseen.
-fn cover(from: &Path, to: &Path) -> anyhow::Result<()> {
-    bind(from, to)?;
-    // mount_namespaces(7): in a user namespace the options that the mount had before must stay on.
-    let kept = statvfs(to)?.flags();
-    let kept = KEPT.into_iter().filter(|(set, _)| kept.contains(*set));
-    let kept = kept.fold(MsFlags::empty(), |all, (_, keep)| all | keep);
-    let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY | kept;
-    mount(None::<&str>, to, None::<&str>, flags, None::<&str>)
-        .map_err(|e| place(&to.display().to_string(), e))
-}
-
-fn fs_mount(kind: &str, at: &Path, flags: MsFlags, options: Option<&str>) -> anyhow::Result<()> {
-    mount(Some(kind), at, Some(kind), flags, options)
-        .map_err(|e| place(&at.display().to_string(), e))
-}
-
-fn place(at: &str, e: nix::errno::Errno) -> anyhow::Error {
-    anyhow::anyhow!("cannot mount at {at}: {e}")
-}
-
 fn die_with_parent() -> anyhow::Result<()> {
     Ok(nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?)
+}
+
+/// Closes all but the three streams.
+#[expect(unsafe_code, reason = "no crate of ours wraps close_range")]
+fn close_inherited() -> anyhow::Result<()> {
+    use nix::libc;
+    // SAFETY: called before this process opens anything of its own.
+    let done = unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) };
+    if done != 0 {
+        return Err(anyhow::anyhow!(
+            "cannot close what was left open (Linux 5.9 can): {}",
+            io::Error::last_os_error()
+        ));
+    }
+    Ok(())
 }
 
 fn read_plan() -> anyhow::Result<Plan> {
