@@ -92,6 +92,28 @@ fn files_are_short() {
 }
 
 #[test]
+fn modules_are_written_in_one_way_and_a_crate_begins_with_an_index() {
+    let rust: Vec<_> = sources(&[".rs"])
+        .into_iter()
+        .filter(|s| s.path.contains("/src/"))
+        .collect();
+    let old = rust.iter().filter(|s| s.path.ends_with("/mod.rs"));
+    none("write foo.rs beside foo/", old.map(|s| s.path.clone()));
+    let indexes: Vec<_> = rust
+        .into_iter()
+        .filter(|s| s.path.ends_with("src/lib.rs") && s.path.matches('/').count() == 2)
+        .collect();
+    assert_eq!(indexes.len(), CRATES.len(), "one index for each crate");
+    let items = ["fn ", "struct ", "enum ", "impl ", "trait ", "const ", "static "];
+    let breaches = lines_with(&indexes, |line| {
+        let line = line.trim_start();
+        let line = line.strip_prefix("pub ").unwrap_or(line);
+        items.iter().any(|item| line.starts_with(item))
+    });
+    none("lib.rs names the rooms, and has nothing in it", breaches);
+}
+
+#[test]
 fn every_module_says_what_it_owns() {
     let silent = sources(&[".rs"])
         .into_iter()

@@ -1,13 +1,16 @@
 //! The ways out of a sandbox that are known, and what scripts must be able to do in it. Each is played by a process of its own, as
 //! root of the sandbox, in raw system calls: no library stands between the attack and the kernel.
 
-use std::ffi::CString;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Read};
+use std::fs;
+use std::io;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use nix::libc::{self, c_long};
+
+mod calls;
+
+use calls::{any, call, denied, open_write, raw, read, text, write};
 
 /// The variable that says where the test's folder is on the host.
 pub(crate) const OUTSIDE: &str = "SANDBOX_OUTSIDE";
@@ -168,61 +171,6 @@ pub(crate) const PLAYS: [Play; 36] = [
 
 fn outside(name: &str) -> String {
     format!("{}/{name}", std::env::var(OUTSIDE).unwrap())
-}
-
-fn text(s: &str) -> CString {
-    CString::new(s).unwrap()
-}
-
-fn call(number: c_long, a: [c_long; 5]) -> io::Result<()> {
-    raw(number, a).map(drop)
-}
-
-#[expect(unsafe_code, reason = "no crate wraps what no program should call")]
-fn raw(number: c_long, a: [c_long; 5]) -> io::Result<c_long> {
-    // SAFETY: pointers among the arguments are null, or texts that live on; the kernel checks all of them.
-    let got = unsafe { libc::syscall(number, a[0], a[1], a[2], a[3], a[4]) };
-    if got < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(got)
-}
-
-/// A call with arguments that are no good: only a refusal before they are looked at counts as one.
-fn denied(number: c_long, a: [c_long; 5]) -> io::Result<()> {
-    match raw(number, a) {
-        Err(e) if matches!(e.raw_os_error(), Some(libc::EPERM | libc::ENOSYS)) => Err(e),
-        _ => Ok(()),
-    }
-}
-
-/// Fails only if all fail: with the last one's error.
-fn any(mut results: impl Iterator<Item = io::Result<()>>) -> io::Result<()> {
-    results
-        .try_fold(io::Error::other("nothing tried"), |_, r| match r {
-            Ok(()) => Err(()),
-            Err(e) => Ok(e),
-        })
-        .map_or(Ok(()), Err)
-}
-
-fn read(path: impl AsRef<Path>) -> io::Result<()> {
-    let mut bytes = [0; 16];
-    fs::File::open(path)?.read_exact(&mut bytes)
-}
-
-fn write(path: impl AsRef<Path>) -> io::Result<()> {
-    OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .open(path)
-        .map(drop)
-}
-
-/// Opens and no more: a test does not change the settings of the machine it runs on.
-fn open_write(path: &str) -> io::Result<()> {
-    OpenOptions::new().write(true).open(path).map(drop)
 }
 
 fn at_each_open_folder(act: fn(&Path) -> io::Result<()>, name: &str) -> io::Result<()> {
