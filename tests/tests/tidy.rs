@@ -104,7 +104,9 @@ fn modules_are_written_in_one_way_and_a_crate_begins_with_an_index() {
         .filter(|s| s.path.ends_with("src/lib.rs") && s.path.matches('/').count() == 2)
         .collect();
     assert_eq!(indexes.len(), CRATES.len(), "one index for each crate");
-    let items = ["fn ", "struct ", "enum ", "impl ", "trait ", "const ", "static "];
+    let items = [
+        "fn ", "struct ", "enum ", "impl ", "trait ", "const ", "static ",
+    ];
     let breaches = lines_with(&indexes, |line| {
         let line = line.trim_start();
         let line = line.strip_prefix("pub ").unwrap_or(line);
