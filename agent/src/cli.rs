@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 failed, 2 wrong usage, 3 nothing to do, 4 this system has no slots.
 
+mod fleet;
 mod slots;
 pub mod status;
 mod why;
@@ -76,7 +77,30 @@ enum Command {
         /// Do not restart; the next restart tries the slot
         #[arg(long)]
         no_reboot: bool,
+        /// Only this version: when another is offered meanwhile, nothing is installed, exit code 3
+        #[arg(long)]
+        only: Option<semver::Version>,
+        /// One JSON object a line: progress, and how it ended
+        #[arg(long)]
+        json: bool,
     },
+    /// Remember, until the board restarts, which rollout works on it; exit code 75 when another one does
+    Claim {
+        /// The run's id
+        run: String,
+        /// Who
+        #[arg(long, default_value = "")]
+        by: String,
+        /// Seconds until it is forgotten
+        #[arg(long = "for", default_value_t = 3600)]
+        seconds: u64,
+        /// Forget it now
+        #[arg(long)]
+        release: bool,
+    },
+    /// Do what a key of `hypriot-fleet authorize` may ask for over ssh, and nothing else (started by sshd)
+    #[command(hide = true)]
+    Remote,
     /// Make the slot on trial the default, without waiting for the self-tests
     Commit,
     /// End a trial as failed, or go back to what lies in the other slot; restarts the board
@@ -221,7 +245,19 @@ fn command(command: Command) -> anyhow::Result<ExitCode> {
         Command::Status { json } => show_status(json),
         Command::Why { json } => why::why(json),
         Command::Check { source, json } => slots::check(source, json),
-        Command::Install { source, no_reboot } => slots::install(source, no_reboot),
+        Command::Install {
+            source,
+            no_reboot,
+            only,
+            json,
+        } => slots::install(source, no_reboot, only.as_ref(), json),
+        Command::Claim {
+            run,
+            by,
+            seconds,
+            release,
+        } => fleet::claim(&run, &by, seconds, release),
+        Command::Remote => fleet::remote(),
         Command::Commit => slots::commit(),
         Command::Rollback => slots::roll_back(),
         Command::Forgive { digest } => slots::forgive(&digest),

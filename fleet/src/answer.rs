@@ -5,6 +5,7 @@ use hypriot_keys::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::ask::Reply;
+use crate::rollout::{self, Health};
 
 /// Text of a board that is shown is cut to this: it comes from the network.
 const SHOWN: usize = 200;
@@ -55,6 +56,8 @@ struct Document {
     version: Option<String>,
     board: Option<String>,
     slot: Option<String>,
+    #[serde(rename = "bootId")]
+    boot: Option<String>,
     time: Option<Timestamp>,
     output: Option<String>,
     update: Option<Update>,
@@ -79,6 +82,36 @@ struct Trial {
 struct Attempt {
     version: String,
     outcome: String,
+    #[serde(default)]
+    at: String,
+}
+
+/// What a rollout needs of a board's answer. None when it is no answer of a board that has looked at itself.
+pub fn seen(reply: &Reply) -> Option<rollout::Answer> {
+    let document = serde_json::from_slice::<Document>(&reply.body).ok()?;
+    let health = match document.status.to_ascii_lowercase().as_str() {
+        "pass" | "ok" | "up" => Health::Pass,
+        "warn" => Health::Warn,
+        "fail" | "error" | "down" => Health::Fail,
+        _ => return None,
+    };
+    let update = document.update;
+    let (trial, last) = update.map_or((None, None), |u| (u.trial, u.last_attempt));
+    Some(rollout::Answer {
+        health,
+        version: clean(&document.version?),
+        slot: clean(&document.slot.unwrap_or_default()),
+        boot: clean(&document.boot.unwrap_or_default()),
+        trial: trial.map(|t| rollout::Trial {
+            armed: t.state == "armed",
+            version: clean(&t.version),
+        }),
+        last: last.map(|l| rollout::Attempt {
+            version: clean(&l.version),
+            outcome: clean(&l.outcome),
+            at: clean(&l.at),
+        }),
+    })
 }
 
 /// Reads what `host` replied.

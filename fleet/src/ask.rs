@@ -1,12 +1,15 @@
 //! One question to one board, bounded in time and size; all boards side by side.
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
-use std::sync::Mutex;
-use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::error::Error as _;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
+use reqwest::Client;
+use reqwest::redirect::Policy;
+use tokio::sync::Semaphore;
 
 use crate::hosts::Host;
 
@@ -14,7 +17,8 @@ use crate::hosts::Host;
 const LIMIT: usize = 256 * 1024;
 /// Boards asked at a time.
 const SIDE_BY_SIDE: usize = 64;
-const STACK: usize = 128 * 1024;
+/// Stands in URLs for addresses that a URL cannot hold (RFC 6874 is implemented nowhere).
+const STAND_IN: &str = "board.invalid";
 
 /// What came back.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,125 +29,125 @@ pub struct Reply {
     pub body: Vec<u8>,
 }
 
-/// Asks every host for `path`, each for at most `patience`. Results are in the order of the hosts.
-pub fn all(hosts: &[Host], path: &str, patience: Duration) -> Vec<Result<Reply>> {
-    let next = Mutex::new(hosts.iter().enumerate());
-    let (tell, told) = mpsc::channel();
-    std::thread::scope(|scope| {
-        for _ in 0..SIDE_BY_SIDE.min(hosts.len()) {
-            let (next, tell) = (&next, tell.clone());
-            let work = move || {
-                loop {
-                    let one = next.lock().ok().and_then(|mut hosts| hosts.next());
-                    let Some((index, host)) = one else { return };
-                    // The receiver lives as long as this scope.
-                    drop(tell.send((index, one_host(host, path, patience))));
-                }
-            };
-            // A thread that cannot be started leaves its work to the others.
-            drop(
-                std::thread::Builder::new()
-                    .stack_size(STACK)
-                    .spawn_scoped(scope, work),
+/// Asks boards; keeps connections.
+#[derive(Debug, Clone)]
+pub struct Asker {
+    client: Client,
+    side_by_side: Arc<Semaphore>,
+}
+
+impl Asker {
+    /// A board is asked directly, whatever proxy is set for the web, and answers itself or not at all.
+    pub fn new() -> Result<Self> {
+        Ok(Self {
+            client: client(None)?,
+            side_by_side: Arc::new(Semaphore::new(SIDE_BY_SIDE)),
+        })
+    }
+
+    /// Asks `host` for `path`, for at most `patience` from when it is its turn.
+    pub async fn ask(&self, host: &Host, path: &str, patience: Duration) -> Result<Reply> {
+        let _turn = self.side_by_side.acquire().await?;
+        tokio::time::timeout(patience, self.exchange(host, path))
+            .await
+            .unwrap_or_else(|_| Err(anyhow!("no answer in time")))
+    }
+
+    async fn exchange(&self, host: &Host, path: &str) -> Result<Reply> {
+        let found = tokio::net::lookup_host((host.address(), host.port)).await;
+        let addresses: Vec<SocketAddr> = found.context("the name cannot be resolved")?.collect();
+        let mut last = anyhow!("the name has no address");
+        for address in addresses {
+            match self.one_address(address, path).await {
+                Ok(reply) => return Ok(reply),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    async fn one_address(&self, address: SocketAddr, path: &str) -> Result<Reply> {
+        let scoped = matches!(address, SocketAddr::V6(v6) if v6.scope_id() != 0);
+        // The address as Host: a board always goes by it, whatever its owner calls it here.
+        let request = if scoped {
+            client(Some(address))?.get(format!("http://{STAND_IN}:{}{path}", address.port()))
+        } else {
+            self.client.get(format!("http://{address}{path}"))
+        };
+        let sent = request.header("accept", "application/health+json").send();
+        let mut response = sent.await.map_err(|error| in_words(&error, address))?;
+        let status = response.status().as_u16();
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.context("reading the answer")? {
+            ensure!(
+                body.len() + chunk.len() <= LIMIT,
+                "the answer is larger than {LIMIT} bytes"
             );
+            body.extend_from_slice(&chunk);
         }
-        drop(tell);
-    });
-    let mut replies: Vec<_> = told.into_iter().collect();
-    replies.sort_by_key(|(index, _)| *index);
-    replies.into_iter().map(|(_, reply)| reply).collect()
-}
-
-fn one_host(host: &Host, path: &str, patience: Duration) -> Result<Reply> {
-    let deadline = Instant::now() + patience;
-    let mut last = None;
-    for address in resolve(host, patience)? {
-        match exchange(address, path, deadline) {
-            Ok(reply) => return Ok(reply),
-            Err(error) => last = Some(error),
-        }
+        Ok(Reply { status, body })
     }
-    Err(last.unwrap_or_else(|| anyhow::anyhow!("the name has no address")))
 }
 
-/// The system's resolver cannot be told how long it may take: it is left alone when it takes longer.
-fn resolve(host: &Host, patience: Duration) -> Result<Vec<SocketAddr>> {
-    let (tell, told) = mpsc::channel();
-    let (name, port) = (host.name.clone(), host.port);
-    std::thread::Builder::new()
-        .stack_size(STACK)
-        .spawn(move || {
-            let found = (name.as_str(), port)
-                .to_socket_addrs()
-                .map(Iterator::collect);
-            // Nobody listens any more when it took too long.
-            drop(tell.send(found));
-        })?;
-    let found = told
-        .recv_timeout(patience)
-        .context("the name could not be resolved in time")?;
-    found.context("the name cannot be resolved")
-}
-
-fn exchange(address: SocketAddr, path: &str, deadline: Instant) -> Result<Reply> {
-    let left = || {
-        let left = deadline.saturating_duration_since(Instant::now());
-        ensure!(!left.is_zero(), "no answer in time");
-        Ok(left)
-    };
-    let mut stream =
-        TcpStream::connect_timeout(&address, left()?).map_err(|error| match error.kind() {
-            ErrorKind::ConnectionRefused => anyhow::anyhow!(
-                "it is there, but nothing listens on port {}",
-                address.port()
-            ),
-            ErrorKind::TimedOut => anyhow::anyhow!("no answer in time"),
-            _ => anyhow::anyhow!(error).context("it cannot be reached"),
-        })?;
-    stream.set_write_timeout(Some(left()?))?;
-    // The address as Host: a board always goes by it, whatever its owner calls it here.
-    let request = format!(
-        "GET {path} HTTP/1.0\r\nHost: {address}\r\nAccept: application/health+json\r\n\r\n"
-    );
-    stream.write_all(request.as_bytes()).context("asking")?;
-    let mut answer = Vec::new();
-    let mut buffer = [0; 8192];
-    loop {
-        stream.set_read_timeout(Some(left()?))?;
-        match stream.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(n) => answer.extend_from_slice(&buffer[..n]),
-            // The time is up: left() says so in words.
-            Err(e)
-                if matches!(
-                    e.kind(),
-                    ErrorKind::Interrupted | ErrorKind::WouldBlock | ErrorKind::TimedOut
-                ) => {}
-            Err(e) => return Err(e).context("reading the answer"),
-        }
-        ensure!(
-            answer.len() <= LIMIT,
-            "the answer is larger than {LIMIT} bytes"
-        );
+fn client(to: Option<SocketAddr>) -> Result<Client> {
+    let mut builder = Client::builder().no_proxy().redirect(Policy::none());
+    if let Some(address) = to {
+        builder = builder.resolve(STAND_IN, address);
     }
-    split(&answer).context("what answers there does not speak HTTP")
+    builder.build().context("making an HTTP client")
 }
 
-/// HTTP/1.0 (RFC 1945): the body ends with the connection.
-fn split(answer: &[u8]) -> Option<Reply> {
-    let end = answer.windows(4).position(|four| four == b"\r\n\r\n")?;
-    let head = std::str::from_utf8(&answer[..end]).ok()?;
-    let status = head.strip_prefix("HTTP/1.")?.get(2..5)?.parse().ok()?;
-    Some(Reply {
-        status,
-        body: answer[end + 4..].to_vec(),
+fn in_words(error: &reqwest::Error, address: SocketAddr) -> anyhow::Error {
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        if let Some(io) = inner.downcast_ref::<std::io::Error>() {
+            return match io.kind() {
+                ErrorKind::ConnectionRefused => anyhow!(
+                    "it is there, but nothing listens on port {}",
+                    address.port()
+                ),
+                ErrorKind::TimedOut => anyhow!("no answer in time"),
+                _ => anyhow!("it cannot be reached: {io}"),
+            };
+        }
+        cause = inner.source();
+    }
+    if error.is_connect() {
+        anyhow!("it cannot be reached: {error}")
+    } else {
+        anyhow!("what answers there does not speak HTTP")
+    }
+}
+
+/// Asks every host for `path`, each for at most `patience`. Results are in the order of the hosts.
+pub fn all(hosts: &[Host], path: &str, patience: Duration) -> Result<Vec<Result<Reply>>> {
+    runtime()?.block_on(async {
+        let asker = Asker::new()?;
+        let mut set = tokio::task::JoinSet::new();
+        for (index, host) in hosts.iter().cloned().enumerate() {
+            let (asker, path) = (asker.clone(), path.to_owned());
+            set.spawn(async move { (index, asker.ask(&host, &path, patience).await) });
+        }
+        let mut replies = set.join_all().await;
+        replies.sort_by_key(|(index, _)| *index);
+        Ok(replies.into_iter().map(|(_, reply)| reply).collect())
     })
+}
+
+/// Everything waits most of the time: one thread is enough.
+pub fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{Read as _, Write as _};
     use std::net::TcpListener;
+    use std::time::Instant;
 
     fn server(answer: &'static [u8], hold: Duration) -> Host {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -157,10 +161,7 @@ mod tests {
                 std::thread::sleep(hold);
             }
         });
-        Host {
-            name: "127.0.0.1".into(),
-            port,
-        }
+        Host::new("127.0.0.1", port)
     }
 
     #[test]
@@ -174,7 +175,7 @@ mod tests {
                 }
             })
             .collect();
-        let replies = all(&hosts, "/health", Duration::from_secs(5));
+        let replies = all(&hosts, "/health", Duration::from_secs(5)).expect("asked");
         assert_eq!(replies.len(), 20);
         for (index, reply) in replies.into_iter().enumerate() {
             let expected = if index % 2 == 0 {
@@ -195,13 +196,7 @@ mod tests {
             .expect("an address")
             .port();
         let hosts = [
-            (
-                Host {
-                    name: "127.0.0.1".into(),
-                    port: free,
-                },
-                "nothing listens",
-            ),
+            (Host::new("127.0.0.1", free), "nothing listens"),
             (server(b"", Duration::from_secs(30)), "no answer in time"),
             (
                 server(b"HTTP/1.0 200 OK\r\n\r\n{", Duration::from_secs(30)),
@@ -211,17 +206,11 @@ mod tests {
                 server(b"SSH-2.0-x\r\n", Duration::ZERO),
                 "does not speak HTTP",
             ),
-            (
-                Host {
-                    name: "no-such-host.invalid".into(),
-                    port: 1,
-                },
-                "resolved",
-            ),
+            (Host::new("no-such-host.invalid", 1), "resolved"),
         ];
         let names: Vec<Host> = hosts.iter().map(|(host, _)| host.clone()).collect();
         let started = Instant::now();
-        let replies = all(&names, "/health", Duration::from_secs(1));
+        let replies = all(&names, "/health", Duration::from_secs(1)).expect("asked");
         assert!(
             started.elapsed() < Duration::from_secs(4),
             "{:?}",
@@ -235,8 +224,16 @@ mod tests {
 
     #[test]
     fn endless_answer_is_cut_off() {
-        let huge: &'static [u8] = Box::leak(vec![b'x'; LIMIT + 100_000].into_boxed_slice());
+        let huge: &'static [u8] = Box::leak(
+            [
+                &b"HTTP/1.0 200 OK\r\n\r\n"[..],
+                &vec![b'x'; LIMIT + 100_000],
+            ]
+            .concat()
+            .into_boxed_slice(),
+        );
         let error = all(&[server(huge, Duration::ZERO)], "/", Duration::from_secs(5))
+            .expect("asked")
             .remove(0)
             .expect_err("too large");
         assert!(format!("{error:#}").contains("larger"), "{error:#}");

@@ -1,5 +1,7 @@
 //! Command line of `hypriot-fleet`: parses and prints.
 
+mod update;
+
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -49,6 +51,33 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Bring a release to boards: canaries first, then in waves, and stop by itself when it does not work
+    #[command(after_help = update::EXAMPLES)]
+    Update(Box<update::Arguments>),
+    /// Go on with a run: after this or another machine died, after a pause, or after it stopped by itself
+    Resume(update::Run),
+    /// Show how far a run is; without RUN, list all runs
+    Show {
+        /// The run's id, or its journal
+        run: Option<String>,
+        /// Folder of all runs, $XDG_STATE_HOME/hypriot-fleet/runs if not given
+        #[arg(long)]
+        runs: Option<PathBuf>,
+        /// Its events, one JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Tell no more boards for now; what was begun comes to its end
+    Pause(update::Run),
+    /// End a run; boards keep what they have
+    Abort(update::Run),
+    /// Take the boards that have the release back to what they had
+    Rollback(update::Run),
+    /// Print the line for a board's authorized_keys that lets a key do what `update` needs, and nothing else
+    Authorize {
+        /// The public key, ~/.ssh/id_ed25519.pub for example
+        key: PathBuf,
+    },
     /// Wait until freshly flashed boards have tested themselves, and print the result as TAP
     #[command(after_help = EXAMPLES)]
     Validate {
@@ -84,6 +113,16 @@ pub fn main() -> ExitCode {
             let human = |rows: &[Row]| table::render(rows, now());
             print(&rows, json, human).map(|()| code(&rows))
         }),
+        Command::Update(arguments) => update::update(&arguments),
+        Command::Resume(run) => update::resume(&run),
+        Command::Show { run, runs, json } => update::show(run.as_deref(), runs.as_deref(), json),
+        Command::Pause(run) => update::pause(&run),
+        Command::Abort(run) => update::abort(&run),
+        Command::Rollback(run) => update::roll_back(&run),
+        Command::Authorize { key } => read(&key)
+            .with_context(|| format!("reading {}", key.display()))
+            .and_then(|text| crate::ssh::authorize(&text))
+            .and_then(|line| write_out(&(line + "\n")).map(|()| 0)),
         Command::Validate {
             hosts,
             within,
@@ -119,8 +158,13 @@ fn print<T: serde::Serialize>(
     } else {
         human(rows)
     };
-    std::io::stdout()
-        .write_all(text.as_bytes())
+    write_out(&text)
+}
+
+fn write_out(text: &str) -> Result<()> {
+    let mut out = std::io::stdout();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
         .context("printing")
 }
 
@@ -130,7 +174,7 @@ fn validated(list: &str, within: Duration) -> Result<Vec<Validation>> {
     ensure!(!hosts.is_empty(), "no host is named; use --hosts a,b");
     let end = Instant::now() + within;
     loop {
-        let replies = ask::all(&hosts, "/health", Duration::from_secs(5));
+        let replies = ask::all(&hosts, "/health", Duration::from_secs(5))?;
         let results: Vec<Validation> = hosts
             .iter()
             .zip(&replies)
@@ -154,7 +198,7 @@ fn status(list: Option<&str>, file: Option<&Path>, patience: Duration) -> Result
         !hosts.is_empty(),
         "no host is named; use --hosts a,b or --hosts-file FILE"
     );
-    let replies = ask::all(&hosts, "/health", patience);
+    let replies = ask::all(&hosts, "/health", patience)?;
     Ok(hosts
         .iter()
         .zip(&replies)

@@ -2,14 +2,23 @@
 //!
 //! * [`cli`]: parses and prints
 //! * [`hosts`]: which boards
+//! * [`inventory`]: which boards, as Ansible knows them
 //! * [`ask`]: one question to one board, bounded in time and size; all boards side by side
 //! * [`answer`]: what a board's answer means; a board that says nothing is a state of its own
+//! * [`rollout`]: the pure core of an update of many boards: what is decided, never done
+//! * [`run`]: a rollout that goes on: the journal on disk, the boards in the network, the loop between them
+//! * [`ssh`]: orders over the owner's own ssh; [`exec`] starts it
 //! * [`table`]: answers for people
 //! * [`validate`]: whether boards have tested themselves, and how that went
 
 pub mod answer;
 pub mod ask;
 pub mod cli;
+pub mod exec;
 pub mod hosts;
+pub mod inventory;
+pub mod rollout;
+pub mod run;
+pub mod ssh;
 pub mod table;
 pub mod validate;

@@ -125,6 +125,12 @@ pub const NEEDS: &[Need] = &[
         &[Board, Test],
     ),
     need(
+        Sign::File("/usr/sbin/sshd"),
+        "openssh-server",
+        "sshd, so that boards of a rollout are told over the real ssh",
+        &[Test],
+    ),
+    need(
         Sign::Program("mcopy"),
         "mtools",
         "mtools, to put settings on a card's FAT partition",

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::bail;
-use hypriot_updater::decide::{Automatic, Offer, Policy, Seen, Step};
+use hypriot_updater::decide::{Automatic, Offer, Policy, Seen, Step, Why};
 use hypriot_updater::slot::Digest;
 
 use super::{NOTHING, locked, open, print};
@@ -71,11 +71,48 @@ pub(super) fn check(source: Option<String>, json: bool) -> anyhow::Result<ExitCo
     Ok(ExitCode::from(code))
 }
 
-pub(super) fn install(source: Option<String>, no_reboot: bool) -> anyhow::Result<ExitCode> {
+/// How an installation ended, for `--json` and for people.
+struct End {
+    result: &'static str,
+    why: String,
+    code: u8,
+}
+
+pub(super) fn install(
+    source: Option<String>,
+    no_reboot: bool,
+    only: Option<&semver::Version>,
+    json: bool,
+) -> anyhow::Result<ExitCode> {
+    let ended = installed(source, no_reboot, only, json);
+    let end = match ended {
+        Err(error) if json => End {
+            result: "failed",
+            why: format!("{error:#}"),
+            code: 1,
+        },
+        ended => ended?,
+    };
+    let End { result, why, code } = end;
+    print(&if json {
+        let line = serde_json::json!({ "event": "end", "result": result, "why": why });
+        format!("{line}\n")
+    } else {
+        format!("{why}\n")
+    });
+    Ok(ExitCode::from(code))
+}
+
+fn installed(
+    source: Option<String>,
+    no_reboot: bool,
+    only: Option<&semver::Version>,
+    json: bool,
+) -> anyhow::Result<End> {
     let (_lock, mut board, mut session) = (locked()?, open()?, Session::default());
     let url = source.or_else(|| board.settings.url.clone());
     let mut shown = String::new();
-    let mut tell = |told: Tell<'_>| show(told, &mut shown);
+    let mut tell = |told: Tell<'_>| show(told, json, &mut shown);
     let mut hands = Hands {
         url,
         hurry: Hurry::Yes,
@@ -91,33 +128,95 @@ pub(super) fn install(source: Option<String>, no_reboot: bool) -> anyhow::Result
         reboot,
         ..board.settings.policy
     };
+    if let Some(only) = only {
+        // What is asked for here is what is installed below: nobody asks the repository again.
+        let seen = board.see(&session);
+        if seen.record.pending.is_none() {
+            act::act(&Step::Ask, &seen, &mut board, &mut session, &mut hands)?;
+        }
+        if let Some(end) = other(only, &board.see(&session)) {
+            return Ok(end);
+        }
+    }
     // each step brings the update nearer to an end; the bound is for a board that cannot make up its mind
     for _ in 0..20 {
         let (seen, step, done) = act::turn(&mut board, &mut session, &policy, &mut hands);
         done?;
         if let Step::Wait(why) = step {
-            return waited(&seen, &why.to_string());
+            return waited(&seen, &why);
         }
     }
     bail!("the update does not come to an end; `hypriot-agent status` shows how things stand")
 }
 
-fn waited(seen: &Seen, why: &str) -> anyhow::Result<ExitCode> {
+/// Why another version than `only` would be installed, or none.
+fn other(only: &semver::Version, seen: &Seen) -> Option<End> {
+    let end = |result, why| {
+        Some(End {
+            result,
+            why,
+            code: NOTHING,
+        })
+    };
+    if let Some(pending) = &seen.record.pending {
+        let version = &pending.release.version;
+        if version == only {
+            return None;
+        }
+        return end(
+            "other-version",
+            format!("{version} is on its way here, not {only}"),
+        );
+    }
+    match &seen.offer {
+        Offer::Release { release, .. } if release.version == *only => None,
+        Offer::Release { release, .. } => end(
+            "other-version",
+            format!("{} is offered, not {only}", release.version),
+        ),
+        _ if seen.running == *only => end("up-to-date", format!("{only} runs already")),
+        // waited for below, and said there
+        Offer::Unreachable(_) => None,
+        _ => end("nothing", format!("{only} is not offered any more")),
+    }
+}
+
+fn waited(seen: &Seen, why: &Why) -> anyhow::Result<End> {
     if let Offer::Unreachable(_) = seen.offer {
         bail!("{why}");
     }
-    print(&format!("{why}\n"));
-    let armed = seen.boot.trial.is_some();
-    Ok(if armed {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(NOTHING)
+    let (result, code) = match why {
+        _ if seen.boot.trial.is_some() => ("armed", 0),
+        Why::Refused(_) => ("refused", NOTHING),
+        Why::UpToDate => ("up-to-date", NOTHING),
+        _ => ("waits", NOTHING),
+    };
+    Ok(End {
+        result,
+        why: why.to_string(),
+        code,
     })
 }
 
 /// One line for each new stage and each tenth of it.
-fn show(told: Tell<'_>, shown: &mut String) {
+fn show(told: Tell<'_>, json: bool, shown: &mut String) {
     let line = match told {
+        Tell::Installing(release, p) if json => serde_json::json!({
+            "event": "installing",
+            "version": release.version,
+            "stage": daemon::stage_name(p.stage),
+            "percent": p.done * 100 / p.total.max(1),
+        })
+        .to_string(),
+        Tell::Installed(release, s) if json => serde_json::json!({
+            "event": "installed",
+            "version": release.version,
+            "segments": s.total,
+            "written": s.written,
+            "fetched": s.fetched,
+        })
+        .to_string(),
+        Tell::Rebooting if json => serde_json::json!({ "event": "rebooting" }).to_string(),
         Tell::Installing(release, p) => format!(
             "{}: {} {} %",
             release.version,

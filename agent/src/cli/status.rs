@@ -17,6 +17,8 @@ pub struct Status {
     pub board: String,
     /// Version that runs.
     pub version: String,
+    /// By this the board is known to a fleet: of its machine-id, without telling it (machine-id(5)).
+    pub id: String,
     /// Slots and trial.
     #[serde(flatten)]
     pub update: UpdateView,
@@ -35,6 +37,7 @@ pub fn status(board: &str, seen: &Seen, policy: &Policy, failure: Option<Failure
     Status {
         board: board.into(),
         version: seen.running.to_string(),
+        id: super::fleet::id(),
         update: board::view(seen, None),
         next: words(&decide(seen, policy)),
         last: seen.record.last.clone(),
@@ -48,6 +51,7 @@ pub fn plain(system: &Plain) -> Status {
     Status {
         board: system.name.clone(),
         version: system.version.clone(),
+        id: super::fleet::id(),
         update: Plain::view(),
         next: NoSlots.to_string(),
         last: None,
