@@ -28,12 +28,15 @@ pub fn publish(
     signers: &[&SecretKey],
     to: &Path,
 ) -> Result<Published> {
+    // What is listed and what is signed belong together: nobody else publishes the half of it.
+    let _held = repo.hold()?;
     stage(repo, indexes, listed, to)?;
     Ok(repo.publish(to, signers)?)
 }
 
 /// Does all of it but the signing: the holders carry the repository's `staged` files to their keys.
 pub fn stage(repo: &mut Repository, indexes: &[PathBuf], listed: Listed, to: &Path) -> Result<()> {
+    let _held = repo.hold()?;
     for path in indexes {
         let payload = list(repo, path, listed)?;
         let name = payload.file_name().context("it was made from a name")?;

@@ -12,6 +12,7 @@
 
 mod edit;
 mod error;
+mod hold;
 mod publish;
 mod status;
 
@@ -33,6 +34,7 @@ use crate::time::Timestamp;
 
 pub use edit::{NewDelegation, Rotation, sign_file};
 pub use error::RepoError;
+pub use hold::Held;
 pub use publish::Published;
 pub use status::RoleStatus;
 
@@ -48,6 +50,7 @@ pub struct Repository {
     directory: PathBuf,
     settings: Settings,
     now: Timestamp,
+    lock: hold::Lock,
 }
 
 /// The file `repository.json`.
@@ -156,6 +159,7 @@ impl Repository {
             directory: directory.into(),
             settings,
             now,
+            lock: hold::Lock::default(),
         };
         root.header.expires = repository.expiry("root");
         repository.stage("root", &root)?;
@@ -180,6 +184,7 @@ impl Repository {
             directory: directory.into(),
             settings,
             now,
+            lock: hold::Lock::default(),
         })
     }
 
@@ -197,6 +202,9 @@ impl Repository {
         let entries = std::fs::read_dir(&path).map_err(|e| RepoError::io("reading", &path, e))?;
         for entry in entries {
             let entry = entry.map_err(|e| RepoError::io("reading", &path, e))?;
+            if files::is_temporary(&entry.file_name()) {
+                continue;
+            }
             if !expected.contains(&entry.path()) {
                 return Err(RepoError::Stray { path: entry.path() });
             }

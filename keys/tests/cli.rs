@@ -198,6 +198,43 @@ fn what_is_refused_and_how_it_ends() {
     assert_eq!(none.status.code(), Some(3));
 }
 
+/// Runs of two programs at once: enough that without the lock half of them lose something.
+const ROUNDS: usize = 12;
+
+#[test]
+fn a_publication_beside_the_timer_loses_no_release() {
+    let desk = Desk::new();
+    desk.json("generate k.key");
+    desk.json("init repo --key k.key");
+    desk.json("publish repo out --key k.key");
+    carry(&desk.path("out/1.root.json"), &desk.path("root.json"));
+    for round in 0..ROUNDS {
+        for writer in ["a", "b"] {
+            carry(
+                &desk.path("k.pub"),
+                &desk.path(&format!("{writer}{round}.json")),
+            );
+        }
+        let run = |words: String| {
+            let done = desk.start(&words, Some("open sesame"));
+            let said = String::from_utf8_lossy(&done.stderr).into_owned();
+            assert!(done.status.success(), "round {round}: {words}: {said}");
+        };
+        std::thread::scope(|s| {
+            for writer in ["a", "b"] {
+                s.spawn(move || {
+                    run(format!("add-target repo {writer}{round}.json"));
+                    run("publish repo out --key k.key".to_owned());
+                });
+            }
+            s.spawn(|| run("refresh-timestamp repo out --key k.key".to_owned()));
+        });
+        let listed = &desk.json("verify out --root root.json")["targets"];
+        let listed = listed.as_array().unwrap().len();
+        assert_eq!(listed, 2 * (round + 1), "round {round}: a release is gone");
+    }
+}
+
 fn carry(from: &Path, to: &Path) {
     std::fs::copy(from, to).unwrap();
 }

@@ -58,6 +58,7 @@ impl Repository {
         bytes: &[u8],
         custom: Value,
     ) -> Result<(), RepoError> {
+        let _held = self.hold()?;
         if !is_flat(name) {
             return Err(RepoError::TargetName { name: name.into() });
         }
@@ -104,6 +105,7 @@ impl Repository {
 
     /// Delegates names from `parent` to a new role, which is staged empty.
     pub fn delegate(&mut self, parent: &str, new: &NewDelegation) -> Result<(), RepoError> {
+        let _held = self.hold()?;
         enough(&new.name, new.keys.len(), new.threshold)?;
         // Its file lies flat beside the others, under a name that no web server decodes into another.
         if !is_flat(&new.name) {
@@ -143,6 +145,7 @@ impl Repository {
     /// Changes the keys of a role. A top-level role's keys stand in root, a delegated role's in its delegator; files that
     /// the old keys signed are staged again, for the new ones to sign.
     pub fn rotate(&mut self, role: &str, change: &Rotation) -> Result<(), RepoError> {
+        let _held = self.hold()?;
         if TOP_LEVEL.contains(&role) {
             self.edit("root", |root: &mut Root| {
                 for key in &change.add {
@@ -175,6 +178,7 @@ impl Repository {
 
     /// Adds a holder's signature to a role's staged file.
     pub fn sign(&mut self, role: &str, key: &SecretKey) -> Result<(), RepoError> {
+        let _held = self.hold()?;
         let path = self.staged_path(role);
         let mut file = load(&path)?.ok_or_else(|| no_role(role))?;
         if !self.holders(role)?.contains(key.id()) {
@@ -222,6 +226,7 @@ impl Repository {
         role: &str,
         change: impl FnOnce(&mut T) -> Result<(), RepoError>,
     ) -> Result<(), RepoError> {
+        let _held = self.hold()?;
         let staged = load(&self.staged_path(role))?;
         let mut value: T = if let Some(file) = staged {
             typed(role, file.signed)?

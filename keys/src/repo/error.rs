@@ -99,6 +99,28 @@ pub enum RepoError {
         /// The file.
         file: String,
     },
+    /// Another program is writing.
+    #[error(
+        "another program has been changing this repository for minutes ({} is locked); wait for it, or end it if it hangs",
+        path.display()
+    )]
+    Busy {
+        /// The lock.
+        path: PathBuf,
+    },
+    /// What is served is newer than what would be published.
+    #[error(
+        "{} is version {there}, and this working folder would publish version {here}: it is an older copy of the repository;          clients would refuse what it signs. Publish from the folder that signed version {there}",
+        path.display()
+    )]
+    Behind {
+        /// The timestamp that is served.
+        path: PathBuf,
+        /// Its version.
+        there: u64,
+        /// Ours.
+        here: u64,
+    },
     /// A value could not be written as JSON.
     #[error("writing JSON: {0}")]
     Write(String),

@@ -43,6 +43,7 @@ impl Repository {
     /// Publishes what is staged, with a new snapshot and timestamp, as flat files in `out`. `signers` sign whatever they are
     /// holders of. Nothing counts before the client has accepted all of it.
     pub fn publish(&mut self, out: &Path, signers: &[&SecretKey]) -> Result<Published, RepoError> {
+        let _held = self.hold()?;
         let staged = self.staged()?;
         for role in &staged {
             let holders = self.holders(role)?;
@@ -69,40 +70,46 @@ impl Repository {
         signers: &[&SecretKey],
         staged: &[String],
     ) -> Result<Published, RepoError> {
+        // From the first look at what is current until the last file is in its place.
+        let _held = self.hold()?;
         let (root, root_file) = self.checked_root(staged)?;
         let roles = self.checked_targets(&root, staged)?;
         let (snapshot, snapshot_file) = self.new_snapshot(&root, &roles, signers)?;
         let (timestamp, timestamp_file) = self.new_timestamp(&root, &snapshot_file, signers)?;
 
         files::make_directory(out).map_err(|e| RepoError::io("creating", out, e))?;
+        not_behind(out, timestamp_file.version)?;
+        // In the order of writing: whoever follows a name finds what it leads to. A root is followed by nobody's name but asked
+        // for by every client, so it is the last but one.
+        let mut public: Vec<(String, Vec<u8>)> = Vec::new();
+        for (role, (_, file)) in &roles {
+            let name = names::metadata(role, Some(file.version));
+            public.push((name, file.bytes.clone()));
+        }
+        let name = names::metadata("snapshot", Some(snapshot.header.version));
+        public.push((name, snapshot_file.bytes.clone()));
+        for version in 1..root.header.version {
+            // Section 6.1: "all released versions of root metadata files MUST always be provided".
+            if let Some(bytes) = self.published_root(version)? {
+                public.push((names::metadata("root", Some(version)), bytes));
+            }
+        }
+        let name = names::metadata("root", Some(root_file.version));
+        public.push((name, root_file.bytes.clone()));
+        // Section 6.2.1: the one file without a version. From here on clients see the new state.
+        public.push((String::from("timestamp.json"), timestamp_file.bytes.clone()));
+
         let mut written = Written {
             out,
             files: BTreeSet::new(),
         };
         self.write_targets(&roles, &mut written)?;
-        for version in 1..root.header.version {
-            // Section 6.1: "all released versions of root metadata files MUST always be provided".
-            if let Some(bytes) = self.published_root(version)? {
-                written.write(names::metadata("root", Some(version)), &bytes)?;
-            }
-        }
-        written.write(
-            names::metadata("root", Some(root_file.version)),
-            &root_file.bytes,
-        )?;
-        for (role, (_, file)) in &roles {
-            written.write(names::metadata(role, Some(file.version)), &file.bytes)?;
-        }
-        written.write(
-            names::metadata("snapshot", Some(snapshot.header.version)),
-            &snapshot_file.bytes,
-        )?;
-
         let first = match self.published_root(1)? {
             Some(bytes) => bytes,
             None => root_file.bytes.clone(),
         };
-        let checked = self.judge(out, &first, &timestamp_file.bytes, &roles)?;
+        // Before any of it is public: a root that was is taken up by every client for good.
+        let checked = self.judge(out, &first, &public, &roles)?;
 
         // Ours first: should the power fail before `out` has the new timestamp, the next publication counts on from here.
         let mut versions = BTreeMap::new();
@@ -120,15 +127,18 @@ impl Repository {
             replace(&self.current_path(role), &file.bytes)?;
             versions.insert(role.into(), file.version);
         }
+        let names: Vec<String> = public.iter().map(|(name, _)| name.clone()).collect();
+        for (name, bytes) in public {
+            written.write(name, &bytes)?;
+        }
+        written.files.retain(|name| !names.contains(name));
+        let mut files: Vec<String> = written.files.into_iter().collect();
+        files.extend(names);
+        // Last: until here a publication that was cut off is begun again with the same files.
         for role in staged {
             let path = self.staged_path(role);
             files::remove(&path).map_err(|e| RepoError::io("removing", &path, e))?;
         }
-        // Section 6.2.1: the one file without a version. From here on clients see the new state.
-        let name = String::from("timestamp.json");
-        replace(&out.join(&name), &timestamp_file.bytes)?;
-        let mut files: Vec<String> = written.files.into_iter().collect();
-        files.push(name);
         debug_assert_eq!(timestamp.header.version, timestamp_file.version);
         Ok(Published {
             versions,
@@ -327,12 +337,12 @@ impl Repository {
         Ok(())
     }
 
-    /// Runs the client, from the first root on, over the written files and the new timestamp; fetches every target.
+    /// Runs the client, from the first root on, over what is about to be public; fetches every target.
     fn judge(
         &self,
         out: &Path,
         first: &[u8],
-        timestamp: &[u8],
+        public: &[(String, Vec<u8>)],
         roles: &BTreeMap<String, (Targets, File)>,
     ) -> Result<usize, RepoError> {
         let store = self.directory.join(".check");
@@ -343,9 +353,9 @@ impl Repository {
             _ => Ok(()),
         };
         clear(&store)?;
-        let source = WithTimestamp {
+        let source = Ahead {
             files: FileSource::new(out),
-            timestamp,
+            public,
         };
         let mut client = Client::open(&store, first, Timestamp(0))?;
         client.refresh(&source, self.now)?;
@@ -387,17 +397,37 @@ impl Written<'_> {
     }
 }
 
-/// The output directory as clients will see it, with the timestamp that is not there yet.
-struct WithTimestamp<'a> {
-    files: FileSource,
-    timestamp: &'a [u8],
+/// Refuses to publish what clients would take for a step back. No file, or one that is none, is in nobody's way.
+fn not_behind(out: &Path, here: u64) -> Result<(), RepoError> {
+    let path = out.join("timestamp.json");
+    let served = read(&path)?.and_then(|bytes| Signed::parse("timestamp.json", &bytes).ok());
+    let Some(signed) = served else {
+        return Ok(());
+    };
+    let there = typed::<Listing>("timestamp", signed.signed).map_or(0, |l| l.header.version);
+    if there >= here {
+        return Err(RepoError::Behind { path, there, here });
+    }
+    Ok(())
 }
 
-impl Source for WithTimestamp<'_> {
+/// The output directory as clients will see it, with the files that are not there yet.
+struct Ahead<'a> {
+    files: FileSource,
+    public: &'a [(String, Vec<u8>)],
+}
+
+impl Source for Ahead<'_> {
     fn open(&self, name: &str, from: u64) -> Result<Box<dyn Read + '_>, SourceError> {
-        if name == "timestamp.json" && from == 0 {
-            return Ok(Box::new(Cursor::new(self.timestamp)));
+        let found = self.public.iter().find(|(n, _)| n == name);
+        match (found, usize::try_from(from)) {
+            (Some((_, bytes)), Ok(from)) if from <= bytes.len() => {
+                Ok(Box::new(Cursor::new(&bytes[from..])))
+            }
+            _ => self.files.open(name, from),
         }
-        self.files.open(name, from)
     }
 }
+
+#[cfg(test)]
+mod tests;
