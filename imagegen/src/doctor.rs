@@ -83,6 +83,18 @@ pub const NEEDS: &[Need] = &[
         &[Image, Test, Bench],
     ),
     need(
+        Sign::Program("gpg"),
+        "gpg gpg-agent",
+        "GnuPG, to make the keys that our reading of keys is judged with",
+        &[Test],
+    ),
+    need(
+        Sign::Program("gpgv"),
+        "gpgv",
+        "gpgv, the judge of them",
+        &[Test],
+    ),
+    need(
         Sign::Program("qemu-aarch64-static"),
         "qemu-user-static",
         "QEMU user emulation, statically linked, to configure foreign packages and to try the agent",

@@ -1,5 +1,7 @@
 //! Owns the keys an archive must be signed with, and the check of a clear-signed text against them.
 
+mod life;
+
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -123,19 +125,9 @@ impl Keyring {
         now: i64,
     ) -> Result<(), Option<RepoError>> {
         for key in &self.keys {
-            let by_primary = signature.verify(&key.primary_key, text).is_ok();
-            let by_subkey = || {
-                key.public_subkeys
-                    .iter()
-                    .filter(|s| {
-                        s.signatures.iter().any(|b| b.key_flags().sign())
-                            && s.verify(&key.primary_key).is_ok()
-                    })
-                    .any(|s| signature.verify(s, text).is_ok())
-            };
-            if !by_primary && !by_subkey() {
+            let Some(signer) = life::signer(key, signature, text) else {
                 continue;
-            }
+            };
             let hash = signature.hash_alg();
             if !matches!(
                 hash,
@@ -146,19 +138,13 @@ impl Keyring {
                     hash: hash.to_string(),
                 }));
             }
-            let dead = |reason: String| {
-                Some(RepoError::DeadKey {
+            return match life::dead(key, signer, signature, now) {
+                None => Ok(()),
+                Some(reason) => Err(Some(RepoError::DeadKey {
                     url: url.to_owned(),
                     key: format!("{:X}", key.key_id()),
                     reason,
-                })
-            };
-            if !key.details.revocation_signatures.is_empty() {
-                return Err(dead("was revoked".to_owned()));
-            }
-            return match key.expires_at() {
-                Some(end) if end.timestamp() < now => Err(dead(format!("expired on {end}"))),
-                _ => Ok(()),
+                })),
             };
         }
         Err(None)
