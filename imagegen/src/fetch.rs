@@ -100,11 +100,18 @@ pub struct Wanted {
     pub size: u64,
 }
 
+/// A proxy and who set it, without a password that its URL may hold.
+fn named(proxy: &ureq::Proxy, whose: &str) -> String {
+    format!("{}:{} ({whose})", proxy.host(), proxy.port())
+}
+
 /// An HTTP client with sane limits.
 #[derive(Debug, Clone)]
 pub struct Client {
     agent: ureq::Agent,
     patience: Duration,
+    /// The proxy, as errors name it.
+    proxy: Option<String>,
 }
 
 impl Default for Client {
@@ -120,18 +127,33 @@ enum Attempt {
 }
 
 impl Client {
-    /// A client that waits so long for a connection and for an answer to begin.
+    /// A client that waits so long for a connection and for an answer to begin, and goes through the environment's proxy.
     pub fn new(patience: Duration) -> Self {
+        let proxy = ureq::Proxy::try_from_env();
+        let named = proxy.as_ref().map(|p| named(p, "of the environment"));
+        Self::with(patience, proxy, named)
+    }
+
+    /// The same client through this proxy, which `whose` setting names. What that cannot mean goes through none.
+    pub fn through(&self, proxy: &str, whose: &str) -> Self {
+        let proxy = ureq::Proxy::new(proxy).ok();
+        let named = proxy.as_ref().map(|p| named(p, whose));
+        Self::with(self.patience, proxy, named)
+    }
+
+    fn with(patience: Duration, proxy: Option<ureq::Proxy>, named: Option<String>) -> Self {
         let config = ureq::Agent::config_builder()
             .timeout_connect(Some(patience))
             .timeout_recv_response(Some(patience))
             .timeout_recv_body(Some(patience * ATTEMPT_LIMIT))
             .http_status_as_error(false)
+            .proxy(proxy)
             .user_agent(concat!("hypriot-imagegen/", env!("CARGO_PKG_VERSION")))
             .build();
         Self {
             agent: config.into(),
             patience,
+            proxy: named,
         }
     }
 
@@ -169,8 +191,16 @@ impl Client {
         }
         Err(FetchError::Unreachable {
             url: url.to_owned(),
-            reason,
+            reason: self.by_way(reason),
         })
+    }
+
+    /// What happened, with the proxy it happened behind: that is what most often has to be mended.
+    fn by_way(&self, reason: String) -> String {
+        match &self.proxy {
+            Some(proxy) => format!("{reason}, through the proxy {proxy}"),
+            None => reason,
+        }
     }
 
     /// Brings a file into the store, unless it is there. Continues what an earlier attempt or process left behind.
@@ -215,7 +245,10 @@ impl Client {
                 let have = length(&partial);
                 let url = wanted.url.clone();
                 return Err(match have {
-                    0 => FetchError::Unreachable { url, reason },
+                    0 => FetchError::Unreachable {
+                        url,
+                        reason: self.by_way(reason),
+                    },
                     _ => FetchError::Cut {
                         url,
                         attempts: idle,

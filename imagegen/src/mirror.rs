@@ -1,6 +1,18 @@
-//! Owns where packages come from: the option, the environment, or the host's own apt sources. No mirror is written in the code.
+//! Owns where packages come from: the option, the environment, or what this machine's apt says that it uses. No mirror is
+//! written in the code, and no key is taken from the sources: what Debian is, its own keyring says.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::exec::{self, Cmd, ExecError};
+
+#[cfg(test)]
+mod tests;
+
+/// Seconds apt may take to read its own settings.
+const APT_LIMIT: Duration = Duration::from_secs(30);
+/// More archives than a machine has.
+const MAX_ARCHIVES: usize = 1000;
 
 /// Where the archives are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,22 +23,40 @@ pub struct Mirror {
     pub security: Option<String>,
     /// True if the security base was guessed from the main one and may not exist.
     pub security_guessed: bool,
-    /// Keyring the host's sources name.
-    pub keyring: Option<PathBuf>,
 }
 
 /// Why no mirror is known.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MirrorError {
+    /// There is nobody to ask.
+    #[error(
+        "no Debian mirror is known: this machine has no apt to ask; give the base URL of one with --mirror or HYPRIOT_MIRROR"
+    )]
+    NoApt,
     /// Nothing names one.
     #[error(
-        "no Debian mirror is known: the apt sources of this machine name none; give the base URL of one with --mirror or HYPRIOT_MIRROR"
+        "no Debian mirror is known: {}; give the base URL of one with --mirror or HYPRIOT_MIRROR",
+        looked(.0)
     )]
-    None,
+    None(Vec<String>),
+    /// apt does not answer.
+    #[error("this machine's apt cannot be asked for its mirror: {0}")]
+    Apt(#[from] ExecError),
     /// It is no URL we can use.
     #[error("`{0}` is no mirror: it must begin with http:// or https://")]
     BadUrl(String),
+}
+
+fn looked(archives: &[String]) -> String {
+    if archives.is_empty() {
+        "the apt sources of this machine name no archive that is enabled".to_owned()
+    } else {
+        format!(
+            "none of the archives that apt uses here is Debian's ({})",
+            archives.join("; ")
+        )
+    }
 }
 
 /// What the user said.
@@ -38,62 +68,182 @@ pub struct Asked {
     pub security: Option<String>,
 }
 
-/// The mirror to use: what was asked for, else what the host's apt uses.
-pub fn find(asked: &Asked, etc_apt: &Path) -> Result<Mirror, MirrorError> {
-    let texts = sources(etc_apt);
-    decide(asked, &texts)
+/// The apt of a machine.
+#[derive(Debug, Clone, Default)]
+pub struct Apt {
+    /// Its settings (`APT_CONFIG`), where they are not this machine's.
+    pub config: Option<PathBuf>,
 }
 
-/// Decides from the texts of source files: (is it deb822, text).
-pub fn decide(asked: &Asked, sources: &[(bool, String)]) -> Result<Mirror, MirrorError> {
-    let mut found: Vec<Source> = sources
-        .iter()
-        .flat_map(|(deb822, text)| {
-            if *deb822 {
-                deb822_sources(text)
-            } else {
-                line_sources(text)
-            }
-        })
-        .collect();
-    found.retain(|s| s.uri.starts_with("http://") || s.uri.starts_with("https://"));
-    let host_main = found
-        .iter()
-        .find(|s| s.suites.iter().any(|n| is_debian_suite(n)));
-    let host_security = found.iter().find(|s| {
-        s.suites
-            .iter()
-            .any(|n| n.strip_suffix("-security").is_some_and(is_debian_suite))
-    });
+/// One archive that apt uses, in the order of its sources.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Archive {
+    /// Base URL.
+    pub uri: String,
+    /// Suite as the source names it.
+    pub suite: String,
+    /// `Origin` and `Label` of its Release file, if apt has fetched it.
+    pub release: Option<(String, String)>,
+}
 
-    let main = asked
-        .main
-        .clone()
-        .or_else(|| host_main.map(|s| s.uri.clone()))
-        .ok_or(MirrorError::None)?;
-    let main = base(&main)?;
-    let (security, security_guessed) = match (&asked.security, &asked.main, host_security) {
-        (Some(url), _, _) => (Some(base(url)?), false),
-        (None, None, Some(host)) => (Some(base(&host.uri)?), false),
-        _ => (
-            main.strip_suffix("/debian")
-                .map(|b| format!("{b}/debian-security")),
-            true,
-        ),
+impl Apt {
+    fn ask(&self, program: &str, args: &[&str]) -> Result<String, ExecError> {
+        let mut cmd = Cmd::new(program)
+            .args(args)
+            .env("LC_ALL", "C")
+            .timeout(APT_LIMIT);
+        if let Some(config) = &self.config {
+            cmd = cmd.env("APT_CONFIG", config);
+        }
+        Ok(exec::run(cmd)?.text())
+    }
+
+    /// The archives it takes packages from.
+    pub fn archives(&self) -> Result<Vec<Archive>, MirrorError> {
+        if !exec::exists("apt-get") {
+            return Err(MirrorError::NoApt);
+        }
+        // apt-get(8): without release information it tells of archives that were never fetched, too, and leaves the fields
+        // of those as they are written here.
+        let format = "$(REPO_URI)\t$(RELEASE)\t$(COMPONENT)\t$(ORIGIN)\t$(LABEL)";
+        let args = ["indextargets", "--no-release-info", "--format", format];
+        let all = self.ask("apt-get", &[&args[..], &["Created-By: Packages"]].concat())?;
+        Ok(parse(&all))
+    }
+
+    /// The proxy that it uses, with the setting's name.
+    pub fn proxy(&self) -> Option<(String, &'static str)> {
+        let dump = self
+            .ask("apt-config", &["dump", "--format", "%f\t%v%n"])
+            .ok()?;
+        let value = |wanted: &str| {
+            let mut all = dump.lines().filter_map(|l| l.split_once('\t'));
+            let (_, value) = all.find(|(name, _)| name.eq_ignore_ascii_case(wanted))?;
+            let usable = !value.is_empty() && !value.eq_ignore_ascii_case("DIRECT");
+            usable.then(|| value.trim_end_matches('/').to_owned())
+        };
+        ["Acquire::http::Proxy", "Acquire::https::Proxy"]
+            .into_iter()
+            .find_map(|name| Some((value(name)?, name)))
+    }
+}
+
+fn parse(text: &str) -> Vec<Archive> {
+    let mut all: Vec<Archive> = Vec::new();
+    for line in text.lines() {
+        let fields: Vec<&str> = line.split('\t').collect();
+        let [uri, suite, component, origin, label] = fields[..] else {
+            continue;
+        };
+        let known = |field: &str| !field.starts_with("$(") && !field.is_empty();
+        let archive = Archive {
+            uri: listed(uri),
+            suite: suite.to_owned(),
+            release: known(origin).then(|| (origin.to_owned(), label.to_owned())),
+        };
+        if component == "main" && !all.contains(&archive) && all.len() < MAX_ARCHIVES {
+            all.push(archive);
+        }
+    }
+    all
+}
+
+/// apt-transport-mirror(1): a file of this machine that lists mirrors, as the images for clouds have. The first is taken.
+fn listed(uri: &str) -> String {
+    let mirror = || {
+        let path = uri.strip_prefix("mirror+file:")?.trim_end_matches('/');
+        let text = std::fs::read_to_string(path).ok()?;
+        let mut lines = text.lines().map(|l| l.split('#').next().unwrap_or(""));
+        let first = lines.find_map(|l| l.split_whitespace().next())?;
+        Some(first.to_owned())
     };
-    let keyring = match asked.main {
-        Some(_) => None,
-        None => host_main
-            .and_then(|s| s.signed_by.clone())
-            .map(PathBuf::from)
-            .filter(|p| p.is_absolute()),
+    mirror().unwrap_or_else(|| uri.to_owned())
+}
+
+/// Whether an archive (base URL, suite) is Debian's: its Release file is signed by Debian's own keys. Else why not.
+pub type IsDebian<'a> = dyn Fn(&str, &str) -> Result<(), String> + 'a;
+
+/// The mirror to use: what was asked for, else what the host's apt uses.
+pub fn find(asked: &Asked, apt: &Apt, is_debian: &IsDebian<'_>) -> Result<Mirror, MirrorError> {
+    if asked.main.is_some() {
+        return decide(asked, &[], is_debian);
+    }
+    decide(asked, &apt.archives()?, is_debian)
+}
+
+/// Decides from the archives that apt uses.
+pub fn decide(
+    asked: &Asked,
+    archives: &[Archive],
+    is_debian: &IsDebian<'_>,
+) -> Result<Mirror, MirrorError> {
+    if let Some(main) = &asked.main {
+        let main = base(main)?;
+        return Ok(match &asked.security {
+            Some(url) => Mirror {
+                security: Some(base(url)?),
+                security_guessed: false,
+                main,
+            },
+            None => guessed(main),
+        });
+    }
+    let mut others = Vec::new();
+    let mut first = |security: bool| {
+        let label = if security {
+            "Debian-Security"
+        } else {
+            "Debian"
+        };
+        archives.iter().find(|a| {
+            let name = match a.suite.strip_suffix("-security") {
+                Some(name) if security => name,
+                None if !security => a.suite.as_str(),
+                _ => return false,
+            };
+            if !is_debian_suite(name) || base(&a.uri).is_err() {
+                return false;
+            }
+            let ours = match &a.release {
+                Some((origin, its)) if origin == "Debian" && its == label => Ok(()),
+                Some((origin, _)) => Err(format!("is {origin}'s")),
+                None => is_debian(&a.uri, &a.suite),
+            };
+            if let Err(why) = &ours {
+                others.push(format!("{} {why}", a.uri));
+            }
+            ours.is_ok()
+        })
+    };
+    let (main, security) = (first(false), first(true));
+    let Some(main) = main else {
+        if others.is_empty() {
+            others.extend(archives.iter().map(|a| format!("{} {}", a.uri, a.suite)));
+            others.dedup();
+        }
+        return Err(MirrorError::None(others));
+    };
+    let main = base(&main.uri)?;
+    let security = match (&asked.security, security) {
+        (Some(url), _) => base(url)?,
+        (None, Some(archive)) => base(&archive.uri)?,
+        (None, None) => return Ok(guessed(main)),
     };
     Ok(Mirror {
         main,
-        security,
-        security_guessed,
-        keyring,
+        security: Some(security),
+        security_guessed: false,
     })
+}
+
+/// With the security archive that most mirrors have beside the main one.
+fn guessed(main: String) -> Mirror {
+    let beside = main.strip_suffix("/debian");
+    Mirror {
+        security: beside.map(|b| format!("{b}/debian-security")),
+        security_guessed: true,
+        main,
+    }
 }
 
 fn base(url: &str) -> Result<String, MirrorError> {
@@ -107,7 +257,7 @@ fn base(url: &str) -> Result<String, MirrorError> {
     }
 }
 
-/// Code names of Debian, and the names that stand for one of them. Ubuntu and others have names of their own.
+/// Code names of Debian, and the names that stand for one of them: no other archive is worth a question.
 fn is_debian_suite(name: &str) -> bool {
     const NAMES: [&str; 12] = [
         "buster",
@@ -124,161 +274,4 @@ fn is_debian_suite(name: &str) -> bool {
         "oldoldstable",
     ];
     NAMES.contains(&name)
-}
-
-#[derive(Debug, Default)]
-struct Source {
-    uri: String,
-    suites: Vec<String>,
-    signed_by: Option<String>,
-}
-
-fn sources(etc_apt: &Path) -> Vec<(bool, String)> {
-    let mut paths = vec![etc_apt.join("sources.list")];
-    let parts = std::fs::read_dir(etc_apt.join("sources.list.d"));
-    paths.extend(parts.into_iter().flatten().flatten().map(|e| e.path()));
-    paths.sort();
-    let read = |p: PathBuf| {
-        let kind = p.extension()?.to_str()?.to_owned();
-        let deb822 = kind == "sources";
-        (deb822 || kind == "list").then(|| std::fs::read_to_string(&p).ok().map(|t| (deb822, t)))?
-    };
-    paths.into_iter().filter_map(read).collect()
-}
-
-/// sources.list(5), one-line style: `deb [ options ] uri suite component…`
-fn line_sources(text: &str) -> Vec<Source> {
-    text.lines()
-        .filter_map(|line| {
-            let line = line.split('#').next()?.trim();
-            let rest = line.strip_prefix("deb ")?.trim();
-            let (options, rest) = match rest.strip_prefix('[') {
-                Some(r) => r.split_once(']')?,
-                None => ("", rest),
-            };
-            let mut words = rest.split_whitespace();
-            let signed_by = options
-                .split_whitespace()
-                .find_map(|o| o.strip_prefix("signed-by="))
-                .map(str::to_owned);
-            Some(Source {
-                uri: words.next()?.to_owned(),
-                suites: vec![words.next()?.to_owned()],
-                signed_by,
-            })
-        })
-        .collect()
-}
-
-/// sources.list(5), deb822 style: paragraphs of `Field: value`.
-fn deb822_sources(text: &str) -> Vec<Source> {
-    let mut all = Vec::new();
-    for paragraph in text.split("\n\n") {
-        let mut source = Source::default();
-        let mut uris = Vec::new();
-        let (mut usable, mut enabled) = (false, true);
-        for line in paragraph.lines().filter(|l| !l.starts_with('#')) {
-            let Some((field, value)) = line.split_once(':') else {
-                continue;
-            };
-            let words = || {
-                value
-                    .split_whitespace()
-                    .map(str::to_owned)
-                    .collect::<Vec<_>>()
-            };
-            match field.to_ascii_lowercase().as_str() {
-                "types" => usable = words().iter().any(|w| w == "deb"),
-                "enabled" if value.trim().eq_ignore_ascii_case("no") => enabled = false,
-                "uris" => uris = words(),
-                "suites" => source.suites = words(),
-                "signed-by" => {
-                    source.signed_by = Some(value.trim().to_owned()).filter(|v| !v.is_empty());
-                }
-                _ => {}
-            }
-        }
-        if usable
-            && enabled
-            && let Some(uri) = uris.into_iter().next()
-        {
-            all.push(Source { uri, ..source });
-        }
-    }
-    all
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const DEB822: &str = "Types: deb\n# a comment\nURIs: http://m.example/debian\nSuites: bookworm bookworm-updates\nComponents: main\nSigned-By: /k.gpg\n\n\
-        Types: deb\nURIs: http://s.example/debian-security\nSuites: bookworm-security\nComponents: main\n";
-
-    #[test]
-    fn both_styles_of_host_sources_are_understood() {
-        let lines = "deb [arch=amd64 signed-by=/k.gpg] http://m.example/debian/ bookworm main # x\ndeb http://s.example/debian-security bookworm-security main\n";
-        for (deb822, text) in [(true, DEB822), (false, lines)] {
-            let m = decide(&Asked::default(), &[(deb822, text.to_owned())]).unwrap();
-            assert_eq!(m.main, "http://m.example/debian");
-            assert_eq!(
-                m.security.as_deref(),
-                Some("http://s.example/debian-security")
-            );
-            assert_eq!(m.keyring.as_deref(), Some(Path::new("/k.gpg")));
-        }
-    }
-
-    #[test]
-    fn option_wins_over_host() {
-        let asked = Asked {
-            main: Some("https://x.example/debian/".to_owned()),
-            security: None,
-        };
-        let m = decide(&asked, &[(true, DEB822.to_owned())]).unwrap();
-        assert_eq!(
-            (m.main.as_str(), m.security_guessed),
-            ("https://x.example/debian", true)
-        );
-        assert_eq!(
-            m.security.as_deref(),
-            Some("https://x.example/debian-security")
-        );
-    }
-
-    #[test]
-    fn sources_that_are_not_debian_are_no_mirror() {
-        for (deb822, text) in [
-            (false, "deb http://u.example/ubuntu noble main"),
-            (false, "deb http://n.example/node nodistro main"),
-            (false, "deb cdrom:[Debian]/ trixie main"),
-            (
-                true,
-                "Types: deb-src\nURIs: http://m.example/debian\nSuites: trixie\n",
-            ),
-            (false, ""),
-        ] {
-            assert!(
-                matches!(
-                    decide(&Asked::default(), &[(deb822, text.to_owned())]),
-                    Err(MirrorError::None)
-                ),
-                "{text}"
-            );
-        }
-    }
-
-    #[test]
-    fn url_that_could_be_a_file_or_an_option_is_refused() {
-        for url in ["file:///etc", "--help", "http://a b"] {
-            let asked = Asked {
-                main: Some(url.to_owned()),
-                security: None,
-            };
-            assert!(
-                matches!(decide(&asked, &[]), Err(MirrorError::BadUrl(_))),
-                "{url}"
-            );
-        }
-    }
 }

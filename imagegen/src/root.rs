@@ -14,13 +14,14 @@ use crate::errand::{self, Errand, ErrandError};
 use crate::fetch::{Client, FetchError};
 use crate::files;
 use crate::lock::{self, Lock, LockError, LockedPackage};
-use crate::mirror::{self, Asked, Mirror, MirrorError};
+use crate::mirror::{self, Apt, Asked, Mirror, MirrorError};
 use crate::ns::ids;
 use crate::plan::{self, TooBig};
 use crate::progress::Progress;
 use crate::recipe::Recipe;
+use crate::repo::RepoError;
 use crate::repo::archive::Sources;
-use crate::repo::{RepoError, keyring};
+use crate::repo::keyring::{self, Keyring};
 use crate::store::Store;
 use crate::tree::{Owners, Tree};
 use crate::unpack::UnpackError;
@@ -209,8 +210,7 @@ pub fn fetch(
     progress: Progress,
 ) -> Result<Lock, RootError> {
     let store = Store::open(&opts.cache)?;
-    let client = Client::default();
-    let mirror = mirror::find(&opts.mirror, Path::new("/etc/apt"));
+    let client = client();
     let lock = lock(recipe, board, opts, progress)?;
     plan::of(&lock, &store).fits()?;
     let missing: Vec<&LockedPackage> = lock
@@ -220,7 +220,7 @@ pub fn fetch(
     if missing.is_empty() {
         return Ok(lock);
     }
-    match download(&lock, &mirror?, &store, &client, progress) {
+    match download(&lock, &mirror(opts, &client)?, &store, &client, progress) {
         // The archive has newer versions and dropped those of a lock that nobody asked to keep: look again, once.
         Err(RootError::Fetch(FetchError::NotFound { url, .. }))
             if opts.lock.is_none() && !opts.update =>
@@ -274,14 +274,9 @@ pub fn lock(
         }
     }
     let store = Store::open(&opts.cache)?;
-    let mirror = mirror::find(&opts.mirror, Path::new("/etc/apt"))?;
-    let keyring_path = opts
-        .keyring
-        .clone()
-        .or_else(|| mirror.keyring.clone())
-        .unwrap_or_else(keyring::default_path);
-    let keyring = keyring::load(&keyring_path).map_err(LockError::from)?;
-    let client = Client::default();
+    let client = client();
+    let mirror = mirror(opts, &client)?;
+    let keyring = keys(opts)?;
     let sources = Sources {
         mirror: &mirror,
         keyring: &keyring,
@@ -300,6 +295,36 @@ pub fn lock(
         path.display()
     ));
     Ok(lock)
+}
+
+/// The network as this machine reaches it.
+fn client() -> Client {
+    match Apt::default().proxy() {
+        Some((proxy, whose)) => Client::default().through(&proxy, whose),
+        None => Client::default(),
+    }
+}
+
+/// Whom to believe: the keyring that was named, else Debian's, and nobody whom the machine's apt sources name.
+fn keys(opts: &Options) -> Result<Keyring, RootError> {
+    let path = opts.keyring.clone().unwrap_or_else(keyring::default_path);
+    Ok(keyring::load(&path).map_err(LockError::from)?)
+}
+
+/// Where packages come from: what was asked for, else the archive of this machine's apt that [`keys`] signed.
+pub fn mirror(opts: &Options, client: &Client) -> Result<Mirror, RootError> {
+    let is_debian = |base: &str, suite: &str| -> Result<(), String> {
+        let url = format!("{}/dists/{suite}/InRelease", base.trim_end_matches('/'));
+        let text = client
+            .text(&url)
+            .map_err(|e| format!("cannot be looked at: {e}"))?;
+        let keyring = keys(opts).map_err(|e| e.to_string())?;
+        let signed = keyring.verify(&url, &text, opts.now);
+        signed
+            .map(drop)
+            .map_err(|e| format!("is not signed by Debian: {e}"))
+    };
+    Ok(mirror::find(&opts.mirror, &Apt::default(), &is_debian)?)
 }
 
 /// Where the lock is.

@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime};
 use hypriot_imagegen::configure::Mode;
 use hypriot_imagegen::exec::{self, Cmd};
 use hypriot_imagegen::lock::{Lock, LockError};
-use hypriot_imagegen::mirror::{self, Asked};
+use hypriot_imagegen::mirror::Asked;
 use hypriot_imagegen::progress::Progress;
 use hypriot_imagegen::repo::RepoError;
 use hypriot_imagegen::root::{self, Options, RootError};
@@ -47,9 +47,9 @@ fn options(cache: &Path) -> Options {
 
 /// True if there is an archive to ask.
 fn archive_is_there() -> bool {
-    let asked = options(&cache()).mirror;
-    let there = mirror::find(&asked, Path::new("/etc/apt")).is_ok_and(|m| {
-        hypriot_imagegen::fetch::Client::default()
+    let client = hypriot_imagegen::fetch::Client::default();
+    let there = root::mirror(&options(&cache()), &client).is_ok_and(|m| {
+        client
             .text(&format!("{}/dists/trixie/InRelease", m.main))
             .is_ok()
     });
@@ -132,11 +132,9 @@ fn preferences(board: &board::Board, lock: &Lock) -> String {
 fn apt_says(name: &str, lock: &Lock, dir: &Path) -> BTreeSet<String> {
     let board = board::find(name).unwrap();
     let recipe = recipe::load(None).unwrap();
-    let found = mirror::find(&options(&cache()).mirror, Path::new("/etc/apt")).unwrap();
-    let keyring = found
-        .keyring
-        .clone()
-        .unwrap_or_else(hypriot_imagegen::repo::keyring::default_path);
+    let client = hypriot_imagegen::fetch::Client::default();
+    let found = root::mirror(&options(&cache()), &client).unwrap();
+    let keyring = hypriot_imagegen::repo::keyring::default_path();
     for sub in [
         "etc/apt.conf.d",
         "etc/preferences.d",

@@ -106,7 +106,6 @@ fn read(site: Site, keyring: &Keyring, store: &Store) -> Result<Universe, RepoEr
         main: serve(site),
         security: None,
         security_guessed: false,
-        keyring: None,
     };
     let from = Sources {
         mirror: &mirror,

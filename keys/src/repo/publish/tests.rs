@@ -130,7 +130,7 @@ fn a_root_that_is_refused_was_never_public() {
         .unwrap()
         .path();
     std::fs::remove_file(desk.out().join(file.file_name().unwrap())).unwrap();
-    std::fs::write(&file, "other bytes").unwrap();
+    files::replace(&file, b"other bytes", files::Access::Public).unwrap();
     repo.publish(&desk.out(), &[&desk.key, &other]).unwrap_err();
     assert!(!desk.out().join("2.root.json").exists());
 }
