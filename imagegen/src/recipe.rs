@@ -77,25 +77,39 @@ pub fn load(path: Option<&Path>) -> Result<Recipe, RecipeError> {
     Ok(recipe)
 }
 
+/// A version as people write one: `1.2.3`, with or without a `v` before it. Versions are compared by semver's rules on every
+/// board, so what is none is answered with what to write.
+pub fn version(text: &str) -> Result<semver::Version, String> {
+    let plain = text.strip_prefix('v').unwrap_or(text);
+    let error = match semver::Version::parse(plain) {
+        Ok(version) => return Ok(version),
+        Err(e) => e,
+    };
+    let end = plain.find(['-', '+']).unwrap_or(plain.len());
+    let (numbers, more) = plain.split_at(end);
+    let mut parts: Vec<u64> = Vec::new();
+    for part in numbers.split('.') {
+        parts.extend(part.parse::<u64>());
+    }
+    let whole = parts.len() == numbers.split('.').count() && parts.len() <= 3;
+    parts.resize(3, 0);
+    let near = format!("{}.{}.{}{more}", parts[0], parts[1], parts[2]);
+    let hint = if whole && semver::Version::parse(&near).is_ok() {
+        format!("write {near}")
+    } else {
+        "write three numbers, as in 1.2.3 or 1.2.3-rc.1".to_owned()
+    };
+    Err(format!("version `{text}` is none ({error}): {hint}"))
+}
+
 /// Reads a recipe. `origin` is for messages.
 pub fn parse(origin: &str, text: &str) -> Result<Recipe, RecipeError> {
     let invalid = |reason: String| RecipeError::Invalid {
         origin: origin.to_owned(),
         reason,
     };
-    let recipe: Recipe = toml::from_str(text).map_err(|e| invalid(e.to_string()))?;
-    let version_ok = |v: &str| {
-        !v.is_empty()
-            && v.len() < 40
-            && v.bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
-    };
-    if !version_ok(&recipe.version) {
-        return Err(invalid(format!(
-            "version `{}` may hold letters, digits and `+-.` only",
-            recipe.version
-        )));
-    }
+    let mut recipe: Recipe = toml::from_str(text).map_err(|e| invalid(e.to_string()))?;
+    recipe.version = version(&recipe.version).map_err(invalid)?.to_string();
     if recipe.packages.is_empty() {
         return Err(invalid("it names no packages".to_owned()));
     }
@@ -116,7 +130,7 @@ mod tests {
         for (danger, text, says) in [
             (
                 "unknown key",
-                "name='x'\nversion='1'\npackages=['a']\npakages=['b']",
+                "name='x'\nversion='1.0.0'\npackages=['a']\npakages=['b']",
                 "pakages",
             ),
             ("missing key", "name='x'\npackages=['a']", "version"),
@@ -127,7 +141,7 @@ mod tests {
             ),
             (
                 "nothing to install",
-                "name='x'\nversion='1'\npackages=[]",
+                "name='x'\nversion='1.0.0'\npackages=[]",
                 "no packages",
             ),
             ("not TOML", "{]", "recipe x"),
@@ -143,5 +157,28 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(e.contains("/no/such/recipe.toml"), "{e}");
+    }
+
+    #[test]
+    fn versions_are_taken_or_answered_with_what_to_write() {
+        for (text, want) in [
+            ("1.2.3", Ok("1.2.3")),
+            ("v1.2.3", Ok("1.2.3")),
+            ("1.2.3-rc.1+b", Ok("1.2.3-rc.1+b")),
+            ("1.2", Err("write 1.2.0")),
+            ("2024.05", Err("write 2024.5.0")),
+            ("v2", Err("write 2.0.0")),
+            ("1.2-rc1", Err("write 1.2.0-rc1")),
+            ("1.2.3.4", Err("three numbers")),
+            ("../1", Err("three numbers")),
+            ("", Err("three numbers")),
+            ("99999999999999999999", Err("three numbers")),
+        ] {
+            match (version(text), want) {
+                (Ok(v), Ok(want)) => assert_eq!(v.to_string(), want),
+                (Err(e), Err(says)) => assert!(e.contains(says), "{text}: {e}"),
+                (found, _) => panic!("{text}: {found:?}"),
+            }
+        }
     }
 }

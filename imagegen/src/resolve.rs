@@ -27,6 +27,17 @@ pub enum ResolveError {
         /// A name that looks like it.
         similar: Option<String>,
     },
+    /// A name that several packages provide: which one is the owner's to say, as with apt.
+    #[error(
+        "`{name}` is a virtual package, which {} provide; name one of them in the recipe instead",
+        .providers.join(", ")
+    )]
+    Virtual {
+        /// The name.
+        name: String,
+        /// Who provides it.
+        providers: Vec<String>,
+    },
     /// A dependency that no package fulfils.
     #[error("package `{package}` needs `{dependency}`, which cannot be installed{}", .why.as_ref().map_or_else(String::new, |w| format!(" ({w})")))]
     Unmet {
@@ -138,6 +149,21 @@ impl Universe {
         Ok(found)
     }
 
+    /// The package that alone provides a name. Of several, apt takes none (cacheset.cc, "is a virtual package provided by").
+    fn only_provider(&self, name: &str) -> Result<Candidate, ResolveError> {
+        let mut all = self.providers(name)?;
+        match (all.pop(), all.is_empty()) {
+            (None, _) => Err(self.unknown(name)),
+            (Some(only), true) => Ok(only),
+            (Some(last), false) => {
+                let mut providers: Vec<String> = all.into_iter().map(|c| c.name).collect();
+                providers.push(last.name);
+                let name = name.to_owned();
+                Err(ResolveError::Virtual { name, providers })
+            }
+        }
+    }
+
     fn unknown(&self, name: &str) -> ResolveError {
         let names = self.indices.iter().flat_map(Index::names);
         ResolveError::Unknown {
@@ -172,11 +198,7 @@ pub fn resolve(
     for name in roots {
         let candidate = match universe.newest(name)? {
             Some(c) => c,
-            None => universe
-                .providers(name)?
-                .into_iter()
-                .next()
-                .ok_or_else(|| universe.unknown(name))?,
+            None => universe.only_provider(name)?,
         };
         let real = candidate.name.clone();
         if solver.take(candidate, "the recipe")? {

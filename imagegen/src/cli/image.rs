@@ -17,7 +17,7 @@ use crate::cross::Target;
 use crate::make::{self, Forms, Request};
 use crate::project::Project;
 use crate::publish::Listed;
-use crate::{output, publish, release, root};
+use crate::{output, publish, recipe, release, root};
 
 /// Build a card image and the update release that belongs to it
 #[derive(Debug, Args)]
@@ -36,7 +36,7 @@ pub(super) struct ImageArgs {
     #[command(flatten)]
     build: BuildArgs,
     /// Version of the image (1.2.3); without it, the recipe's.
-    #[arg(long)]
+    #[arg(long, value_parser = crate::recipe::version)]
     version: Option<semver::Version>,
     /// The agent's program for the board; without it, it is built.
     #[arg(long)]
@@ -126,12 +126,7 @@ pub(super) fn image(args: &ImageArgs) -> Result<()> {
     let (recipe, board, opts, shown) = args.build.read()?;
     let version = match &args.version {
         Some(version) => version.clone(),
-        None => recipe.version.parse().with_context(|| {
-            format!(
-                "the recipe's version `{}` is none of the form 1.2.3",
-                recipe.version
-            )
-        })?,
+        None => recipe::version(&recipe.version).map_err(anyhow::Error::msg)?,
     };
     let blobs = named_files(&args.blob)?;
     // Told now, not after minutes of building.

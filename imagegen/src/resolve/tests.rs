@@ -221,3 +221,18 @@ fn a_pin_takes_its_sources_from_the_pocket_and_nothing_else() {
     );
     assert_eq!(universe.essential().unwrap(), ["core"]);
 }
+
+#[test]
+fn of_several_packages_behind_a_name_none_is_taken_by_alphabet() {
+    let mail = "courier 1; Provides: mta\npostfix 1; Provides: mta\nnull 1; Provides: mta";
+    let e = names(&world(mail), &["mta"]).unwrap_err();
+    let ResolveError::Virtual { name, providers } = &e else {
+        panic!("{e}")
+    };
+    assert_eq!((name.as_str(), providers.len()), ("mta", 3));
+    assert!(e.to_string().contains("postfix"), "{e}");
+    assert_eq!(
+        names(&world("p 1; Provides: mta"), &["mta"]).unwrap(),
+        "p=1"
+    );
+}
