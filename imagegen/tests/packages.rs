@@ -290,7 +290,7 @@ fn unknown_package_is_named_with_a_suggestion() {
     if !archive_is_there() {
         return;
     }
-    let text = "name='x'\nversion='1'\npackages=['avahi-deamon']\n";
+    let text = "name='x'\nversion='1.0.0'\npackages=['avahi-deamon']\n";
     let recipe = recipe::parse("x", text).unwrap();
     let board = board::find("qemu-arm64").unwrap();
     let e = root::lock(&recipe, &board, &options(&cache()), Progress::Quiet)
@@ -338,7 +338,7 @@ fn command_line_mistakes_are_explained() {
     let bad = dir.path().join("bad.toml");
     files::replace(
         &bad,
-        b"name='x'\nversion='1'\npackages=['a']\ncolour='blue'\n",
+        b"name='x'\nversion='1.0.0'\npackages=['a']\ncolour='blue'\n",
     )
     .unwrap();
     let e = run(&[
