@@ -106,6 +106,6 @@ mod tests {
         drop(held);
         assert!(busy().is_err(), "one of two holds of one writer is left");
         drop(again);
-        busy().unwrap();
+        let _held = busy().unwrap();
     }
 }

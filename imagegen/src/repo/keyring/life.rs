@@ -116,9 +116,7 @@ fn primary(key: &SignedPublicKey, now: i64) -> Option<String> {
             .filter_map(|s| made_at(s))
             .max();
         // A user id that was revoked later speaks no more.
-        let speaks = move |s: &&Signature| {
-            s.is_certification() && s.created().is_some_and(|c| Some(c) > revoked)
-        };
+        let speaks = move |s: &&Signature| s.is_certification() && made_at(s) > revoked;
         valid.into_iter().filter(speaks).collect::<Vec<_>>()
     });
     let Some(newest) = direct
