@@ -242,7 +242,7 @@ fn planted() -> io::Result<()> {
 fn mount_with(from: &str, to: &str, kind: &str, flags: libc::c_ulong) -> io::Result<()> {
     let (from, to, kind) = (text(from), text(to), text(kind));
     let [from, to, kind] = [&from, &to, &kind].map(|t| t.as_ptr() as c_long);
-    call(libc::SYS_mount, [from, to, kind, flags as c_long, 0])
+    call(libc::SYS_mount, [from, to, kind, flags.cast_signed(), 0])
 }
 
 fn mount() -> io::Result<()> {
@@ -364,7 +364,7 @@ fn terminal() -> io::Result<()> {
     let key = text("x");
     any([libc::TIOCSTI, libc::TIOCLINUX].into_iter().map(|what| {
         // The kernel takes the low half of the number only.
-        let what = what as c_long | (1 << 40);
+        let what = what.cast_signed() | (1 << 40);
         denied(libc::SYS_ioctl, [0, what, key.as_ptr() as c_long, 0, 0])
     }))
     .and_then(|()| open_write("/dev/tty"))
