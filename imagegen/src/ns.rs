@@ -38,8 +38,22 @@ pub struct Plan {
     pub foreign: Option<Foreign>,
     /// What becomes of calls that wait for the disk.
     pub sync: Sync,
+    /// Whom it is for.
+    pub guest: Guest,
     /// What to run, in this order.
     pub steps: Vec<Step>,
+}
+
+/// Whom a sandbox is for, and so what is taken from its programs.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Guest {
+    /// Packages' scripts, which nobody read: the kernel's calls are filtered, most of root's rights given up.
+    Scripts,
+    /// A program that we chose and that builds sandboxes of its own, such as the one our bench measures beside us.
+    Builder {
+        /// Folders to lay over those of the root, to write: (from the host, path in the root). Both exist.
+        shared: Vec<(PathBuf, PathBuf)>,
+    },
 }
 
 /// What becomes of calls that wait for the disk (fsync and its kin).
@@ -169,9 +183,12 @@ pub fn first() -> ExitCode {
         nix::unistd::setsid()?;
         let plan = read_plan()?;
         world::enter(&plan)?;
-        filter::set(plan.sync)
-            .map_err(|e| anyhow::anyhow!("cannot filter what scripts ask the kernel for: {e}"))?;
-        rights::give_up()?;
+        if let Guest::Scripts = plan.guest {
+            filter::set(plan.sync).map_err(|e| {
+                anyhow::anyhow!("cannot filter what scripts ask the kernel for: {e}")
+            })?;
+            rights::give_up()?;
+        }
         anyhow::Ok(plan)
     };
     let plan = match ready() {

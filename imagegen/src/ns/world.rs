@@ -10,7 +10,7 @@ use nix::libc;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::statvfs::{FsFlags, statvfs};
 
-use super::Plan;
+use super::{Guest, Plan};
 use super::foreign::{self, Table};
 
 /// Devices that programs expect; none of them reaches hardware.
@@ -38,6 +38,12 @@ pub(super) fn enter(plan: &Plan) -> anyhow::Result<()> {
     remount(root, MsFlags::MS_NODEV)?;
     for (from, to) in &plan.covers {
         cover(from, &root.join(to))?;
+    }
+    if let Guest::Builder { shared } = &plan.guest {
+        for (from, to) in shared {
+            bind(from, &root.join(to))?;
+            remount(&root.join(to), MsFlags::MS_NODEV)?;
+        }
     }
     temporary(root)?;
     devices(root)?;

@@ -11,7 +11,7 @@ use hypriot_imagegen::configure::{Mode, emulator};
 use hypriot_imagegen::files;
 use hypriot_imagegen::lock::Lock;
 use hypriot_imagegen::mirror::Asked;
-use hypriot_imagegen::ns::{self, Foreign, Plan, Step, Sync};
+use hypriot_imagegen::ns::{self, Foreign, Guest, Plan, Step, Sync};
 use hypriot_imagegen::progress::Progress;
 use hypriot_imagegen::recipe::{self, Recipe};
 use hypriot_imagegen::root::{self, Options};
@@ -187,7 +187,9 @@ impl Place {
         let covers = ["usr", "etc", "var", "sys"].map(|dir| seen(Path::new(dir)));
         Ok(Plan {
             covers: covers.into_iter().collect::<Result<_>>()?,
-            shared: vec![seen(self.cache.strip_prefix("/")?)?],
+            guest: Guest::Builder {
+                shared: vec![seen(self.cache.strip_prefix("/")?)?],
+            },
             root,
             foreign,
             sync: Sync::Kept,
