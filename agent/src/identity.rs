@@ -94,8 +94,8 @@ mod tests {
         assert!(!work.exists(), "no copy of a key is left behind");
         assert_eq!(host_keys(&keys, &work).unwrap(), [""; 0]);
 
-        fs::write(pair(&keys, "ed25519").0, "").unwrap();
-        fs::write(pair(&keys, "ecdsa").1, "").unwrap();
+        files::replace(&pair(&keys, "ed25519").0, b"", 0o600).unwrap();
+        files::replace(&pair(&keys, "ecdsa").1, b"", 0o644).unwrap();
         assert_eq!(host_keys(&keys, &work).unwrap(), ["ed25519", "ecdsa"]);
         let second = KINDS.map(read);
         assert!(first[0] != second[0] && first[1] != second[1]);

@@ -57,7 +57,7 @@ impl Host {
             ("manager", self.manager.then_some("yes")),
         ] {
             if let Some(value) = value {
-                line += &format!(" {key}={value}");
+                line.extend([" ", key, "=", value]);
             }
         }
         line
@@ -257,7 +257,10 @@ mod tests {
             ("10.0.0.2", Some(2222), Some("root"))
         );
         for host in &hosts {
-            assert_eq!(parse(&host.line()).expect("its own line"), [host.clone()]);
+            assert_eq!(
+                parse(&host.line()).expect("its own line"),
+                std::slice::from_ref(host)
+            );
         }
     }
 

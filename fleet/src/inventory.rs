@@ -241,11 +241,11 @@ impl Inventory {
                     !value.contains("{{"),
                     "{theirs} is a template; use `ansible-inventory --list`"
                 );
-                line += &format!(" {ours}={}", value.replace(' ', "_"));
+                line.extend([" ", ours, "=", &value.replace(' ', "_")]);
             }
         }
         if let Some(manager) = get("hypriot_manager") {
-            line += &format!(" manager={}", manager.to_ascii_lowercase());
+            line.extend([" manager=", &manager.to_ascii_lowercase()]);
         }
         let mut hosts = crate::hosts::parse(&line)?;
         ensure!(hosts.len() == 1, "not one host");

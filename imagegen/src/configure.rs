@@ -17,7 +17,7 @@ use crate::exec::{self, ExecError};
 use crate::files;
 use crate::inroot::{Hand, Spot};
 use crate::lock::{Lock, LockedPackage};
-use crate::ns::{self, Foreign, Plan, Step, Sync};
+use crate::ns::{self, Foreign, Guest, Plan, Step, Sync};
 use crate::progress::Stage;
 use crate::unpack::Unpacked;
 
@@ -151,6 +151,7 @@ pub fn run(job: &Job<'_>, stage: &Stage) -> Result<&'static str, ConfigureError>
         covers,
         foreign,
         sync: Sync::Ignored,
+        guest: Guest::Scripts,
         steps: steps(job),
     };
     let mut talk = Talk::default();

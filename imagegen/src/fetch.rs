@@ -135,6 +135,7 @@ impl Client {
     }
 
     /// The same client through this proxy, which `whose` setting names. What that cannot mean goes through none.
+    #[must_use]
     pub fn through(&self, proxy: &str, whose: &str) -> Self {
         let proxy = ureq::Proxy::new(proxy).ok();
         let named = proxy.as_ref().map(|p| named(p, whose));

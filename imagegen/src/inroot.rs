@@ -112,13 +112,13 @@ impl Folder {
     /// The names in it, sorted.
     pub(crate) fn names(&self) -> io::Result<Vec<OsString>> {
         let named = |e: io::Error| files::named(&self.shown, &e);
-        let mut names = fs::read_dir(self.path())
+        let mut sorted = fs::read_dir(self.path())
             .map_err(named)?
             .map(|e| Ok(e?.file_name()))
             .collect::<io::Result<Vec<_>>>()
             .map_err(named)?;
-        names.sort();
-        Ok(names)
+        sorted.sort();
+        Ok(sorted)
     }
 
     /// A name in it.

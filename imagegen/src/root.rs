@@ -156,7 +156,7 @@ pub fn build(
     let planned = lock(recipe, board, opts, progress)?;
     for what in [What::Boot, What::Root] {
         // Whoever cannot make trees may use those that are there, and learns it before he downloads anything.
-        if !job(what, &planned).path()?.exists() {
+        if !job(what, &planned).path().exists() {
             ids::check().map_err(ErrandError::from)?;
         }
     }
@@ -190,7 +190,7 @@ pub fn build(
 
 /// The packed tree of a job, made as root of a user namespace where we are not root.
 fn tree(job: &Job) -> Result<PathBuf, RootError> {
-    let path = job.path()?;
+    let path = job.path();
     if path.exists() {
         return Ok(path);
     }

@@ -1,5 +1,11 @@
 //! Which signatures of an archive count: our reading of OpenPGP keys beside `gpgv`, over keys that GnuPG makes here.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test: helpers may panic, and it starts the judge and the maker of keys itself"
+)]
+
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -13,10 +19,6 @@ const DAY: u64 = 86_400;
 /// A folder of GnuPG's, with its agent, which ends with it.
 struct Gnupg(tempfile::TempDir);
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the judge and the maker of keys are started here and nowhere else"
-)]
 fn start(program: &str, args: &[&str], input: &[u8]) -> Output {
     let mut child = Command::new(program)
         .args(args)
@@ -30,7 +32,7 @@ fn start(program: &str, args: &[&str], input: &[u8]) -> Output {
         });
     let mut to = child.stdin.take().unwrap();
     // Who answers before he read all of it is judged by his answer.
-    let _ = to.write_all(input);
+    drop(to.write_all(input));
     drop(to);
     child.wait_with_output().unwrap()
 }

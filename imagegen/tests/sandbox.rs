@@ -12,7 +12,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use hypriot_imagegen::ns::{self, Plan, Step, Sync};
+use hypriot_imagegen::ns::{self, Guest, Plan, Step, Sync};
 
 mod plays;
 
@@ -153,6 +153,7 @@ impl Host {
             covers,
             foreign: None,
             sync: Sync::Ignored,
+            guest: Guest::Scripts,
             steps: PLAYS.iter().map(step).collect(),
         }
     }

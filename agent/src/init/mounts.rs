@@ -99,7 +99,7 @@ fn lost(local: bool, what: &str, error: &anyhow::Error) {
         text.push_str(if local { LOCAL } else { "" });
         text.push('\n');
     }
-    text.push_str(&format!("{what}: {error:#}\n"));
+    text.extend([what, ": ", &format!("{error:#}"), "\n"]);
     let told = OpenOptions::new()
         .append(true)
         .create(true)
@@ -242,6 +242,7 @@ mod tests {
 
     use super::*;
     use crate::exec::Cmd;
+    use crate::files;
 
     /// Mounts are made in a name space of its own: the test runs itself once more in there.
     #[test]
@@ -281,14 +282,14 @@ mod tests {
         memory(root, "8m").unwrap();
         for (path, text) in [("etc/hostname", "pearl"), ("home/README", "of the image")] {
             create_dir_all(root.join(path).parent().unwrap()).unwrap();
-            fs::write(root.join(path), text).unwrap();
+            files::replace(&root.join(path), text.as_bytes(), 0o644).unwrap();
         }
         for name in KEPT.iter().chain(&["data", "var/tmp"]) {
             create_dir_all(root.join(name)).unwrap();
         }
         // what a failing card makes of directories
         for broken in ["overlay", "home", "hypriot"] {
-            fs::write(root.join("data").join(broken), "").unwrap();
+            files::replace(&root.join("data").join(broken), b"", 0o644).unwrap();
         }
         state(root, true).unwrap();
 
@@ -296,7 +297,7 @@ mod tests {
         assert_eq!(read("etc/hostname"), "pearl");
         assert_eq!(read("home/README"), "of the image");
         for path in ["etc/new", "home/new", "var/tmp/new", "var/log/new"] {
-            fs::write(root.join(path), "x").unwrap();
+            files::replace(&root.join(path), b"x", 0o644).unwrap();
         }
         assert!(
             root.join("data/var/log/new").exists(),

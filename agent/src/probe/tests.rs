@@ -123,7 +123,7 @@ fn stand_in_for_the_data_partition_is_a_failure() {
     let (_dir, root) = tree(BOARD);
     std::fs::create_dir_all(root.path("/run/hypriot")).expect("made");
     let lost = root.path("/run/hypriot/data-lost");
-    std::fs::write(lost, "local\n/home: read-only\n").expect("written");
+    crate::files::replace(&lost, b"local\n/home: read-only\n", 0o644).expect("written");
     let report = collect(&root, &context(None), NOW);
     assert_eq!(report.status(), Status::Fail);
     let check = &report.checks["disk-data"];

@@ -49,11 +49,10 @@ pub fn next(state: Option<&BootState>, place: hypriot_updater::slot::Slot, uptim
         None if state.default == place => Next::Over,
         // the boot state forgot the trial: both copies are bad
         None if uptime > DEFAULT_DEADLINE + GRACE => Next::Back,
-        None => Next::Wait,
         Some(trial) if uptime > trial.deadline.saturating_add(GRACE) => Next::Back,
         // the daemon restarts the board right after such a verdict
         Some(trial) if trial.phase == Phase::Failed && uptime > trial.deadline => Next::Back,
-        Some(_) => Next::Wait,
+        None | Some(_) => Next::Wait,
     }
 }
 

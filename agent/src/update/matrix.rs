@@ -150,10 +150,6 @@ fn all(planted: Planted) -> (u32, Vec<String>, u32) {
 }
 
 #[test]
-#[expect(
-    clippy::print_stdout,
-    reason = "the line that `make fault-matrix` is for"
-)]
 fn every_fault_at_every_moment_ends_on_a_slot_that_works() {
     let (cells, breaches, most) = all(Planted::No);
     let held = cells - u32::try_from(breaches.len()).expect("fits");

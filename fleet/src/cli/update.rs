@@ -43,6 +43,7 @@ const ROWS: usize = 30;
 const TICK: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "options of a command line")]
 pub(super) struct Arguments {
     /// Boards: names or addresses, separated by commas, with a port if it is not 8080
     #[arg(long)]
@@ -121,7 +122,8 @@ pub(super) struct Arguments {
 #[derive(Debug, Args)]
 pub(super) struct Run {
     /// The run's id, or its journal
-    run: String,
+    #[arg(value_name = "RUN")]
+    id: String,
     /// Folder of all runs, $XDG_STATE_HOME/hypriot-fleet/runs if not given
     #[arg(long)]
     runs: Option<PathBuf>,
@@ -228,10 +230,10 @@ pub(super) fn update(arguments: &Arguments) -> Result<u8> {
 pub(super) fn resume(of: &Run) -> Result<u8> {
     let shelf = Shelf::find(of.runs.as_deref())?;
     let by = operator();
-    let mut book = match shelf.open(&of.run) {
+    let mut book = match shelf.open(&of.id) {
         Ok(book) => book,
         Err(error) if error.is::<AtWork>() => {
-            shelf.say(&of.run, What::Resumed { by }, unix())?;
+            shelf.say(&of.id, What::Resumed { by }, unix())?;
             write_out(&format!("{error}; it was told to go on\n"))?;
             return Ok(BUSY);
         }
@@ -274,36 +276,31 @@ pub(super) fn abort(of: &Run) -> Result<u8> {
 }
 
 fn say(of: &Run, what: What, words: &str) -> Result<u8> {
-    let at_work = Shelf::find(of.runs.as_deref())?.say(&of.run, what, unix())?;
+    let at_work = Shelf::find(of.runs.as_deref())?.say(&of.id, what, unix())?;
     let who = if at_work {
         "whoever works on it was told"
     } else {
         "nobody works on it; it is written down"
     };
-    write_out(&format!("{}: {words}: {who}\n", of.run))?;
+    write_out(&format!("{}: {words}: {who}\n", of.id))?;
     Ok(0)
 }
 
 pub(super) fn roll_back(of: &Run) -> Result<u8> {
     let shelf = Shelf::find(of.runs.as_deref())?;
     let what = What::RollbackAsked { by: operator() };
-    if shelf.say(&of.run, what, unix())? {
-        write_out(&format!("{}: whoever works on it was told\n", of.run))?;
+    if shelf.say(&of.id, what, unix())? {
+        write_out(&format!("{}: whoever works on it was told\n", of.id))?;
         return Ok(0);
     }
-    drive(shelf.open(&of.run)?, of.json)
+    drive(shelf.open(&of.id)?, of.json)
 }
 
 pub(super) fn show(run: Option<&str>, runs: Option<&Path>, json: bool) -> Result<u8> {
     let shelf = Shelf::find(runs)?;
     let Some(run) = run else {
-        write_out(
-            &shelf
-                .runs()?
-                .iter()
-                .map(|r| format!("{r}\n"))
-                .collect::<String>(),
-        )?;
+        let runs: String = shelf.runs()?.iter().flat_map(|r| [r, "\n"]).collect();
+        write_out(&runs)?;
         return Ok(0);
     };
     let events = shelf.show(run)?;
@@ -320,7 +317,9 @@ pub(super) fn show(run: Option<&str>, runs: Option<&Path>, json: bool) -> Result
         return Ok(0);
     }
     let mut journal = Journal::default();
-    events.iter().for_each(|e| journal.add(e));
+    for event in &events {
+        journal.add(event);
+    }
     let table = show::table(plan, &journal, unix(), &|_| String::new()).join("\n");
     let report = show::report(plan, &journal);
     write_out(&format!(
@@ -401,7 +400,7 @@ async fn driven(mut book: Book, json: bool) -> Result<u8> {
     loop {
         let mut told = Vec::new();
         let done = turn(&mut book, &mut live, unix(), &mut |event| {
-            told.push(event.clone())
+            told.push(event.clone());
         })?;
         screen.events(&told)?;
         for event in &told {

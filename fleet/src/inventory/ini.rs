@@ -94,7 +94,6 @@ fn words(line: &str) -> Result<Vec<String>> {
     for c in line.chars() {
         match quote {
             Some(q) if c == q => quote = None,
-            Some(_) => word.push(c),
             None if c == '\'' || c == '"' => quote = Some(c),
             None if c == '#' && word.is_empty() => break,
             None if c.is_whitespace() => {
@@ -102,7 +101,7 @@ fn words(line: &str) -> Result<Vec<String>> {
                     words.push(std::mem::take(&mut word));
                 }
             }
-            None => word.push(c),
+            Some(_) | None => word.push(c),
         }
     }
     ensure!(quote.is_none(), "a quote is not closed");

@@ -463,7 +463,8 @@ fn list(names: &[&str]) -> String {
         .collect::<Vec<_>>()
         .join(", ");
     if names.len() > SHOWN {
-        text += &format!(" and {} more", names.len() - SHOWN);
+        let more = (names.len() - SHOWN).to_string();
+        text.extend([" and ", &more, " more"]);
     }
     text
 }

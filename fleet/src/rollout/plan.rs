@@ -10,6 +10,10 @@ use super::journal::{Facts, Journal};
 
 /// One rollout. It stands in the journal's first line, so that whoever takes the run up has the same.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "words of the operator, each with a meaning of its own"
+)]
 pub struct Plan {
     /// The boards, in the order in which they are preferred.
     pub boards: Vec<Member>,
@@ -112,7 +116,7 @@ impl FromStr for Share {
             Some(digits) => (digits, true),
             None => (text, false),
         };
-        let n: usize = digits.trim().parse().map_err(|_| wrong())?;
+        let n: usize = digits.trim().parse().map_err(|_not_a_number| wrong())?;
         match (n, percent) {
             (1..=100, true) => Ok(Self::Percent(n)),
             (1.., false) => Ok(Self::Boards(n)),

@@ -210,15 +210,11 @@ impl SimBoard {
         }
         self.told += 1;
         match (action, self.phase) {
-            (Action::Rollback, Phase::Settled | Phase::Idle) => {
-                self.action = Some(action);
-                self.enter(Phase::Rebooting, 40);
-            }
             (Action::Update | Action::Download, Phase::Idle) => {
                 self.action = Some(action);
                 self.enter(Phase::Downloading, 60);
             }
-            (Action::Update, Phase::Armed) => {
+            (Action::Rollback, Phase::Settled | Phase::Idle) | (Action::Update, Phase::Armed) => {
                 self.action = Some(action);
                 self.enter(Phase::Rebooting, 40);
             }

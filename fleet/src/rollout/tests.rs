@@ -103,7 +103,7 @@ impl Hand {
         let mut out: BTreeSet<&str> = BTreeSet::new();
         for board in &self.sim.boards {
             let working = matches!(state(&board.name), State::Out(_))
-                && !(board.phase == Phase::Settled && !board.down());
+                && (board.phase != Phase::Settled || board.down());
             let unfit = matches!(state(&board.name), State::Unfit(_));
             if working || (board.down() && !unfit) {
                 out.insert(&board.name);

@@ -108,6 +108,7 @@ mod tests {
     use crate::rollout::Trial;
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table, one row for each board")]
     fn only_boards_that_are_well_and_are_offered_the_release_take_part() {
         let answer = Answer {
             version: "1.0.0".into(),

@@ -1,5 +1,11 @@
 //! A rack of simulated boards behind a real sshd.
 
+#![expect(
+    clippy::disallowed_methods,
+    clippy::format_collect,
+    reason = "a test starts the program and its servers itself, and holds them until it ends"
+)]
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -157,7 +163,7 @@ impl Rack {
     pub(crate) fn fleet_killed_after(&self, words: &[&str], done: impl Fn() -> bool) {
         let mut command = self.command(words);
         let mut child = command.stdout(Stdio::null()).spawn().expect("runs");
-        let end = Instant::now() + Duration::from_secs(60);
+        let end = Instant::now() + Duration::from_mins(1);
         while !done() {
             assert!(Instant::now() < end, "it did not come so far");
             std::thread::sleep(Duration::from_millis(20));

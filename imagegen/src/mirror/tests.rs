@@ -43,6 +43,11 @@ fn apt(dir: &Path, files: &[(&str, &str)]) -> Apt {
 }
 
 #[test]
+#[expect(
+    clippy::too_many_lines,
+    clippy::items_after_statements,
+    reason = "a table, one row for each machine"
+)]
 fn the_mirror_is_the_one_that_apt_uses_and_never_a_third_partys() {
     let listed = tempfile::tempdir().unwrap();
     let list = listed.path().join("debian.list");

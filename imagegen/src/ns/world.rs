@@ -10,8 +10,8 @@ use nix::libc;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::statvfs::{FsFlags, statvfs};
 
-use super::{Guest, Plan};
 use super::foreign::{self, Table};
+use super::{Guest, Plan};
 
 /// Devices that programs expect; none of them reaches hardware.
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];

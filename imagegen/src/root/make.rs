@@ -42,20 +42,20 @@ pub(crate) struct Job {
 
 impl Job {
     /// The stage's name in the cache: a hash of everything the tree depends on.
-    pub(super) fn name(&self) -> Result<String, RootError> {
-        Ok(match self.what {
+    pub(super) fn name(&self) -> String {
+        match self.what {
             What::Root => {
                 // The second was a hash of the recipe's files, which are laid over the finished tree now.
                 let more = [self.configure.name(), ""];
                 key("root", &self.lock.packages, &self.lock, &more)
             }
             What::Boot => key("boot", &self.lock.boot_packages, &self.lock, &["records"]),
-        })
+        }
     }
 
     /// Where the tree lies, or will lie.
-    pub(super) fn path(&self) -> Result<PathBuf, RootError> {
-        Ok(stage::packed_path(&self.cache, &self.name()?))
+    pub(super) fn path(&self) -> PathBuf {
+        stage::packed_path(&self.cache, &self.name())
     }
 
     /// Makes the tree unless it is there.
@@ -64,7 +64,7 @@ impl Job {
         nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
         let store = Store::open(&self.cache)?;
         let epoch = u64::try_from(self.lock.source_date()).unwrap_or(0);
-        stage::packed(&store, &self.name()?, epoch, |dir| match self.what {
+        stage::packed(&store, &self.name(), epoch, |dir| match self.what {
             What::Root => self.root(dir, &store),
             What::Boot => self.boot(dir, &store),
         })

@@ -14,7 +14,7 @@ use super::{RepoError, Repository, read};
 use crate::files;
 
 /// How long another program is waited for: longer than the largest publication takes.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_mins(5);
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// The lock, for as long as it lives. Several in one process are one.

@@ -4,6 +4,11 @@
 //! Only what the primary key itself signed says anything about a key: a revocation or an expiry that somebody else put into
 //! the file does not.
 
+#![expect(
+    clippy::redundant_closure_for_method_calls,
+    reason = "the crate whose types these are is pgp's, and not ours to name"
+)]
+
 use hypriot_keys::time::Timestamp;
 use pgp::composed::{SignedPublicKey, SignedPublicSubKey};
 use pgp::packet::{Signature, SignatureType};

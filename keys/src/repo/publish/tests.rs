@@ -20,7 +20,7 @@ impl Desk {
         let desk = Self { dir, key };
         let options = Options::single(desk.key.public());
         let mut repo = Repository::init(&desk.repo(), &options, NOW).unwrap();
-        desk.add(&mut repo, "one").unwrap();
+        Desk::add(&mut repo, "one").unwrap();
         repo.publish(&desk.out(), &[&desk.key]).unwrap();
         desk
     }
@@ -37,7 +37,7 @@ impl Desk {
         Repository::open(&self.repo(), NOW).unwrap()
     }
 
-    fn add(&self, repo: &mut Repository, name: &str) -> Result<(), RepoError> {
+    fn add(repo: &mut Repository, name: &str) -> Result<(), RepoError> {
         repo.add_target(name, name.as_bytes(), serde_json::Value::Null)
     }
 
@@ -59,7 +59,7 @@ impl Desk {
 /// A second release, with or without a new root.
 fn second(desk: &Desk, new_root: bool) -> Result<Published, RepoError> {
     let mut repo = desk.open();
-    desk.add(&mut repo, "two")?;
+    Desk::add(&mut repo, "two")?;
     if new_root {
         let change = Rotation {
             add: std::vec![SecretKey::from_seed(&[2; 32]).public().clone()],
@@ -92,8 +92,8 @@ fn a_power_cut_between_any_two_writes_leaves_a_valid_repository_and_loses_no_rel
             desk.seen()
                 .unwrap_or_else(|e| panic!("cut {cuts}, timer: {e}"));
             let mut repo = desk.open();
-            desk.add(&mut repo, "two").unwrap();
-            desk.add(&mut repo, "three").unwrap();
+            Desk::add(&mut repo, "two").unwrap();
+            Desk::add(&mut repo, "three").unwrap();
             repo.publish(&desk.out(), &[&desk.key])
                 .unwrap_or_else(|e| panic!("cut {cuts}: {e}"));
             assert_eq!(desk.seen().unwrap(), ["one", "three", "two"], "cut {cuts}");
