@@ -194,6 +194,22 @@ mod tests {
         );
     }
 
+    /// U-Boot takes 16 arguments (`CONFIG_SYS_MAXARGS`). One more, and `env export` prints its usage, writes nothing, and the
+    /// block that was read before compares equal: no trial would ever be marked.
+    #[test]
+    fn no_command_has_more_arguments_than_u_boot_takes() {
+        for line in text().lines() {
+            for command in line.split(';') {
+                let words = command.split_ascii_whitespace();
+                let count = words
+                    .filter(|w| !["if", "then", "else", "fi"].contains(w))
+                    .count();
+                let whole = command.contains("setenv hy_run ");
+                assert!(count <= 16 || whole, "{count} words: {command}");
+            }
+        }
+    }
+
     /// hush has no error for an unbalanced `if` in a script: it just stops.
     #[test]
     fn ifs_are_balanced() {
