@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -19,15 +18,18 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Semaphore;
 
 use super::{Follower, LOOK, Options, Shared, guard, router};
 use crate::probe;
 
-/// Open connections of all peers. More of them wait in the kernel's queue.
+/// Open connections of the network. More of them are closed at once: one that waited in the kernel's queue would keep those
+/// behind it waiting, the board's own among them.
 const CONNECTIONS: usize = 64;
 /// Open connections of one peer: nobody can take them all.
 const OF_ONE_PEER: usize = 32;
+/// Open connections of the board itself, in places of their own: a trial is judged by `/livez`, and whoever fills the others
+/// must not be able to refuse an update.
+const OF_OURSELVES: usize = 32;
 /// A request must have arrived this long after the connection or the request before it.
 const HEADERS: Duration = Duration::from_secs(10);
 /// A connection is closed after this time, whatever it does: also one that never reads its answers.
@@ -90,12 +92,8 @@ async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 
 async fn accept(listener: &TcpListener, shared: &Shared) {
     let router = router(shared.clone());
-    let slots = Arc::new(Semaphore::new(CONNECTIONS));
     let peers = Peers::default();
     loop {
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
-            return;
-        };
         let Ok((stream, address)) = listener.accept().await else {
             // Out of file descriptors, or a client that left already: neither may stop us nor make us spin.
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -107,7 +105,7 @@ async fn accept(listener: &TcpListener, shared: &Shared) {
         let (router, shared) = (router.clone(), shared.clone());
         tokio::task::spawn_local(async move {
             connection(stream, router, shared).await;
-            drop((place, slot));
+            drop(place);
         });
     }
 }
@@ -149,22 +147,60 @@ async fn connection(stream: TcpStream, router: Router, shared: Shared) {
 
 /// How many connections each peer has.
 #[derive(Clone, Default)]
-struct Peers(Rc<RefCell<HashMap<IpAddr, usize>>>);
+struct Peers(Rc<RefCell<Counts>>);
+
+#[derive(Default)]
+struct Counts {
+    of: HashMap<Peer, usize>,
+    /// Of all but ourselves.
+    strangers: usize,
+}
+
+/// Who counts as one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Peer {
+    Ourselves,
+    V4(Ipv4Addr),
+    /// The first 64 bits: one host may use any address below them (RFC 4291, 2.5.1; RFC 8981).
+    V6(u64),
+}
+
+impl Peer {
+    fn of(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            ip if ip.is_loopback() => Self::Ourselves,
+            IpAddr::V4(ip) => Self::V4(ip),
+            IpAddr::V6(ip) => {
+                let [a, b, c, d, ..] = ip.segments().map(u64::from);
+                Self::V6(a << 48 | b << 32 | c << 16 | d)
+            }
+        }
+    }
+}
 
 /// One connection of one peer, counted until it is dropped.
 struct Place {
     peers: Peers,
-    peer: IpAddr,
+    peer: Peer,
 }
 
 impl Peers {
-    fn enter(&self, peer: IpAddr) -> Option<Place> {
+    fn enter(&self, address: IpAddr) -> Option<Place> {
+        let peer = Peer::of(address);
         let mut counts = self.0.borrow_mut();
-        let count = counts.entry(peer).or_default();
-        if *count >= OF_ONE_PEER {
+        let most = if peer == Peer::Ourselves {
+            OF_OURSELVES
+        } else if counts.strangers < CONNECTIONS {
+            OF_ONE_PEER
+        } else {
+            return None;
+        };
+        let count = counts.of.entry(peer).or_default();
+        if *count >= most {
             return None;
         }
         *count += 1;
+        counts.strangers += usize::from(peer != Peer::Ourselves);
         Some(Place {
             peers: self.clone(),
             peer,
@@ -175,10 +211,11 @@ impl Peers {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut counts = self.peers.0.borrow_mut();
-        if let Some(count) = counts.get_mut(&self.peer) {
+        counts.strangers -= usize::from(self.peer != Peer::Ourselves);
+        if let Some(count) = counts.of.get_mut(&self.peer) {
             *count -= 1;
             if *count == 0 {
-                counts.remove(&self.peer);
+                counts.of.remove(&self.peer);
             }
         }
     }
@@ -204,6 +241,38 @@ mod tests {
         assert!(peers.enter(other).is_some());
         drop(places);
         assert!(peers.enter(one).is_some());
-        assert!(peers.0.borrow().is_empty(), "nobody is remembered");
+        let counts = peers.0.borrow();
+        assert!(
+            counts.of.is_empty() && counts.strangers == 0,
+            "nobody is remembered"
+        );
+    }
+
+    #[test]
+    fn all_the_network_together_cannot_keep_the_board_from_asking_itself() {
+        let peers = Peers::default();
+        let neighbours = (0..=u8::MAX).map(|n| IpAddr::from([10, 0, 0, n]));
+        let taken: Vec<_> = neighbours.filter_map(|ip| peers.enter(ip)).collect();
+        assert_eq!(taken.len(), CONNECTIONS);
+        let ourselves = ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"];
+        let ours: Vec<_> = ourselves
+            .iter()
+            .map(|ip| peers.enter(ip.parse().expect("an address")).expect("room"))
+            .collect();
+        assert_eq!(ours.len(), ourselves.len());
+    }
+
+    #[test]
+    fn a_host_with_all_addresses_of_its_network_is_one_peer() {
+        let peers = Peers::default();
+        let address = |net: u16, n: u16| IpAddr::from([0x2001, 0xdb8, 0, net, 0, 0, 0, n]);
+        let taken: Vec<_> = (0..200)
+            .filter_map(|n| peers.enter(address(1, n)))
+            .collect();
+        assert_eq!(taken.len(), OF_ONE_PEER);
+        assert!(
+            peers.enter(address(2, 0)).is_some(),
+            "its neighbour is another"
+        );
     }
 }
