@@ -7,7 +7,8 @@ TARGET ?= aarch64-unknown-linux-musl
 imagegen := $(CARGO) run --bin hypriot-imagegen --
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-power-cuts power-cut-proof fault-matrix test-boards test-fidelity fuzz bench-image lint agent deb sd-image
+.PHONY: help demo test test-power-cuts power-cut-proof fault-matrix
+.PHONY: test-boards test-fidelity fuzz bench-image lint agent deb sd-image
 .PHONY: test-integration release-tools docs docs-reference lint-workflows lint-monitoring pictures
 .PHONY: need-rust need-agent need-image need-bench need-papers need-all
 

@@ -90,6 +90,9 @@ impl Asker {
 }
 
 fn client(to: Option<SocketAddr>) -> Result<Client> {
+    // Boards speak plain HTTP, but a client of reqwest is made with TLS in it as soon as another program of the workspace asks
+    // for that, and then it wants to know whose. That it is chosen already is fine.
+    drop(rustls::crypto::ring::default_provider().install_default());
     let mut builder = Client::builder().no_proxy().redirect(Policy::none());
     if let Some(address) = to {
         builder = builder.resolve(STAND_IN, address);

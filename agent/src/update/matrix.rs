@@ -4,6 +4,7 @@
 //! ([`hypriot_updater::boot::BootState::start`]), and the last resort's. It must end on a slot that works, in a bounded number of
 //! reboots, with the truth in its status. `make fault-matrix` prints the sum.
 
+mod ports;
 mod world;
 
 use hypriot_updater::decide::Step;

@@ -19,6 +19,9 @@ use crate::run::book::{AtWork, Book, Shelf};
 use crate::run::show;
 use crate::run::turn::{Boards as _, Turn, turn};
 use crate::ssh::Ssh;
+use screen::Screen;
+
+mod screen;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -38,8 +41,6 @@ Exit codes: 0 all boards have it, 1 some failed but no more than allowed, 2 wron
 const BUSY: u8 = 75;
 /// As a shell says it of SIGINT.
 const LEFT: u8 = 130;
-/// Rows of the live table; the rest is counted.
-const ROWS: usize = 30;
 const TICK: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Args)]
@@ -108,7 +109,7 @@ pub(super) struct Arguments {
     /// Option for ssh, as after its -o (repeatable)
     #[arg(long = "ssh-option", value_name = "OPTION")]
     ssh: Vec<String>,
-    /// Call hypriot-agent without sudo
+    /// Call the agent as it is, without sudo
     #[arg(long)]
     no_sudo: bool,
     /// Folder of all runs, $XDG_STATE_HOME/hypriot-fleet/runs if not given
@@ -441,68 +442,4 @@ async fn driven(mut book: Book, json: bool) -> Result<u8> {
 
 fn says_why(book: &Book, board: &str) -> bool {
     book.journal.track(board).is_some_and(|t| !t.why.is_empty())
-}
-
-/// What stands on the terminal.
-struct Screen {
-    json: bool,
-    drawn: usize,
-    waits: String,
-}
-
-impl Screen {
-    fn events(&mut self, events: &[Event]) -> Result<()> {
-        if events.is_empty() {
-            return Ok(());
-        }
-        self.clear()?;
-        let line = |e: &Event| {
-            if self.json {
-                Some(show::json(e))
-            } else {
-                show::line(e)
-            }
-        };
-        let text: String = events.iter().filter_map(line).map(|l| l + "\n").collect();
-        write_out(&text)
-    }
-
-    /// Once for each reason.
-    fn wait(&mut self, why: &str) -> Result<()> {
-        if self.json || self.waits == why {
-            return Ok(());
-        }
-        why.clone_into(&mut self.waits);
-        write_out(&format!("{} {why}\n", now()))
-    }
-
-    /// The table, in place of the last one (ECMA-48: CUU, ED).
-    fn draw(&mut self, book: &Book, live: &Live, why: &str) -> Result<()> {
-        self.clear()?;
-        let mut lines = show::table(&book.plan, &book.journal, unix(), &|board| live.step(board));
-        let more = lines.len().saturating_sub(ROWS);
-        lines.truncate(ROWS);
-        if more > 0 {
-            lines.push(format!(
-                "and {more} more; hypriot-fleet show {}",
-                book.journal.run
-            ));
-        }
-        lines.push(why.to_owned());
-        self.drawn = lines.len();
-        // a line that the terminal wraps would be two
-        let cut: Vec<String> = lines
-            .iter()
-            .map(|l| l.chars().take(100).collect())
-            .collect();
-        write_out(&(cut.join("\n") + "\n"))
-    }
-
-    fn clear(&mut self) -> Result<()> {
-        if self.drawn > 0 {
-            write_out(&format!("\u{1b}[{}A\u{1b}[J", self.drawn))?;
-            self.drawn = 0;
-        }
-        Ok(())
-    }
 }

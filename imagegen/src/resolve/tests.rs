@@ -1,5 +1,6 @@
 //! Tests of [`super`]: small made-up archives.
 
+use super::near::distance;
 use super::*;
 
 /// A world of packages: `name version; Field: value; …`, one per line.

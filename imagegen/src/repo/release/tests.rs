@@ -15,6 +15,8 @@ use crate::repo::keyring;
 
 /// 2026-11-23, noon.
 const NOW: u64 = 1_795_435_200;
+/// When the archive's key was made: a month before.
+const BORN: i64 = 1_792_843_200;
 const URL: &str = "http://m.example/debian/dists/trixie/InRelease";
 const HASH: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 
@@ -27,6 +29,7 @@ pub(crate) fn key() -> SignedSecretKey {
         .key_type(KeyType::EdDSALegacy)
         .can_certify(true)
         .can_sign(true)
+        .created_at(chrono::DateTime::from_timestamp(BORN, 0).unwrap())
         .primary_user_id("archive <a@example.org>".to_owned())
         .build()
         .unwrap();

@@ -1,0 +1,256 @@
+//! The ports of the board in memory: what of the world the real loop sees, with the faults of a cell.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use anyhow::bail;
+use hypriot_keys::Verified;
+use hypriot_keys::source::Source;
+use hypriot_keys::time::Timestamp;
+use hypriot_updater::decide::Offer;
+use hypriot_updater::health::{Severity, TestResult};
+use hypriot_updater::index::{FORMAT, Image, Index, PayloadFile, SegmentHash, Target};
+use hypriot_updater::payload::{self, Operation};
+use hypriot_updater::record::Record;
+use hypriot_updater::slot::{Digest, Release, Slot};
+
+use super::Planted;
+use super::world::{Config, Data, Software};
+use crate::card::fakes::{MemDisk, MemSource};
+use crate::card::ports::{Disk, Slots};
+use crate::config::Settings;
+use crate::report::UpdateView;
+use crate::update::offer::Hurry;
+use crate::update::ports::{Machine, Releases, Restart, Store};
+use crate::update::signed::verified;
+use crate::update::store::FailureReport;
+
+pub(super) const BOOT: usize = 4096;
+pub(super) const ROOT: usize = 8192;
+
+/// What outlives a boot, and what is asked of the machine.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) data: Cell<Data>,
+    /// The data partition could not be mounted in this boot.
+    pub(super) lost: Cell<bool>,
+    pub(super) config: Cell<Config>,
+    pub(super) record: RefCell<Vec<u8>>,
+    pub(super) failure: RefCell<Option<Vec<u8>>>,
+    pub(super) gap: MemDisk,
+    pub(super) disks: [[MemDisk; 2]; 2],
+    pub(super) software: Software,
+    pub(super) planted: Planted,
+    pub(super) booted: Cell<Slot>,
+    pub(super) uptime: Cell<u64>,
+    pub(super) boots: Cell<u32>,
+    pub(super) restart: Cell<bool>,
+    pub(super) installing: Cell<bool>,
+}
+
+pub(super) fn release() -> Release {
+    Release {
+        version: semver::Version::new(2, 0, 0),
+        digest: Digest([2; 32]),
+    }
+}
+
+/// Made once: every life is offered the same one.
+pub(super) static RELEASE: LazyLock<(Verified<Index>, Vec<u8>)> = LazyLock::new(|| {
+    let (index, bytes) = index();
+    (verified(&index), bytes)
+});
+
+/// A release of two small images, and its payload.
+fn index() -> (Index, Vec<u8>) {
+    let images = [(Target::Boot, vec![7; BOOT]), (Target::Root, vec![9; ROOT])];
+    let rows: Vec<_> = images
+        .iter()
+        .map(|(_, b)| (Operation::Raw, b.len()))
+        .collect();
+    let data: Vec<u8> = images.iter().flat_map(|(_, b)| b.clone()).collect();
+    let bytes = [payload::encode_table(&rows), data].concat();
+    let image = |(target, bytes): &(Target, Vec<u8>)| Image {
+        target: *target,
+        size: bytes.len() as u64,
+        segments: vec![SegmentHash::of(bytes)],
+    };
+    let index = Index {
+        format: FORMAT.into(),
+        board: "test".into(),
+        version: release().version,
+        created: Timestamp(0),
+        images: images.iter().map(image).collect(),
+        payload: PayloadFile {
+            name: "p.full".into(),
+            size: bytes.len() as u64,
+        },
+    };
+    (index, bytes)
+}
+
+impl Shared {
+    pub(super) fn broken(&self) -> bool {
+        self.new_runs() && self.software != Software::Good
+    }
+
+    pub(super) fn new_runs(&self) -> bool {
+        self.booted.get() == Slot::B
+    }
+
+    /// A write to the data partition.
+    pub(super) fn write(&self) -> anyhow::Result<()> {
+        match self.data.get() {
+            Data::Full if !self.lost.get() => bail!("no space left on device"),
+            Data::ReadOnly if !self.lost.get() => bail!("read-only file system"),
+            Data::Corrupt | Data::Gone if !self.lost.get() => bail!("input/output error"),
+            Data::Slow => {
+                self.uptime.set(self.uptime.get() + 30);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// `/data` through faults.
+pub(super) struct Partition(pub(super) Rc<Shared>);
+
+impl Store for Partition {
+    fn record(&self) -> anyhow::Result<Record> {
+        if matches!(self.0.data.get(), Data::Corrupt | Data::Gone) && !self.0.lost.get() {
+            bail!("input/output error");
+        }
+        let bytes = self.0.record.borrow();
+        Ok(Record::parse(&bytes).unwrap_or_default())
+    }
+
+    fn save(&self, record: &Record) -> anyhow::Result<()> {
+        self.0.write()?;
+        *self.0.record.borrow_mut() = record.encode();
+        Ok(())
+    }
+
+    fn failure(&self) -> Option<FailureReport> {
+        serde_json::from_slice(self.0.failure.borrow().as_ref()?).ok()
+    }
+
+    fn leave_failure(&self, report: &FailureReport) -> anyhow::Result<()> {
+        self.0.write()?;
+        *self.0.failure.borrow_mut() = Some(serde_json::to_vec(report)?);
+        Ok(())
+    }
+
+    fn forget_failure(&self) -> anyhow::Result<()> {
+        if self.0.failure.borrow().is_some() {
+            self.0.write()?;
+        }
+        *self.0.failure.borrow_mut() = None;
+        Ok(())
+    }
+
+    fn trust(&self) -> &Path {
+        Path::new("/nowhere")
+    }
+
+    fn is_lost(&self) -> bool {
+        self.0.lost.get()
+    }
+}
+
+pub(super) struct System(pub(super) Rc<Shared>);
+
+impl Machine for System {
+    fn uptime(&self) -> u64 {
+        self.0.uptime.get()
+    }
+
+    fn boot_id(&self) -> String {
+        self.0.boots.get().to_string()
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp(1)
+    }
+
+    fn id(&self) -> anyhow::Result<Vec<u8>> {
+        Ok(b"id".to_vec())
+    }
+
+    fn self_tests(
+        &self,
+        _: &Settings,
+        _: UpdateView,
+        _: Duration,
+    ) -> anyhow::Result<Vec<TestResult>> {
+        self.0.uptime.set(self.0.uptime.get() + 20);
+        let test = |id: &str, passed| TestResult {
+            id: id.into(),
+            severity: Severity::Required,
+            passed,
+            found: String::new(),
+            cut_short: false,
+        };
+        // as the image's own tests ask, among them that /data can be written
+        let data = self.0.write().is_ok() && !self.0.lost.get();
+        Ok(vec![test("docker", !self.0.broken()), test("/data", data)])
+    }
+
+    fn restart_at_last(&self, _: Duration) {
+        self.0.restart.set(true);
+    }
+
+    fn diagnosis(&self) -> (Vec<String>, Vec<String>) {
+        (vec!["a line".into()], Vec::new())
+    }
+
+    fn restart(&self, _: Restart) -> anyhow::Result<()> {
+        self.0.restart.set(true);
+        bail!("restarting")
+    }
+}
+
+pub(super) struct Card(pub(super) Rc<Shared>);
+
+impl Slots for Card {
+    fn check(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn open(&self, slot: Slot, target: Target) -> io::Result<Box<dyn Disk>> {
+        assert_ne!(
+            slot,
+            self.0.booted.get(),
+            "the running slot is never opened"
+        );
+        let of = &self.0.disks[usize::from(slot == Slot::B)];
+        Ok(Box::new(of[usize::from(target == Target::Root)].clone()))
+    }
+}
+
+pub(super) struct Repository(pub(super) MemSource);
+
+impl Releases for Repository {
+    fn ask(&mut self, _: &str, _: &Path, _: &Settings, _: Timestamp) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    fn offer(&self, _: &[u8], _: &semver::Version, _: &Record, _: Hurry, _: Timestamp) -> Offer {
+        Offer::Release {
+            release: release(),
+            hold: None,
+        }
+    }
+
+    fn release(&self, _: &Release, _: &str) -> anyhow::Result<(Verified<Index>, &dyn Source)> {
+        Ok((RELEASE.0.clone(), &self.0))
+    }
+
+    fn floor(&self) -> Option<Timestamp> {
+        None
+    }
+}
