@@ -19,7 +19,7 @@ use hypriot_imagegen::tree::{Entry, Kind, Tree};
 const PROGRAM: &str = env!("CARGO_BIN_EXE_hypriot-imagegen");
 
 /// A recipe with what makes most of a system's scripts, and without what makes most of its bytes.
-const RECIPE: &str = "name = 'small'\nversion = '1'\npackages = ['apt', 'systemd-sysv', 'systemd-resolved', 'udev', 'dbus', \
+const RECIPE: &str = "name = 'small'\nversion = '1.0.0'\npackages = ['apt', 'systemd-sysv', 'systemd-resolved', 'udev', 'dbus', \
     'openssh-server', 'ca-certificates', 'python3-minimal', 'sudo', 'avahi-daemon']\n";
 
 fn shared_cache() -> PathBuf {

@@ -78,7 +78,7 @@ const JUST: [&str; 30] = [
 ];
 
 /// A recipe with what makes most of a system's scripts, and without what makes most of its bytes; `tests/root.rs` has the same.
-const RECIPE: &str = "name = 'small'\nversion = '1'\npackages = ['apt', 'systemd-sysv', 'systemd-resolved', 'udev', 'dbus', \
+const RECIPE: &str = "name = 'small'\nversion = '1.0.0'\npackages = ['apt', 'systemd-sysv', 'systemd-resolved', 'udev', 'dbus', \
     'openssh-server', 'ca-certificates', 'python3-minimal', 'sudo', 'avahi-daemon']\n";
 
 /// A system in a directory of its own, with a cache of its own that shares the downloads.
