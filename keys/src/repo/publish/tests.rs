@@ -20,7 +20,7 @@ impl Desk {
         let desk = Self { dir, key };
         let options = Options::single(desk.key.public());
         let mut repo = Repository::init(&desk.repo(), &options, NOW).unwrap();
-        Desk::add(&mut repo, "one").unwrap();
+        Self::add(&mut repo, "one").unwrap();
         repo.publish(&desk.out(), &[&desk.key]).unwrap();
         desk
     }
