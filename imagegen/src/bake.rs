@@ -1,6 +1,10 @@
 //! Makes the contents of a card out of a configured root tree: the root file system, the boot partition of a slot, the
 //! first partition, and the blobs before it. Pure: from values to values.
 
+pub mod expectations;
+pub mod initramfs;
+pub mod record;
+
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
@@ -10,10 +14,9 @@ use hypriot_updater::boot::script::{
 };
 use include_dir::{Dir, include_dir};
 
-use crate::board::{Board, Load};
-use crate::expectations::{self, Facts};
+use crate::bake::expectations::Facts;
+use crate::inputs::board::{Board, Load};
 use crate::tree::{Content, Tree};
-use crate::{initramfs, record};
 
 mod config;
 mod kernel;

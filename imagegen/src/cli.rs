@@ -77,9 +77,9 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let done = match cli.command {
         Cmd::Diff(args) => return Ok(diff::diff(&args)),
         Cmd::Verify(args) => return Ok(diff::verify(&args)),
-        Cmd::InsideErrand => return Ok(crate::errand::inside()),
-        Cmd::Inside => return Ok(crate::ns::inside()),
-        Cmd::InsideFirst => return Ok(crate::ns::first()),
+        Cmd::InsideErrand => return Ok(crate::host::errand::inside()),
+        Cmd::Inside => return Ok(crate::sandbox::inside()),
+        Cmd::InsideFirst => return Ok(crate::sandbox::first()),
         Cmd::Agent(args) => agent::run(&args),
         Cmd::Deb(args) => deb::run(&args),
         Cmd::Doctor(args) => doctor::run(&args),

@@ -3,7 +3,7 @@
 
 pub mod cover;
 pub mod fidelity;
-pub mod normalise;
+pub mod overlay;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -15,10 +15,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::exec::{self, ExecError};
 use crate::files;
-use crate::inroot::{Hand, Spot};
+use crate::files::inroot::{Hand, Spot};
+use crate::host::progress::Stage;
 use crate::lock::{Lock, LockedPackage};
-use crate::ns::{self, Foreign, Guest, Plan, Step, Sync};
-use crate::progress::Stage;
+use crate::sandbox::{self, Foreign, Guest, Plan, Step, Sync};
 use crate::unpack::Unpacked;
 
 /// How scripts are run.
@@ -117,7 +117,7 @@ const SHOWN: usize = 25;
 
 /// Whether the lock's tools are to be used: not where everything is emulated, nor where the board's programs run as they are.
 pub fn needs_tools(mode: Mode, lock: &Lock) -> Result<bool, ConfigureError> {
-    let host = crate::deb::host_arch().unwrap_or_default();
+    let host = crate::debian::deb::host_arch().unwrap_or_default();
     if mode == Mode::Emulated || host == lock.arch {
         return Ok(false);
     }
@@ -133,7 +133,7 @@ pub fn needs_tools(mode: Mode, lock: &Lock) -> Result<bool, ConfigureError> {
 
 /// Runs the scripts of all packages; says how, in a word.
 pub fn run(job: &Job<'_>, stage: &Stage) -> Result<&'static str, ConfigureError> {
-    let host = crate::deb::host_arch();
+    let host = crate::debian::deb::host_arch();
     let foreign = if host == Some(job.arch) {
         None
     } else {
@@ -156,7 +156,7 @@ pub fn run(job: &Job<'_>, stage: &Stage) -> Result<&'static str, ConfigureError>
     };
     let mut talk = Talk::default();
     let limit = Duration::from_secs(CONFIGURE_LIMIT * 2);
-    let ran = ns::run(job.helper, &plan, limit, |line| {
+    let ran = sandbox::run(job.helper, &plan, limit, |line| {
         if talk.hear(line) {
             stage.add(1);
             stage.now(&talk.package);
@@ -354,7 +354,7 @@ impl Talk {
         let begins = line
             .strip_prefix("Setting up ")
             .or_else(|| line.strip_prefix("Processing triggers for "));
-        let step = line.strip_prefix(ns::STEP_MARK);
+        let step = line.strip_prefix(sandbox::STEP_MARK);
         if let Some(rest) = begins {
             rest.split(' ')
                 .next()

@@ -1,14 +1,17 @@
 //! Owns the network: downloads that resume, that are checked before they count, and that end in a plain explanation.
 
+pub mod plan;
+pub mod store;
+
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use crate::fetch::store::{Partial, Store};
 use crate::files;
-use crate::progress::Stage;
-use crate::store::{Partial, Store};
+use crate::host::progress::Stage;
 
 /// Attempts in a row that bring next to nothing before we give up.
 const ATTEMPTS: u32 = 5;

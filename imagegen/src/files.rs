@@ -1,5 +1,7 @@
 //! Owns how this crate writes files that count: whole and durable under their final name, or not at all. Also content hashes.
 
+pub mod inroot;
+
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::Path;

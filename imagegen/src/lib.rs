@@ -1,50 +1,46 @@
 //! From Debian packages to board images and signed releases: `lock -> fetch -> unpack -> configure -> normalise ->
 //! bake -> image + release`, each a function of its inputs and cached by content hash.
+//!
+//! | room | owns |
+//! |---|---|
+//! | [`cli`] | the command line: parses, calls, prints |
+//! | [`pipeline`] | the stages one after the other: packages to a root tree, a tree to files that are handed out |
+//! | [`inputs`] | what a build starts from: board, recipe, mirror, the project's own files |
+//! | [`lock`] | which packages, out of which archive, signed by whom |
+//! | [`fetch`] | packages into the store, and what that will take |
+//! | [`unpack`] | packages into a tree on disk |
+//! | [`configure`] | the packages' own scripts, run natively or emulated |
+//! | [`sandbox`] | the world those scripts see |
+//! | [`normalise`] | nothing of the day or of the machine stays in a tree |
+//! | [`bake`] | a tree becomes a system: agent, units, initramfs, boot files, expectations, record |
+//! | [`image`] | partitions, file systems, and the forms in which cards are handed out |
+//! | [`release`] | a signed update, and publishing it |
+//! | [`questions`] | what is asked of images that are there: right? same bytes again? from where? what changed? |
+//! | [`agent_deb`] | the agent as a package for plain Debian |
+//! | [`debian`] | Debian's own formats: packages, and the records of what is installed |
+//! | [`elf`] | programs: their processor, what they need, and whether the tree has it |
+//! | [`tree`] | a root tree in memory, packed, compared |
+//! | [`files`], [`exec`], [`host`] | durable files, processes, and the building machine: what it lacks, its cache, its compilers |
 
+pub mod agent_deb;
 pub mod bake;
-pub mod board;
-pub mod clean;
 pub mod cli;
 pub mod configure;
-pub mod cpio;
-pub mod cross;
-pub mod deb;
-pub mod diff;
-pub mod doctor;
-pub mod dpkg;
+pub mod debian;
 pub mod elf;
-pub mod errand;
 pub mod exec;
-pub mod expectations;
-pub mod explain;
 pub mod fetch;
 pub mod files;
-pub mod fs;
+pub mod host;
 pub mod image;
-pub mod imagecheck;
-pub mod initramfs;
-pub(crate) mod inroot;
+pub mod inputs;
 pub mod lock;
-pub mod make;
-pub mod mbr;
-pub mod mirror;
-pub mod ns;
-pub mod output;
-pub mod overlay;
-pub mod package;
-pub mod plan;
-pub mod progress;
-pub mod project;
-pub mod publish;
-pub mod recipe;
-pub mod record;
+pub mod normalise;
+pub mod pipeline;
+pub mod questions;
 pub mod release;
-pub mod repo;
-pub mod resolve;
-pub mod root;
-pub mod store;
+pub mod sandbox;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod tree;
 pub mod unpack;
-pub mod verify;

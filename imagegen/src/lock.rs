@@ -1,18 +1,21 @@
 //! Owns the lock file: every package of an image with its exact version and hash, so that a build is a function of it.
 
+pub mod repo;
+pub mod resolve;
+
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::board::Board;
 use crate::fetch::Wanted;
 use crate::files;
-use crate::mirror::Mirror;
-use crate::recipe::Recipe;
-use crate::repo::RepoError;
-use crate::repo::archive::{self, MAIN, Sources};
-use crate::repo::index::Candidate;
-use crate::resolve::{self, ResolveError};
+use crate::inputs::board::Board;
+use crate::inputs::mirror::Mirror;
+use crate::inputs::recipe::Recipe;
+use crate::lock::repo::RepoError;
+use crate::lock::repo::archive::{self, MAIN, Sources};
+use crate::lock::repo::index::Candidate;
+use crate::lock::resolve::ResolveError;
 
 /// Version of the format of the file.
 const FORMAT: u32 = 1;
@@ -207,7 +210,7 @@ pub fn make(board: &Board, recipe: &Recipe, from: &Sources<'_>) -> Result<Lock, 
     }
 
     let mut tools = Vec::new();
-    if let Some(host) = crate::deb::host_arch().filter(|h| *h != board.arch) {
+    if let Some(host) = crate::debian::deb::host_arch().filter(|h| *h != board.arch) {
         let universe = archive::universe(from, suite, host, &["main"], &mut releases)?;
         let wanted: Vec<String> = crate::configure::cover::TOOLS
             .iter()
@@ -375,7 +378,7 @@ pub fn load(path: &Path) -> Result<Lock, LockError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::repo::index::Index;
+    use crate::lock::repo::index::Index;
 
     #[test]
     fn what_a_list_says_of_a_package_is_checked() {

@@ -3,6 +3,8 @@
 //! Segments are hashed and compressed on all cores; the result does not depend on how many there are. Segments that an
 //! earlier release in the same directory holds, packed by the same encoder, are taken from there.
 
+pub mod publish;
+
 use std::collections::HashMap;
 use std::io::Write;
 use std::os::unix::fs::FileExt;
@@ -16,8 +18,8 @@ use hypriot_updater::index::{
 use hypriot_updater::payload::{self, Operation};
 
 use crate::files;
-use crate::fs::{Blocks, pass};
-use crate::image::Volumes;
+use crate::image::card::Volumes;
+use crate::image::formats::{Blocks, pass};
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -13,11 +13,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::deb::{self, DebError};
+use crate::debian::deb::{self, DebError};
+use crate::fetch::store::Store;
 use crate::files;
+use crate::host::progress::Stage;
 use crate::lock::LockedPackage;
-use crate::progress::Stage;
-use crate::store::Store;
 use crate::tree::Owners;
 
 pub use database::Control;

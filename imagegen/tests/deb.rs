@@ -12,10 +12,10 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use hypriot_imagegen::deb::write::Package;
+use hypriot_imagegen::agent_deb::{self, Arch, Spec};
+use hypriot_imagegen::debian::deb::write::Package;
 use hypriot_imagegen::exec::{self, Cmd};
 use hypriot_imagegen::files;
-use hypriot_imagegen::package::{self, Arch, Spec};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
@@ -174,7 +174,7 @@ fn version(number: &str) -> Package {
         maintainer: None,
         date: None,
     };
-    let mut package = package::package(&spec).unwrap();
+    let mut package = agent_deb::package(&spec).unwrap();
     for (name, value) in &mut package.fields {
         match *name {
             "Version" => number.clone_into(value),

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use hypriot_imagegen::repo::keyring;
+use hypriot_imagegen::lock::repo::keyring;
 
 const TEXT: &str = "Origin: Debian\nSuite: stable\n- a line that begins with a dash\n";
 const DAY: u64 = 86_400;

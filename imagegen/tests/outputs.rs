@@ -8,15 +8,16 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use hypriot_imagegen::fs::HostFile;
+use hypriot_imagegen::files;
+use hypriot_imagegen::host::progress::Progress;
+use hypriot_imagegen::image::formats::HostFile;
+use hypriot_imagegen::inputs::board;
+use hypriot_imagegen::inputs::recipe::{self, Recipe};
 use hypriot_imagegen::lock::{self, Lock};
-use hypriot_imagegen::make::{self, Forms, Request};
-use hypriot_imagegen::progress::Progress;
-use hypriot_imagegen::recipe::{self, Recipe};
-use hypriot_imagegen::root::RootTree;
+use hypriot_imagegen::pipeline::artifacts::{self, Forms, Request};
+use hypriot_imagegen::pipeline::root_tree::RootTree;
+use hypriot_imagegen::questions::verify::{self, Answer, Question};
 use hypriot_imagegen::tree::Tree;
-use hypriot_imagegen::verify::{self, Answer, Question};
-use hypriot_imagegen::{board, files};
 use hypriot_updater::layout;
 use hypriot_updater::slot::Slot;
 use nix::sched::{CpuSet, sched_setaffinity};
@@ -149,7 +150,7 @@ fn make(tree: &RootTree, inputs: &Path, out: &Path) -> BTreeMap<String, String> 
             zst: true,
         },
     };
-    make::make(&request, Progress::Quiet).unwrap();
+    artifacts::make(&request, Progress::Quiet).unwrap();
     let names = std::fs::read_dir(out).unwrap().map(|e| e.unwrap());
     let all = names.map(|e| {
         let mode = e.metadata().unwrap().permissions().mode() & 0o7777;

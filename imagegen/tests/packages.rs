@@ -14,12 +14,14 @@ use std::time::{Duration, SystemTime};
 
 use hypriot_imagegen::configure::Mode;
 use hypriot_imagegen::exec::{self, Cmd};
+use hypriot_imagegen::files;
+use hypriot_imagegen::host::progress::Progress;
+use hypriot_imagegen::inputs::board;
+use hypriot_imagegen::inputs::mirror::Asked;
+use hypriot_imagegen::inputs::recipe;
+use hypriot_imagegen::lock::repo::RepoError;
 use hypriot_imagegen::lock::{Lock, LockError};
-use hypriot_imagegen::mirror::Asked;
-use hypriot_imagegen::progress::Progress;
-use hypriot_imagegen::repo::RepoError;
-use hypriot_imagegen::root::{self, Options, RootError};
-use hypriot_imagegen::{board, files, recipe};
+use hypriot_imagegen::pipeline::root_tree::{self, Options, RootError};
 
 /// The cache that all builds of this checkout share: what was fetched once is not fetched again.
 fn cache() -> PathBuf {
@@ -48,7 +50,7 @@ fn options(cache: &Path) -> Options {
 /// True if there is an archive to ask.
 fn archive_is_there() -> bool {
     let client = hypriot_imagegen::fetch::Client::default();
-    let there = root::mirror(&options(&cache()), &client).is_ok_and(|m| {
+    let there = root_tree::mirror(&options(&cache()), &client).is_ok_and(|m| {
         client
             .text(&format!("{}/dists/trixie/InRelease", m.main))
             .is_ok()
@@ -71,7 +73,7 @@ fn lock_of(name: &str, behind: &mut BTreeSet<String>) -> Option<Lock> {
         }
         recipe.suite = suite;
         opts.frozen = frozen;
-        match root::lock(&recipe, &board, &opts, Progress::Quiet) {
+        match root_tree::lock(&recipe, &board, &opts, Progress::Quiet) {
             Ok(lock) => return Some(lock),
             Err(RootError::Lock(LockError::Repo(RepoError::MidSync { reason, .. }))) => {
                 println!("{name}: {reason}");
@@ -133,8 +135,8 @@ fn apt_says(name: &str, lock: &Lock, dir: &Path) -> BTreeSet<String> {
     let board = board::find(name).unwrap();
     let recipe = recipe::load(None).unwrap();
     let client = hypriot_imagegen::fetch::Client::default();
-    let found = root::mirror(&options(&cache()), &client).unwrap();
-    let keyring = hypriot_imagegen::repo::keyring::default_path();
+    let found = root_tree::mirror(&options(&cache()), &client).unwrap();
+    let keyring = hypriot_imagegen::lock::repo::keyring::default_path();
     for sub in [
         "etc/apt.conf.d",
         "etc/preferences.d",
@@ -293,7 +295,7 @@ fn unknown_package_is_named_with_a_suggestion() {
     let text = "name='x'\nversion='1.0.0'\npackages=['avahi-deamon']\n";
     let recipe = recipe::parse("x", text).unwrap();
     let board = board::find("qemu-arm64").unwrap();
-    let e = root::lock(&recipe, &board, &options(&cache()), Progress::Quiet)
+    let e = root_tree::lock(&recipe, &board, &options(&cache()), Progress::Quiet)
         .unwrap_err()
         .to_string();
     assert!(
@@ -311,7 +313,8 @@ fn unreachable_mirror_is_named_with_the_fix() {
         security: None,
     };
     let board = board::find("qemu-arm64").unwrap();
-    let e = root::lock(&recipe::load(None).unwrap(), &board, &opts, Progress::Quiet).unwrap_err();
+    let e =
+        root_tree::lock(&recipe::load(None).unwrap(), &board, &opts, Progress::Quiet).unwrap_err();
     let text = e.to_string();
     assert!(
         matches!(e, RootError::Lock(_))
@@ -320,7 +323,7 @@ fn unreachable_mirror_is_named_with_the_fix() {
         "{text}"
     );
     assert!(
-        !root::lock_path(&recipe::load(None).unwrap(), &board, &opts).exists(),
+        !root_tree::lock_path(&recipe::load(None).unwrap(), &board, &opts).exists(),
         "no half-written lock"
     );
 }

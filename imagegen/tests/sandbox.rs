@@ -12,7 +12,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use hypriot_imagegen::ns::{self, Guest, Plan, Step, Sync};
+use hypriot_imagegen::sandbox::{self, Guest, Plan, Step, Sync};
 
 mod plays;
 
@@ -42,7 +42,7 @@ fn scripts_cannot_get_out_of_the_sandbox_and_can_do_their_work_in_it() {
     nix::fcntl::fcntl(&left_open, fd).unwrap();
     let before = host.state();
     let mut said = Vec::new();
-    let ran = ns::run(
+    let ran = sandbox::run(
         Path::new(PROGRAM),
         &host.plan(),
         Duration::from_mins(5),

@@ -11,7 +11,7 @@ use std::process::Child;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use hypriot_imagegen::board::{self, Board, Qemu};
+use hypriot_imagegen::inputs::board::{self, Board, Qemu};
 
 use crate::exec;
 use crate::http::{self, Answer};

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use hypriot_imagegen::board::{self, Board, RawBlob};
+use hypriot_imagegen::inputs::board::{self, Board, RawBlob};
 use serde::Deserialize;
 
 use crate::board::{Cache, Hardware, VirtualBoard};

@@ -133,7 +133,7 @@ impl Factory {
     /// Builds the host tools. `cargo test` builds no programs of other crates.
     pub fn programs(&self) -> Result<()> {
         let mut cargo = exec::command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        for name in hypriot_imagegen::cross::outer_cargo() {
+        for name in hypriot_imagegen::host::cross::outer_cargo() {
             cargo.env_remove(name);
         }
         // the whole workspace: with `-p` the dependencies would get other features, and be built once more

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use hypriot_imagegen::expectations::{self, Facts};
-use hypriot_imagegen::record;
+use hypriot_imagegen::bake::expectations::{self, Facts};
+use hypriot_imagegen::bake::record;
 use hypriot_imagegen::tree::Tree;
 use hypriot_tests::exec;
 use hypriot_tests::factory::Factory;

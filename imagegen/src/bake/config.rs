@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::{Input, P1, Raw, embedded, kernel, scr, script_text};
-use crate::board::{Method, RawBlob};
+use crate::inputs::board::{Method, RawBlob};
 use crate::tree::{Content, Kind, Tree};
 
 /// A blob that ends before the first partition is never longer.

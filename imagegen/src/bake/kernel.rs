@@ -4,7 +4,7 @@ use std::io::Read;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::board::Addresses;
+use crate::inputs::board::Addresses;
 use crate::tree::{Content, Kind, Tree};
 
 /// A bigger kernel is none.

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::{Baked, Input};
-use crate::dpkg::{self, Package, Records};
+use crate::debian::dpkg::{self, Package, Records};
 use crate::files;
 use crate::tree::{Content, Kind, Tree};
 

@@ -61,7 +61,7 @@ pub(crate) fn board(more: &str) -> Board {
         "name = \"x\"\ndescription = \"A Board\"\narch = \"arm64\"\nagent-target = \"t\"\nsuite = \"trixie\"\npackages = []\n\
          console = [\"tty1\", \"ttyAMA0\"]\ncmdline = [\"cgroup_enable=memory\"]\nproven = \"\"\n{more}"
     );
-    crate::board::parse("test", &text).unwrap()
+    crate::inputs::board::parse("test", &text).unwrap()
 }
 
 pub(crate) const PLAIN: &str = "[kernel]\nimage = \"boot/vmlinuz-*\"\nload = \"booti\"\nmodules = [\"erofs\", \"vfat\"]\n[boot]\nmethod = \"uboot-script\"\nstorage = \"mmc\"\n";

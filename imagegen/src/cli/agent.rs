@@ -6,8 +6,8 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::progress;
-use crate::cross::{self, Built, Request, Target};
-use crate::project::Project;
+use crate::host::cross::{self, Built, Request, Target};
+use crate::inputs::project::Project;
 
 /// Build the static agent that runs on the boards.
 #[derive(Debug, Args)]

@@ -6,8 +6,8 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::agent;
-use crate::package::{self, Arch, Spec};
-use crate::project::Project;
+use crate::agent_deb::{self, Arch, Spec};
+use crate::inputs::project::Project;
 use crate::{elf, files};
 
 /// Build the agent's Debian package: health and self-tests for a plain Debian or Raspberry Pi OS board.
@@ -58,8 +58,8 @@ pub(super) fn run(args: &DebArgs) -> anyhow::Result<()> {
         maintainer: args.maintainer.as_deref(),
         date: args.date,
     };
-    let deb = package::package(&spec)?.encode()?;
-    let path = args.out.join(package::file_name(&spec));
+    let deb = agent_deb::package(&spec)?.encode()?;
+    let path = args.out.join(agent_deb::file_name(&spec));
     files::replace(&path, &deb)?;
     let hash = files::sha256(&deb);
     #[expect(clippy::print_stdout, reason = "the result of the command")]
@@ -72,7 +72,7 @@ pub(super) fn run(args: &DebArgs) -> anyhow::Result<()> {
         println!(
             "{}: SHA-256 {hash}; install it with apt-get install ./{}",
             path.display(),
-            package::file_name(&spec)
+            agent_deb::file_name(&spec)
         );
     }
     Ok(())

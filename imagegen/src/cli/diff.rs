@@ -13,12 +13,13 @@ use serde_json::json;
 
 use super::image::{build_agent, named_files, row, say};
 use super::packages::MirrorArgs;
-use crate::diff::{self, Diff, Difference};
-use crate::fs::{HostFile, pass};
-use crate::project::Project;
+use crate::image::formats::{HostFile, pass};
+use crate::inputs::board;
+use crate::inputs::project::Project;
+use crate::inputs::recipe;
+use crate::questions::diff::{self, Diff, Difference};
+use crate::questions::verify::{self, Answer, Question};
 use crate::tree::Tree;
-use crate::verify::{self, Answer, Question};
-use crate::{board, recipe};
 
 /// Differences that are printed unless all are asked for.
 const SHOWN: usize = 20;

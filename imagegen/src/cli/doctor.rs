@@ -3,9 +3,9 @@
 use clap::Args;
 
 use super::progress;
-use crate::doctor::{self, DoctorError, Plan, Purpose};
-use crate::ns::ids;
-use crate::project::Project;
+use crate::host::doctor::{self, DoctorError, Plan, Purpose};
+use crate::inputs::project::Project;
+use crate::sandbox::ids;
 
 /// Say what this machine lacks to build and test, and install it on Debian-like systems.
 #[derive(Debug, Args)]

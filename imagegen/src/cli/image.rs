@@ -12,12 +12,16 @@ use hypriot_keys::time::Timestamp;
 
 use super::agent;
 use super::packages::BuildArgs;
-use crate::board::Method;
-use crate::cross::Target;
-use crate::make::{self, Forms, Request};
-use crate::project::Project;
-use crate::publish::Listed;
-use crate::{output, publish, recipe, release, root};
+use crate::host::cross::Target;
+use crate::image::output;
+use crate::inputs::board::Method;
+use crate::inputs::project::Project;
+use crate::inputs::recipe;
+use crate::pipeline::artifacts::{self, Forms, Request};
+use crate::pipeline::root_tree;
+use crate::release;
+use crate::release::publish;
+use crate::release::publish::Listed;
 
 /// Build a card image and the update release that belongs to it
 #[derive(Debug, Args)]
@@ -36,7 +40,7 @@ pub(super) struct ImageArgs {
     #[command(flatten)]
     build: BuildArgs,
     /// Version of the image (1.2.3); without it, the recipe's.
-    #[arg(long, value_parser = crate::recipe::version)]
+    #[arg(long, value_parser = crate::inputs::recipe::version)]
     version: Option<semver::Version>,
     /// The agent's program for the board; without it, it is built.
     #[arg(long)]
@@ -134,17 +138,17 @@ pub(super) fn image(args: &ImageArgs) -> Result<()> {
         bail!(words);
     }
     let project = Project::find();
-    make::folders(&recipe, &args.overlay, 0)?;
+    artifacts::folders(&recipe, &args.overlay, 0)?;
     let agent = match &args.agent {
         Some(path) => path.clone(),
         None => build_agent(&project?, &board.agent_target, &args.out)?,
     };
-    let tree = root::build(&recipe, &board, &opts, shown)?;
+    let tree = root_tree::build(&recipe, &board, &opts, shown)?;
     let android = board.boot.method == Method::AndroidBootimg;
     if args.trust_root.is_none() && !android {
         shown.note("note: without --trust-root the boards of this image cannot be updated");
     }
-    let made = make::make(
+    let made = artifacts::make(
         &Request {
             board: &board,
             version,

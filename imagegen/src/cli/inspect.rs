@@ -6,9 +6,9 @@ use anyhow::{Result, ensure};
 use clap::Args;
 
 use super::image::{row, say};
-use crate::explain;
-use crate::fs::HostFile;
-use crate::imagecheck::{self, UserData};
+use crate::image::formats::HostFile;
+use crate::questions::explain;
+use crate::questions::imagecheck::{self, UserData};
 
 /// Test a card image without starting it
 #[derive(Debug, Args)]

@@ -6,13 +6,16 @@ use std::time::SystemTime;
 use clap::Args;
 
 use crate::configure::Mode;
+use crate::configure::overlay;
+use crate::host::progress::Progress;
+use crate::inputs::board;
+use crate::inputs::mirror::Asked;
+use crate::inputs::recipe;
+use crate::inputs::recipe::Recipe;
 use crate::lock::Lock;
-use crate::mirror::Asked;
-use crate::progress::Progress;
-use crate::recipe::Recipe;
-use crate::root::{self, Options};
+use crate::pipeline::artifacts;
+use crate::pipeline::root_tree::{self, Options};
 use crate::tree::Owners;
-use crate::{board, make, overlay, recipe};
 
 /// List the boards an image can be built for, and what has been proven on each
 #[derive(Debug, Args)]
@@ -204,15 +207,15 @@ pub(super) fn boards(args: &BoardsArgs) -> anyhow::Result<()> {
 /// `lock`
 pub(super) fn lock(args: &BuildArgs) -> anyhow::Result<()> {
     let (recipe, board, opts, progress) = args.read()?;
-    let lock = root::lock(&recipe, &board, &opts, progress)?;
-    summary(args, &lock, &root::lock_path(&recipe, &board, &opts))
+    let lock = root_tree::lock(&recipe, &board, &opts, progress)?;
+    summary(args, &lock, &root_tree::lock_path(&recipe, &board, &opts))
 }
 
 /// `fetch`
 pub(super) fn fetch(args: &BuildArgs) -> anyhow::Result<()> {
     let (recipe, board, opts, progress) = args.read()?;
-    let lock = root::fetch(&recipe, &board, &opts, progress)?;
-    summary(args, &lock, &root::lock_path(&recipe, &board, &opts))
+    let lock = root_tree::fetch(&recipe, &board, &opts, progress)?;
+    summary(args, &lock, &root_tree::lock_path(&recipe, &board, &opts))
 }
 
 fn summary(args: &BuildArgs, lock: &Lock, path: &std::path::Path) -> anyhow::Result<()> {
@@ -235,8 +238,8 @@ fn summary(args: &BuildArgs, lock: &Lock, path: &std::path::Path) -> anyhow::Res
 /// `plan`
 pub(super) fn plan(args: &BuildArgs) -> anyhow::Result<()> {
     let (recipe, board, opts, progress) = args.read()?;
-    let lock = root::lock(&recipe, &board, &opts, progress)?;
-    let plan = crate::plan::of(&lock, &crate::store::Store::open(&opts.cache)?);
+    let lock = root_tree::lock(&recipe, &board, &opts, progress)?;
+    let plan = crate::fetch::plan::of(&lock, &crate::fetch::store::Store::open(&opts.cache)?);
     if args.json() {
         say(&serde_json::to_string_pretty(&plan)?);
     } else {
@@ -248,8 +251,8 @@ pub(super) fn plan(args: &BuildArgs) -> anyhow::Result<()> {
 /// `root`
 pub(super) fn root(args: &RootArgs) -> anyhow::Result<()> {
     let (recipe, board, opts, progress) = args.build.read()?;
-    let folders = make::folders(&recipe, &[], 0)?;
-    let mut tree = root::build(&recipe, &board, &opts, progress)?;
+    let folders = artifacts::folders(&recipe, &[], 0)?;
+    let mut tree = root_tree::build(&recipe, &board, &opts, progress)?;
     if let Some(to) = &args.to {
         for (name, folder) in &folders {
             overlay::lay(&mut tree.root, folder, name)?;
@@ -284,5 +287,5 @@ pub(super) struct MapArgs {
 
 /// Maps the ids of a sandbox.
 pub(super) fn inside_map(args: &MapArgs) -> anyhow::Result<()> {
-    crate::ns::map_ids(args.pid)
+    crate::sandbox::map_ids(args.pid)
 }

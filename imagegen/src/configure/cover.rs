@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::deb;
+use crate::debian::deb;
 use crate::files;
 
 /// Packages whose programs maintainer scripts call. Those that are in the image are fetched for the host's architecture too.

@@ -12,9 +12,9 @@ use anyhow::{Context as _, Result, bail};
 use super::attributes;
 use super::file::{Bytes, ET_REL, Elf, InTree, OnDisk};
 use super::{EM_ARM, ElfError, Processor, attributes_of};
-use crate::board::Board;
-use crate::cross::Target;
-use crate::fs::pass;
+use crate::host::cross::Target;
+use crate::image::formats::pass;
+use crate::inputs::board::Board;
 use crate::tree::{Content, Kind, Tree, show};
 
 /// Where packages lie in dpkg's database: `<package>.list` has their files, one a line.
@@ -48,8 +48,8 @@ struct Wanted<'a> {
 
 /// Checks every file of the tree that is about to become the board's root.
 pub fn check(tree: &Tree, board: &Board) -> Result<Passed> {
-    let (class, machine) =
-        crate::deb::elf_machine(&board.arch).context("the board file's architecture is unknown")?;
+    let (class, machine) = crate::debian::deb::elf_machine(&board.arch)
+        .context("the board file's architecture is unknown")?;
     let target = Target::parse(&board.agent_target).with_context(|| {
         format!(
             "the board file's agent-target `{}` is unknown",

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::bake::tests::{PLAIN, bake_with, board};
-use crate::image::volumes;
+use crate::image::card::volumes;
 use crate::tree::Content;
 
 pub(crate) fn make_in(dir: &Path, version: &str, agent: &str, threads: usize) -> Release {

@@ -9,8 +9,8 @@ use std::path::Path;
 use debian_packaging::control::ControlParagraphReader;
 
 use super::{UnpackError, Unpacked};
-use crate::deb::{Deb, DebError};
-use crate::inroot::{Folder, Hand};
+use crate::debian::deb::{Deb, DebError};
+use crate::files::inroot::{Folder, Hand};
 use crate::lock::LockedPackage;
 
 /// The control files of a package.

@@ -16,8 +16,8 @@ use nix::unistd::{Gid, LinkatFlags, Uid, UnlinkatFlags, fchownat, linkat, symlin
 use tar::{Archive, EntryType};
 
 use super::{Control, Directory, Target, UnpackError, locked};
-use crate::deb::Deb;
-use crate::inroot::open_directory;
+use crate::debian::deb::Deb;
+use crate::files::inroot::open_directory;
 use crate::tree::Owners;
 
 /// A package may unpack to so much more than it says, for rounding and directories.
@@ -104,9 +104,9 @@ impl Place<'_> {
 
     fn broke(&self, path: &Path, source: io::Error) -> UnpackError {
         match (source.kind(), source.get_ref()) {
-            (_, Some(inner)) if inner.is::<crate::deb::DebError>() => UnpackError::Deb {
+            (_, Some(inner)) if inner.is::<crate::debian::deb::DebError>() => UnpackError::Deb {
                 package: self.package.to_owned(),
-                source: crate::deb::DebError::Io(source),
+                source: crate::debian::deb::DebError::Io(source),
             },
             _ => UnpackError::Write {
                 package: self.package.to_owned(),

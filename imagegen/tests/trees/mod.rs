@@ -9,11 +9,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use hypriot_imagegen::deb;
+use hypriot_imagegen::debian::deb;
 use hypriot_imagegen::exec::{self, Cmd, ExecError, Output};
+use hypriot_imagegen::fetch::store::Store;
 use hypriot_imagegen::files;
 use hypriot_imagegen::lock::{self, Lock};
-use hypriot_imagegen::store::Store;
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_hypriot-imagegen");
 pub(crate) const BOARD: &str = "qemu-arm64";

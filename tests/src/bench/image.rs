@@ -6,16 +6,16 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use hypriot_imagegen::board::{self, Board};
 use hypriot_imagegen::configure::{Mode, emulator};
+use hypriot_imagegen::fetch::store::Store;
 use hypriot_imagegen::files;
+use hypriot_imagegen::host::progress::Progress;
+use hypriot_imagegen::inputs::board::{self, Board};
+use hypriot_imagegen::inputs::mirror::Asked;
+use hypriot_imagegen::inputs::recipe::{self, Recipe};
 use hypriot_imagegen::lock::Lock;
-use hypriot_imagegen::mirror::Asked;
-use hypriot_imagegen::ns::{self, Foreign, Guest, Plan, Step, Sync};
-use hypriot_imagegen::progress::Progress;
-use hypriot_imagegen::recipe::{self, Recipe};
-use hypriot_imagegen::root::{self, Options};
-use hypriot_imagegen::store::Store;
+use hypriot_imagegen::pipeline::root_tree::{self, Options};
+use hypriot_imagegen::sandbox::{self, Foreign, Guest, Plan, Step, Sync};
 use hypriot_imagegen::tree::Tree;
 
 use super::mirror;
@@ -120,7 +120,7 @@ impl Place {
 
     fn packages(&self, recipe: &Recipe, board: &Board) -> Result<Lock> {
         let progress = Progress::auto();
-        let lock = root::fetch(recipe, board, &self.options(), progress)?;
+        let lock = root_tree::fetch(recipe, board, &self.options(), progress)?;
         let dir = self.archive(&lock);
         mirror::make(&lock, &Store::open(&self.cache)?, &dir)?;
         Ok(lock)
@@ -157,7 +157,7 @@ impl Place {
         let mut imagegen = exec::command(&self.helper);
         imagegen
             .args(["root", "--configure", "native", "--board", BOARD, "--lock"])
-            .arg(root::lock_path(recipe, board, &self.options()))
+            .arg(root_tree::lock_path(recipe, board, &self.options()))
             .arg("--cache")
             .arg(&cache);
         let begun = Instant::now();
@@ -222,7 +222,7 @@ impl Place {
         let plan = self.world(foreign.transpose()?, vec![step])?;
         let mut last = Vec::new();
         let begun = Instant::now();
-        let ran = ns::run(&self.helper, &plan, LIMIT, |line| {
+        let ran = sandbox::run(&self.helper, &plan, LIMIT, |line| {
             n.now(line);
             last.push(line.to_owned());
             if last.len() > 200 {

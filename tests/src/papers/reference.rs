@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
-use hypriot_imagegen::board;
+use hypriot_imagegen::inputs::board;
 
 use super::fields::Sources;
 use super::help;

@@ -2,9 +2,10 @@
 //! are those of the sources the board files name, in sectors.
 
 use super::*;
-use crate::fs::Blocks;
-use crate::image::{Card, volumes};
-use crate::{board as boards, mbr};
+use crate::image::card::{Card, volumes};
+use crate::image::formats::Blocks;
+use crate::image::mbr;
+use crate::inputs::board as boards;
 
 /// Blobs of a user, by name.
 type Blobs = BTreeMap<String, Content>;

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::sync::Arc;
 
 use super::*;
-use crate::board;
+use crate::inputs::board;
 
 const REL: u16 = 1;
 const EXEC: u16 = 2;

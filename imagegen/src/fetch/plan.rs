@@ -1,0 +1,294 @@
+//! What a build will take and make, told from the lock alone: downloads, what is in the store already, the size of the root
+//! file system, the room it leaves in its slot. Nothing of a package is fetched for it.
+
+use hypriot_updater::layout::{self, Partition};
+use hypriot_updater::slot::Slot;
+use serde::Serialize;
+
+use crate::fetch::store::Store;
+use crate::lock::{Lock, LockedPackage};
+
+/// A root file system takes this part of what its packages say, in per cent. `Installed-Size` rounds every file up to 1 KiB
+/// (Debian policy 5.6.20) and counts the kernel, which goes to another partition; what scripts make comes on top. Measured:
+/// 98.7 on qemu-arm64 with 230 packages of trixie.
+const TAKES: [u64; 2] = [92, 106];
+
+/// The plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Plan {
+    /// Board.
+    pub board: String,
+    /// Suite.
+    pub suite: String,
+    /// Architecture.
+    pub arch: String,
+    /// Packages of the root file system.
+    pub packages: usize,
+    /// Packages of which boot files are taken.
+    pub boot_packages: usize,
+    /// Programs of this machine's architecture that configure them.
+    pub tools: usize,
+    /// What must still be fetched.
+    pub download: Files,
+    /// What is in the store.
+    pub stored: Files,
+    /// Bytes the packages say they take when installed.
+    pub installed_bytes: u64,
+    /// The root file system in its slot.
+    pub root: Estimate,
+    /// The card.
+    pub partitions: Vec<Part>,
+    /// Bytes of the image.
+    pub image_bytes: u64,
+    /// The packages that take most.
+    pub largest: Vec<Large>,
+}
+
+/// A number of files and their bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Files {
+    /// How many.
+    pub files: usize,
+    /// Bytes of all.
+    pub bytes: u64,
+}
+
+/// What a partition will hold, and its room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Estimate {
+    /// At least so many bytes.
+    pub least: u64,
+    /// At most so many.
+    pub most: u64,
+    /// Room of the partition, the same in either slot.
+    pub room: u64,
+}
+
+/// A partition of the card.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Part {
+    /// Its number.
+    pub number: u8,
+    /// Its name.
+    pub name: &'static str,
+    /// Its bytes.
+    pub bytes: u64,
+}
+
+/// A large package.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Large {
+    /// Name.
+    pub name: String,
+    /// Version.
+    pub version: String,
+    /// Installed bytes, as it says.
+    pub bytes: u64,
+}
+
+/// The root file system cannot fit.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the root file system of {board} would need {} MiB at least, and its partition has {} MiB; nothing was fetched. Take \
+     packages out of the recipe; the largest are: {largest}", mib(*.needs), mib(*.room)
+)]
+pub struct TooBig {
+    /// Board.
+    board: String,
+    /// Bytes needed at least.
+    needs: u64,
+    /// Bytes there are.
+    room: u64,
+    /// The largest packages.
+    largest: String,
+}
+
+/// Whole MiB.
+pub fn mib(bytes: u64) -> u64 {
+    bytes.div_ceil(1 << 20)
+}
+
+/// Packages that are named as the largest.
+const LARGEST: usize = 10;
+
+/// Makes the plan of a lock.
+pub fn of(lock: &Lock, store: &Store) -> Plan {
+    let (mut download, mut stored) = (Files::default(), Files::default());
+    for package in lock.all() {
+        let there = store.get(&package.sha256, package.size).is_some();
+        let count = if there { &mut stored } else { &mut download };
+        count.files += 1;
+        count.bytes += package.size;
+    }
+    let installed = lock.packages.iter().map(bytes).sum::<u64>();
+    let mut largest: Vec<&LockedPackage> = lock.packages.iter().collect();
+    largest.sort_by_key(|p| (std::cmp::Reverse(p.installed_kib), &p.name));
+    let root = layout::root(Slot::A);
+    let part = |p: Partition| Part {
+        number: p.number,
+        name: p.name,
+        bytes: p.size,
+    };
+    Plan {
+        board: lock.board.clone(),
+        suite: lock.suite.clone(),
+        arch: lock.arch.clone(),
+        packages: lock.packages.len(),
+        boot_packages: lock.boot_packages.len(),
+        tools: lock.tools.len(),
+        download,
+        stored,
+        installed_bytes: installed,
+        root: Estimate {
+            least: installed / 100 * TAKES[0],
+            most: installed / 100 * TAKES[1],
+            room: root.size,
+        },
+        partitions: layout::PARTITIONS.into_iter().map(part).collect(),
+        image_bytes: layout::IMAGE_SIZE,
+        largest: largest
+            .into_iter()
+            .take(LARGEST)
+            .map(|p| Large {
+                name: p.name.clone(),
+                version: p.version.clone(),
+                bytes: bytes(p),
+            })
+            .collect(),
+    }
+}
+
+fn bytes(package: &LockedPackage) -> u64 {
+    package.installed_kib.saturating_mul(1024)
+}
+
+impl Plan {
+    /// Refuses what cannot fit, before a byte of it is fetched.
+    pub fn fits(&self) -> Result<(), TooBig> {
+        if self.root.least <= self.root.room {
+            return Ok(());
+        }
+        let largest = self.largest.iter().take(5);
+        let largest: Vec<String> = largest
+            .map(|l| format!("{} ({} MiB)", l.name, mib(l.bytes)))
+            .collect();
+        Err(TooBig {
+            board: self.board.clone(),
+            needs: self.root.least,
+            room: self.root.room,
+            largest: largest.join(", "),
+        })
+    }
+
+    /// The plan for people.
+    pub fn lines(&self) -> Vec<String> {
+        let mut out = vec![
+            format!(
+                "{}: {} {}, {} packages, {} with boot files, {} tools",
+                self.board, self.suite, self.arch, self.packages, self.boot_packages, self.tools
+            ),
+            format!(
+                "download   {} files, {} MiB; {} files, {} MiB are in the store",
+                self.download.files,
+                mib(self.download.bytes),
+                self.stored.files,
+                mib(self.stored.bytes)
+            ),
+            format!(
+                "root       {} to {} MiB expected, {} MiB per slot: {} to {} MiB stay free in each",
+                mib(self.root.least),
+                mib(self.root.most),
+                mib(self.root.room),
+                mib(self.root.room.saturating_sub(self.root.most)),
+                mib(self.root.room.saturating_sub(self.root.least)),
+            ),
+        ];
+        let parts: Vec<String> = self
+            .partitions
+            .iter()
+            .map(|p| format!("{} {} {} MiB", p.number, p.name, mib(p.bytes)))
+            .collect();
+        out.push(format!(
+            "image      {} MiB: {}",
+            mib(self.image_bytes),
+            parts.join(", ")
+        ));
+        out.push("largest    as the packages say, installed:".to_owned());
+        out.extend(
+            self.largest
+                .iter()
+                .map(|l| format!("{:>8} MiB  {} {}", mib(l.bytes), l.name, l.version)),
+        );
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lock::Lock;
+
+    fn package(name: &str, size: u64, installed_kib: u64) -> LockedPackage {
+        LockedPackage {
+            name: name.to_owned(),
+            version: "1".to_owned(),
+            arch: "arm64".to_owned(),
+            source: name.to_owned(),
+            archive: "main".to_owned(),
+            filename: format!("pool/{name}.deb"),
+            size,
+            installed_kib,
+            sha256: crate::files::sha256(name.as_bytes()),
+        }
+    }
+
+    fn lock(packages: Vec<LockedPackage>) -> Lock {
+        Lock {
+            format: 1,
+            board: "x".to_owned(),
+            arch: "arm64".to_owned(),
+            suite: "trixie".to_owned(),
+            request: String::new(),
+            releases: Vec::new(),
+            packages,
+            boot_packages: vec![package("boot", 7, 1)],
+            tools: vec![package("tool", 5, 1)],
+        }
+    }
+
+    #[test]
+    fn what_is_in_the_store_is_not_fetched_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let here = package("here", 4, 2);
+        crate::files::replace(&store.path(&here.sha256), b"1234").unwrap();
+        let plan = of(&lock(vec![here, package("gone", 100, 3)]), &store);
+        let files = |files, bytes| Files { files, bytes };
+        assert_eq!((plan.download, plan.stored), (files(3, 112), files(1, 4)));
+        assert_eq!(plan.installed_bytes, 5 * 1024);
+        assert_eq!(plan.largest[0].name, "gone");
+        assert!(plan.fits().is_ok());
+        let text = plan.lines().join("\n");
+        assert!(
+            text.contains("3 files") && text.contains("7 data"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn what_cannot_fit_is_refused_and_the_culprit_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let plan = of(
+            &lock(vec![package("small", 1, 1), package("huge", 1, 3 << 20)]),
+            &store,
+        );
+        let e = plan.fits().unwrap_err().to_string();
+        assert!(
+            e.contains("1280 MiB") && e.contains("huge (3072 MiB)") && e.contains("recipe"),
+            "{e}"
+        );
+    }
+}

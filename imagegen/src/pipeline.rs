@@ -1,0 +1,4 @@
+//! Owns the way from a recipe to files that can be flashed and served, one stage after the other.
+
+pub mod artifacts;
+pub mod root_tree;
