@@ -9,7 +9,7 @@ imagegen := $(CARGO) run --bin hypriot-imagegen --
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-power-cuts power-cut-proof fault-matrix
 .PHONY: test-boards test-fidelity fuzz bench-image lint agent deb sd-image
-.PHONY: test-integration release-tools docs docs-reference lint-workflows lint-monitoring pictures
+.PHONY: test-integration release-tools docs docs-reference goss-parity lint-workflows lint-monitoring pictures
 .PHONY: need-rust need-agent need-image need-bench need-papers need-all
 
 help: ## list the targets
@@ -53,6 +53,10 @@ lint: need-rust ## formatting and clippy, warnings are errors; cargo-deny if it 
 
 docs: need-rust ## the book, docs/book/index.html (compiles mdBook into .cache/tools, once)
 	$(CARGO) run --bin hypriot-papers -- book
+
+GOSS ?= $(CURDIR)/target/peers/goss/usr/bin/goss
+goss-parity: need-rust ## every property's verdict beside the goss program's: make goss-parity GOSS=…/usr/bin/goss
+	HYPRIOT_GOSS=$(GOSS) $(CARGO) test -p hypriot-agent --test goss_parity -- --ignored --nocapture
 
 docs-reference: need-rust ## write the parts of pages that come from the code: commands, settings, metrics, boards
 	$(CARGO) run --bin hypriot-papers -- reference

@@ -113,8 +113,14 @@ enum Command {
     /// Run the self-tests; exit code 0 they hold, 1 they do not, 78 there are none or a file is wrong
     Selftest {
         /// Directory or file with tests instead of the board's own (repeatable)
-        #[arg(long = "dir")]
+        #[arg(long = "dir", short = 'g', visible_alias = "gossfile")]
         dirs: Vec<PathBuf>,
+        /// YAML or JSON file with variables for templates
+        #[arg(long, env = "GOSS_VARS")]
+        vars: Option<PathBuf>,
+        /// YAML or JSON with variables for templates, which win over those of the file
+        #[arg(long, env = "GOSS_VARS_INLINE")]
+        vars_inline: Option<String>,
         /// Look at the tree of an image instead of the running system
         #[arg(long, default_value = "/")]
         root: PathBuf,
@@ -203,6 +209,7 @@ fn format(text: &str) -> Result<selftest::Format, String> {
 
 fn self_test(
     dirs: Vec<PathBuf>,
+    vars: &selftest::Vars,
     root: PathBuf,
     format: selftest::Format,
     timeout: u64,
@@ -224,7 +231,7 @@ fn self_test(
         format,
         budget,
     };
-    let (text, code) = selftest::cli(&options, machine::clock());
+    let (text, code) = selftest::cli(&options, vars, machine::clock());
     print(&text);
     Ok(ExitCode::from(code))
 }
@@ -263,10 +270,18 @@ fn command(command: Command) -> anyhow::Result<ExitCode> {
         Command::Forgive { digest } => slots::forgive(&digest),
         Command::Selftest {
             dirs,
+            vars,
+            vars_inline,
             root,
             format,
             timeout,
-        } => self_test(dirs, root, format, timeout),
+        } => self_test(
+            dirs,
+            &selftest::vars(vars.as_deref(), vars_inline.as_deref())?,
+            root,
+            format,
+            timeout,
+        ),
         Command::Serve {
             listen,
             report,

@@ -8,13 +8,18 @@
 //! Results are compared by their ids with those from before an update ([`hypriot_updater::health`]); nothing is judged
 //! here.
 
+mod gjson;
+mod glob;
 mod matcher;
 pub mod output;
 mod pattern;
+mod regexp;
 mod resource;
 mod run;
 mod schema;
 mod suite;
+mod template;
+mod version;
 mod yaml;
 
 use std::path::{Path, PathBuf};
@@ -24,11 +29,13 @@ use anyhow::Result;
 use hypriot_keys::time::Timestamp;
 use hypriot_updater::health::{Severity as Weight, TestResult as Vote};
 
+use crate::files;
 use crate::probe::Root;
 use crate::report::{self, Report, Severity, TestsView};
 pub use output::{Format, render};
 pub use run::{Outcome, Setting, TestResult, run};
-pub use suite::{Suite, load};
+pub use suite::{Suite, load, load_with};
+pub use template::Vars;
 
 /// The tests that come with the image.
 pub const IMAGE: &str = "/usr/share/hypriot/selftest.d";
@@ -62,15 +69,26 @@ pub struct Options {
     pub budget: Duration,
 }
 
+/// The variables of `--vars` and `--vars-inline`.
+pub fn vars(file: Option<&Path>, inline: Option<&str>) -> Result<Vars> {
+    let text = file
+        .map(|path| files::read_text(path, yaml::LIMIT))
+        .transpose()?;
+    Vars::new(text.as_deref(), inline).map_err(|why| anyhow::anyhow!("variables: {why}"))
+}
+
 /// Runs the tests and gives the text to print and the exit code.
-pub fn cli(options: &Options, now: Timestamp) -> (String, u8) {
+pub fn cli(options: &Options, vars: &Vars, now: Timestamp) -> (String, u8) {
     let root = Root::new(&options.root);
     let dirs = if options.dirs.is_empty() {
         [IMAGE, OWNER].map(|dir| root.path(dir)).into()
     } else {
         options.dirs.clone()
     };
-    let suite = load(&dirs);
+    let suite = load_with(&dirs, vars);
+    for warning in suite.warnings() {
+        tracing::warn!("{warning}");
+    }
     if suite.is_empty() {
         let names: Vec<String> = dirs.iter().map(|dir| dir.display().to_string()).collect();
         return (

@@ -1,10 +1,19 @@
-//! goss's matchers: what a value is expected to be. A matcher that could never fail is refused when it is read.
+//! goss's matchers: what a value is expected to be.
+//!
+//! [`Matcher::holds`] only looks: `Ok(false)` is a value that is not as expected, `Err` one of a kind that the matcher cannot
+//! look at. Under `not` the two must stay apart, or what was never looked at would count as well.
+
+mod read;
+
+use std::io::BufReader;
 
 use regex_lite::Regex;
 use serde_json::Value;
 
-use super::pattern::Pattern;
-use super::yaml::{Data, Node, Problem};
+use super::gjson;
+use super::pattern::{self, Pattern};
+use super::version::{self, Range};
+pub(super) use read::parse;
 
 /// What a bare list means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,8 +27,11 @@ pub(super) enum Shape {
 /// An expectation.
 #[derive(Debug, Clone)]
 pub(super) enum Matcher {
-    /// A bare word, number or flag: equal after the value became one of the same kind.
-    Is(Value),
+    /// A bare word: the value as text.
+    Word(String),
+    /// A bare number: the value as a number.
+    Number(f64),
+    /// A bare flag, or `equal`: the same value of the same kind.
     Equal(Value),
     Prefix(String),
     Suffix(String),
@@ -35,7 +47,7 @@ pub(super) enum Matcher {
     All(Vec<Self>),
     Any(Vec<Self>),
     Compare(Order, f64),
-    Semver(Vec<semver::VersionReq>, String),
+    Semver(Range),
     Json(Vec<(String, Self)>),
 }
 
@@ -48,186 +60,91 @@ pub(super) enum Order {
     AtMost,
 }
 
-/// Reads an expectation.
-pub(super) fn parse(node: &Node, shape: Shape) -> Result<Matcher, Problem> {
-    match &node.data {
-        Data::Scalar { .. } if node.is_null() => Err(Problem::new(
-            node.line,
-            "nothing is expected here: an empty value asserts nothing",
-        )),
-        Data::Scalar { .. } => Ok(Matcher::Is(node.value())),
-        Data::List(_) if shape == Shape::Text => patterns(node),
-        Data::List(_) => Ok(Matcher::Elements(some(node)?)),
-        Data::Map(map) => match map.as_slice() {
-            [(key, value)] => named(&key.text, value, key.line),
-            [] => Err(Problem::new(node.line, "an empty map asserts nothing")),
-            _ => Err(Problem::new(
-                node.line,
-                "only one matcher at a level; join several with `and`",
-            )),
-        },
-    }
+/// Why a value is not as expected.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Mismatch {
+    /// The matcher could not look at it, for this reason.
+    pub(super) error: Option<String>,
+    /// `to equal`, as goss says it.
+    pub(super) message: String,
+    /// What was found.
+    pub(super) actual: Value,
+    /// What was expected.
+    pub(super) expected: Value,
+    /// Which of several expected things were not there.
+    pub(super) missing: Vec<Value>,
 }
 
-/// Whether this is the empty list, which `goss add` writes and which asserts nothing.
-pub(super) fn is_empty_list(node: &Node) -> bool {
-    matches!(&node.data, Data::List(list) if list.is_empty())
-}
-
-fn named(name: &str, node: &Node, line: usize) -> Result<Matcher, Problem> {
-    let word = || {
-        let text = node.text()?;
-        if text.is_empty() {
-            Err(Problem::new(
-                line,
-                format!("{name} with nothing asserts nothing"),
-            ))
+impl std::fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(error) = &self.error {
+            f.write_str(error)
         } else {
-            Ok(text.to_owned())
-        }
-    };
-    let number = || {
-        let text = node.text()?;
-        text.parse::<f64>()
-            .map_err(|e| Problem::new(line, format!("{name} needs a number, not {text:?}: {e}")))
-    };
-    let one = || Ok(Box::new(parse(node, Shape::Value)?));
-    Ok(match name {
-        "equal" => Matcher::Equal(node.value()),
-        "have-prefix" => Matcher::Prefix(word()?),
-        "have-suffix" => Matcher::Suffix(word()?),
-        "contain-substring" => Matcher::Substring(word()?),
-        "match-regexp" => Matcher::Regex(super::pattern::regex(&word()?, line)?),
-        "have-len" => Matcher::Length(node.number()?),
-        "have-patterns" => patterns(node)?,
-        "have-key" => Matcher::Key(one()?),
-        "contain-element" => Matcher::Element(one()?),
-        "contain-elements" => Matcher::Elements(some(node)?),
-        "consist-of" => Matcher::Consists(all(node)?),
-        "not" => Matcher::Not(one()?),
-        "and" => Matcher::All(some(node)?),
-        "or" => Matcher::Any(some(node)?),
-        "gt" => Matcher::Compare(Order::Greater, number()?),
-        "ge" => Matcher::Compare(Order::AtLeast, number()?),
-        "lt" => Matcher::Compare(Order::Less, number()?),
-        "le" => Matcher::Compare(Order::AtMost, number()?),
-        "semver-constraint" => Matcher::Semver(constraint(&word()?, line)?, word()?),
-        "gjson" => {
-            let paths = node.entries()?;
-            if paths.is_empty() {
-                return Err(Problem::new(line, "gjson without a path asserts nothing"));
+            write!(f, "expected {} {}", self.message, short(&self.expected))?;
+            if !self.missing.is_empty() {
+                let missing: Vec<String> = self.missing.iter().map(short).collect();
+                write!(f, ", missing {}", missing.join(", "))?;
             }
-            let one = |(key, value): &(super::yaml::Key, Node)| {
-                Ok((key.text.clone(), parse(value, Shape::Value)?))
-            };
-            Matcher::Json(paths.iter().map(one).collect::<Result<_, Problem>>()?)
+            write!(f, ", found {}", short(&self.actual))
         }
-        "xml" => {
-            return Err(Problem::new(
-                line,
-                "xml is not supported: use match-regexp, or a command with xmllint",
-            ));
-        }
-        other => return Err(Problem::new(line, format!("there is no matcher {other:?}"))),
-    })
-}
-
-fn all(node: &Node) -> Result<Vec<Matcher>, Problem> {
-    node.items()?
-        .iter()
-        .map(|item| parse(item, Shape::Value))
-        .collect()
-}
-
-fn some(node: &Node) -> Result<Vec<Matcher>, Problem> {
-    let list = all(node)?;
-    if list.is_empty() {
-        return Err(Problem::new(node.line, "an empty list asserts nothing"));
     }
-    Ok(list)
-}
-
-fn patterns(node: &Node) -> Result<Matcher, Problem> {
-    let items = node.items()?;
-    if items.is_empty() {
-        return Err(Problem::new(node.line, "an empty list asserts nothing"));
-    }
-    let one = |item: &Node| Pattern::parse(item.text()?, item.line);
-    Ok(Matcher::Patterns(
-        items.iter().map(one).collect::<Result<_, _>>()?,
-    ))
-}
-
-/// Ranges as goss writes them: parts joined by blanks or commas must all hold, `||` separates alternatives.
-fn constraint(text: &str, line: usize) -> Result<Vec<semver::VersionReq>, Problem> {
-    // `!=` is no operator of the semver crate; it is checked apart, see `allows`.
-    let range = |part: &str| {
-        let mut joined = Vec::new();
-        let mut operator = String::new();
-        for word in part.split([' ', ',']).filter(|word| !word.is_empty()) {
-            operator += word;
-            if word.ends_with(|c: char| c.is_ascii_alphanumeric() || c == '*') {
-                let one = std::mem::take(&mut operator);
-                if !one.starts_with("!=") {
-                    let bare = one.starts_with(|c: char| c.is_ascii_digit());
-                    joined.push(if bare { format!("={one}") } else { one });
-                }
-            }
-        }
-        if joined.is_empty() {
-            joined.push("*".into());
-        }
-        semver::VersionReq::parse(&joined.join(", "))
-            .map_err(|e| Problem::new(line, format!("{part:?} is no range of versions: {e}")))
-    };
-    text.split("||").map(range).collect()
 }
 
 impl Matcher {
-    /// Whether `found` is as expected; else why not, for people.
-    pub(super) fn check(&self, found: &Value) -> Result<(), String> {
-        if self.holds(found)? {
-            return Ok(());
+    /// Whether `found` is as expected; else why not.
+    pub(super) fn check(&self, found: &Value) -> Result<(), Box<Mismatch>> {
+        match self.holds(found) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Box::new(self.mismatch(found, false))),
+            Err(error) => Err(Box::new(Mismatch {
+                error: Some(error),
+                actual: found.clone(),
+                ..Mismatch::default()
+            })),
         }
-        Err(format!(
-            "expected {}, found {}",
-            self.words(found),
-            short(found)
-        ))
     }
 
+    /// `Err` when `found` is of a kind that cannot be looked at.
     fn holds(&self, found: &Value) -> Result<bool, String> {
         Ok(match self {
-            Self::Is(Value::String(word)) => text(found) == *word,
-            Self::Is(Value::Number(number)) => number.as_f64() == Some(float(found)?),
-            Self::Is(value) | Self::Equal(value) => same(value, found),
+            Self::Word(word) => text(found) == *word,
+            Self::Number(number) => float(found)?.total_cmp(&(*number + 0.0)).is_eq(),
+            Self::Equal(value) => same(value, found),
             Self::Prefix(word) => text(found).starts_with(word),
             Self::Suffix(word) => text(found).ends_with(word),
             Self::Substring(word) => text(found).contains(word),
             Self::Regex(regex) => regex.is_match(&text(found)),
             Self::Length(length) => len(found)? == *length,
-            Self::Patterns(patterns) => missing(patterns, &text(found)).is_empty(),
+            Self::Patterns(patterns) => {
+                pattern::missing(patterns, BufReader::new(text(found).as_bytes()))?.is_empty()
+            }
             Self::Key(key) => match found {
-                Value::Object(map) => any(
-                    key,
-                    &map.keys().map(|k| k.as_str().into()).collect::<Vec<_>>(),
-                ),
+                Value::Object(map) => some(key, map.keys().map(|k| Value::from(k.as_str())))?,
                 other => return Err(format!("expected a map, found {}", short(other))),
             },
-            Self::Element(one) => any(one, &elements(found)?),
-            Self::Elements(all) => {
+            Self::Element(one) => some(one, elements(found)?.into_iter())?,
+            Self::Elements(all) => fits(all, &elements(found)?) == all.len(),
+            Self::Consists(all) => {
                 let found = elements(found)?;
-                all.iter().all(|one| any(one, &found))
+                all.len() == found.len() && fits(all, &found) == all.len()
             }
-            Self::Consists(all) => consists(all, &elements(found)?),
             Self::Not(one) => !one.holds(found)?,
             Self::All(all) => {
                 for one in all {
-                    one.check(found)?;
+                    if !one.holds(found)? {
+                        return Ok(false);
+                    }
                 }
                 true
             }
-            Self::Any(all) => all.iter().any(|one| matches!(one.holds(found), Ok(true))),
+            Self::Any(all) => {
+                for one in all {
+                    if one.holds(found)? {
+                        return Ok(true);
+                    }
+                }
+                false
+            }
             Self::Compare(order, limit) => {
                 let number = float(found)?;
                 match order {
@@ -237,76 +154,153 @@ impl Matcher {
                     Order::AtMost => number <= *limit,
                 }
             }
-            Self::Semver(ranges, raw) => {
-                let versions = if found.is_array() {
-                    elements(found)?
-                } else {
-                    vec![found.clone()]
-                };
-                !versions.is_empty()
-                    && versions
-                        .iter()
-                        .all(|version| allows(ranges, raw, &text(version)))
+            Self::Semver(range) => {
+                let list = found
+                    .as_array()
+                    .cloned()
+                    .unwrap_or_else(|| vec![found.clone()]);
+                let version = |value: &Value| value.as_str().and_then(version::parse);
+                let versions: Option<Vec<_>> = list.iter().map(version).collect();
+                let versions = versions.filter(|versions| !versions.is_empty());
+                let versions = versions.ok_or_else(|| {
+                    format!("expected one or several versions such as 1.2.3 or 7.88.1-10+deb12u5, found {}", short(found))
+                })?;
+                versions.iter().all(|version| range.has(version))
             }
             Self::Json(paths) => {
-                let parsed: Value = match found {
-                    Value::String(raw) => serde_json::from_str(raw)
-                        .map_err(|e| format!("expected JSON, found {}: {e}", short(found)))?,
-                    other => other.clone(),
-                };
                 for (path, matcher) in paths {
-                    let at = at(&parsed, path).ok_or_else(|| {
-                        format!("expected JSON with {path}, found {}", short(found))
-                    })?;
-                    matcher.check(&at).map_err(|why| format!("{path}: {why}"))?;
+                    if !matcher.holds(&at(found, path)?)? {
+                        return Ok(false);
+                    }
                 }
                 true
             }
         })
     }
 
-    /// What is expected, in words.
-    fn words(&self, found: &Value) -> String {
-        let list = |all: &[Self]| {
-            all.iter()
-                .map(|one| one.words(found))
-                .collect::<Vec<_>>()
-                .join(", ")
-        };
-        match self {
-            Self::Is(value) => short(value),
-            Self::Equal(value) => format!("exactly {}", short(value)),
-            Self::Prefix(word) => format!("something that begins with {word:?}"),
-            Self::Suffix(word) => format!("something that ends with {word:?}"),
-            Self::Substring(word) => format!("something with {word:?} in it"),
-            Self::Regex(regex) => format!("something like /{regex}/"),
-            Self::Length(length) => format!("{length} of them"),
-            Self::Patterns(patterns) => {
-                format!("lines like {}", missing(patterns, &text(found)).join(", "))
-            }
-            Self::Key(key) => format!("a key {}", key.words(found)),
-            Self::Element(one) => format!("among the values {}", one.words(found)),
-            Self::Elements(all) => format!("among the values {}", list(all)),
-            Self::Consists(all) => format!("just these in any order: {}", list(all)),
-            Self::Not(one) => format!("not {}", one.words(found)),
-            Self::All(all) => format!("all of {}", list(all)),
-            Self::Any(all) => format!("any of {}", list(all)),
-            Self::Compare(order, limit) => match order {
-                Order::Greater => format!("more than {limit}"),
-                Order::AtLeast => format!("{limit} or more"),
-                Order::Less => format!("less than {limit}"),
-                Order::AtMost => format!("{limit} or less"),
-            },
-            Self::Semver(_, raw) => format!("a version {raw}"),
-            Self::Json(paths) => format!(
-                "JSON with {}",
-                paths
-                    .iter()
-                    .map(|(path, _)| path.as_str())
-                    .collect::<Vec<_>>()
-                    .join(", ")
-            ),
+    /// How many patterns of text are to be seen, when this is just a list of them.
+    pub(super) fn patterns(&self) -> Option<&[Pattern]> {
+        if let Self::Patterns(patterns) = self {
+            Some(patterns)
+        } else {
+            None
         }
+    }
+
+    /// In goss's words, for a value for which this does not hold (or, negated, does).
+    fn mismatch(&self, found: &Value, negated: bool) -> Mismatch {
+        match self {
+            Self::Not(one) => return one.mismatch(found, !negated),
+            Self::All(all) if !negated => {
+                if let Some(first) = all.iter().find(|one| one.holds(found) != Ok(true)) {
+                    return first.mismatch(found, false);
+                }
+            }
+            Self::Any(all) if negated => {
+                if let Some(first) = all.iter().find(|one| one.holds(found) == Ok(true)) {
+                    return first.mismatch(found, true);
+                }
+            }
+            Self::Json(paths) => {
+                for (path, matcher) in paths {
+                    if let Ok(inner) = at(found, path)
+                        && (negated || matcher.holds(&inner) != Ok(true))
+                    {
+                        let mut mismatch = matcher.mismatch(&inner, negated);
+                        mismatch.message = format!("{path} {}", mismatch.message);
+                        return mismatch;
+                    }
+                }
+            }
+            _ => {}
+        }
+        let missing = match self {
+            Self::Elements(all) | Self::Consists(all) if !negated => {
+                let values = elements(found).unwrap_or_default();
+                let lacking = all
+                    .iter()
+                    .filter(|m| !values.iter().any(|v| m.holds(v) == Ok(true)));
+                lacking.map(Self::expected).collect()
+            }
+            Self::Patterns(patterns) if !negated => {
+                let text = text(found);
+                let lacking = pattern::missing(patterns, text.as_bytes()).unwrap_or_default();
+                lacking.into_iter().map(Value::from).collect()
+            }
+            _ => Vec::new(),
+        };
+        let not = if negated { "not " } else { "" };
+        Mismatch {
+            error: None,
+            message: format!("{not}{}", self.verb()),
+            actual: found.clone(),
+            expected: self.expected(),
+            missing,
+        }
+    }
+
+    fn verb(&self) -> &'static str {
+        match self {
+            Self::Word(_) | Self::Equal(_) => "to equal",
+            Self::Number(_) => "to be numerically eq",
+            Self::Prefix(_) => "to have prefix",
+            Self::Suffix(_) => "to have suffix",
+            Self::Regex(_) => "to match regular expression",
+            Self::Substring(_) => "to contain substring",
+            Self::Length(_) => "to have length",
+            Self::Patterns(_) => "to have patterns",
+            Self::Key(_) => "to have key matching",
+            Self::Element(_) => "to contain element matching",
+            Self::Elements(_) => "to contain elements matching",
+            Self::Consists(_) => "to consist of",
+            Self::Not(_) => "not",
+            Self::All(_) => "to satisfy all of these matchers",
+            Self::Any(_) => "to satisfy at least one of these matchers",
+            Self::Compare(Order::Greater, _) => "to be numerically gt",
+            Self::Compare(Order::AtLeast, _) => "to be numerically ge",
+            Self::Compare(Order::Less, _) => "to be numerically lt",
+            Self::Compare(Order::AtMost, _) => "to be numerically le",
+            Self::Semver(_) => "to satisfy semver constraint",
+            Self::Json(_) => "to have JSON",
+        }
+    }
+
+    /// What was written, as far as it is kept.
+    fn expected(&self) -> Value {
+        let list = |all: &[Self]| all.iter().map(Self::expected).collect::<Value>();
+        match self {
+            Self::Word(word) | Self::Prefix(word) | Self::Suffix(word) | Self::Substring(word) => {
+                word.as_str().into()
+            }
+            Self::Number(n) | Self::Compare(_, n) => number(*n),
+            Self::Equal(value) => value.clone(),
+            Self::Regex(regex) => regex.as_str().into(),
+            Self::Length(n) => (*n).into(),
+            Self::Patterns(patterns) => patterns.iter().map(|p| Value::from(p.raw())).collect(),
+            Self::Key(one) | Self::Element(one) => one.expected(),
+            Self::Not(one) => serde_json::json!({"not": one.expected()}),
+            Self::Elements(all) | Self::Consists(all) | Self::All(all) | Self::Any(all) => {
+                list(all)
+            }
+            Self::Semver(range) => range.text().into(),
+            Self::Json(paths) => paths
+                .iter()
+                .map(|(path, m)| (path.clone(), m.expected()))
+                .collect(),
+        }
+    }
+}
+
+/// A whole number stays one.
+fn number(n: f64) -> Value {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "whole and small, see the condition"
+    )]
+    if n.fract() == 0.0 && n.abs() < 1e15 {
+        Value::from(n as i64)
+    } else {
+        Value::from(n)
     }
 }
 
@@ -314,25 +308,29 @@ impl Matcher {
 pub(super) fn short(value: &Value) -> String {
     let mut text = value.to_string();
     if text.len() > 300 {
-        let end = (0..=300)
-            .rev()
-            .find(|at| text.is_char_boundary(*at))
-            .unwrap_or(0);
+        let end = text.floor_char_boundary(300);
         text.truncate(end);
         text.push('…');
     }
     text
 }
 
-fn any(matcher: &Matcher, values: &[Value]) -> bool {
-    values
-        .iter()
-        .any(|value| matches!(matcher.holds(value), Ok(true)))
+/// Whether one of the values fits. One that cannot be looked at only matters when no other fits.
+fn some(matcher: &Matcher, values: impl Iterator<Item = Value>) -> Result<bool, String> {
+    let mut error = None;
+    for value in values {
+        match matcher.holds(&value) {
+            Ok(true) => return Ok(true),
+            Ok(false) => {}
+            Err(why) => error = Some(why),
+        }
+    }
+    error.map_or(Ok(false), Err)
 }
 
-/// Whether the values can be paired with the matchers one to one. Greedy is not enough: a matcher for anything
-/// may take the value that another one needs.
-fn consists(matchers: &[Matcher], values: &[Value]) -> bool {
+/// How many matchers can be paired with values one to one: each of two equal ones needs a value of its own. Greedy is not
+/// enough, because a matcher for anything may take the value that another one needs.
+fn fits(matchers: &[Matcher], values: &[Value]) -> usize {
     fn pair(
         matcher: usize,
         fits: &[Vec<usize>],
@@ -350,33 +348,44 @@ fn consists(matchers: &[Matcher], values: &[Value]) -> bool {
         }
         false
     }
-    if matchers.len() != values.len() {
-        return false;
-    }
     let fit = |m: &Matcher| {
         (0..values.len())
-            .filter(|v| matches!(m.holds(&values[*v]), Ok(true)))
+            .filter(|v| m.holds(&values[*v]) == Ok(true))
             .collect()
     };
     let fits: Vec<Vec<usize>> = matchers.iter().map(fit).collect();
     let mut taken = vec![None; values.len()];
     (0..matchers.len())
-        .all(|matcher| pair(matcher, &fits, &mut vec![false; values.len()], &mut taken))
+        .filter(|m| pair(*m, &fits, &mut vec![false; values.len()], &mut taken))
+        .count()
 }
 
-fn missing(patterns: &[Pattern], text: &str) -> Vec<String> {
-    patterns
-        .iter()
-        .filter(|pattern| !pattern.holds(text))
-        .map(|pattern| format!("{:?}", pattern.raw()))
-        .collect()
+/// Go's `%v`. Numbers keep their digits.
+pub(super) fn word(value: &Value) -> String {
+    match value {
+        Value::Null => "<nil>".into(),
+        Value::String(text) => text.clone(),
+        Value::Array(list) => format!("[{}]", list.iter().map(word).collect::<Vec<_>>().join(" ")),
+        Value::Object(map) => {
+            let entries: Vec<String> = map
+                .iter()
+                .map(|(k, v)| format!("{k}:{}", word(v)))
+                .collect();
+            format!("map[{}]", entries.join(" "))
+        }
+        Value::Number(n) => match n.as_f64().map(number) {
+            Some(Value::Number(whole)) => whole.to_string(),
+            _ => n.to_string(),
+        },
+        Value::Bool(flag) => flag.to_string(),
+    }
 }
 
+/// The same, with lists as lines.
 fn text(value: &Value) -> String {
     match value {
-        Value::String(text) => text.clone(),
-        Value::Array(list) => list.iter().map(text).collect::<Vec<_>>().join("\n"),
-        other => other.to_string(),
+        Value::Array(list) => list.iter().map(word).collect::<Vec<_>>().join("\n"),
+        other => word(other),
     }
 }
 
@@ -384,7 +393,8 @@ fn float(value: &Value) -> Result<f64, String> {
     let number = match value {
         Value::Number(number) => number.as_f64(),
         Value::String(text) => text.trim().parse().ok(),
-        Value::Array(list) if list.len() == 1 => return float(&list[0]),
+        // Values of a resource are text; another list is no number to goss.
+        Value::Array(list) if list.iter().all(Value::is_string) => text(value).trim().parse().ok(),
         _ => None,
     };
     number.ok_or_else(|| format!("expected a number, found {}", short(value)))
@@ -393,7 +403,9 @@ fn float(value: &Value) -> Result<f64, String> {
 fn elements(value: &Value) -> Result<Vec<Value>, String> {
     match value {
         Value::Array(list) => Ok(list.clone()),
+        // The documentation of goss says that text is its lines.
         Value::String(text) => Ok(text.split('\n').map(Into::into).collect()),
+        Value::Object(map) => Ok(map.values().cloned().collect()),
         other => Err(format!("expected a list, found {}", short(other))),
     }
 }
@@ -417,62 +429,23 @@ fn same(a: &Value, b: &Value) -> bool {
         (Value::Array(a), Value::Array(b)) => {
             a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
         }
+        (Value::Object(a), Value::Object(b)) => {
+            a.len() == b.len()
+                && a.iter()
+                    .all(|(key, a)| b.get(key).is_some_and(|b| same(a, b)))
+        }
         _ => a == b,
     }
 }
 
-fn allows(ranges: &[semver::VersionReq], raw: &str, version: &str) -> bool {
-    let Some(version) = version_of(version) else {
-        return false;
-    };
-    ranges.iter().zip(raw.split("||")).any(|(range, part)| {
-        let excluded = part
-            .split([' ', ','])
-            .filter_map(|word| version_of(word.strip_prefix("!=")?))
-            .any(|excluded| excluded == version);
-        range.matches(&version) && !excluded
-    })
-}
-
-/// A version that may lack its last parts.
-fn version_of(text: &str) -> Option<semver::Version> {
-    let text = text.trim().trim_start_matches('v');
-    let core = text.split(['-', '+']).next().unwrap_or(text);
-    let lacking = 2usize.saturating_sub(core.matches('.').count());
-    let full = format!("{core}{}{}", ".0".repeat(lacking), &text[core.len()..]);
-    semver::Version::parse(&full).ok()
-}
-
-/// The part of gjson's paths that owners use: names, indexes, `#` for the length, `\.` for a dot in a name.
-fn at(value: &Value, path: &str) -> Option<Value> {
-    let mut names = vec![String::new()];
-    let mut escaped = false;
-    for c in path.chars() {
-        match c {
-            '\\' if !escaped => escaped = true,
-            '.' if !escaped => names.push(String::new()),
-            c => {
-                names.last_mut()?.push(c);
-                escaped = false;
-            }
-        }
-    }
-    let mut here = value;
-    for (depth, name) in names.iter().enumerate() {
-        here = match here {
-            Value::Object(map) => map.get(name)?,
-            Value::Array(list) if name == "#" && depth + 1 == names.len() => {
-                return Some(list.len().into());
-            }
-            Value::Array(list) if name == "#" => {
-                let rest = names[depth + 1..].join(".");
-                return Some(list.iter().filter_map(|item| at(item, &rest)).collect());
-            }
-            Value::Array(list) => list.get(name.parse::<usize>().ok()?)?,
-            _ => return None,
-        };
-    }
-    Some(here.clone())
+/// What is at `path` in a text that is JSON.
+fn at(found: &Value, path: &str) -> Result<Value, String> {
+    let text = found
+        .as_str()
+        .ok_or_else(|| format!("expected text that is JSON, found {}", short(found)))?;
+    let json = gjson::parse(text)?;
+    let found = gjson::get(&json, path).ok_or_else(|| format!("Path not found: {path}"))?;
+    Ok(found.value())
 }
 
 #[cfg(test)]

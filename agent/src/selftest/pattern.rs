@@ -1,8 +1,13 @@
 //! goss's patterns for lines: a word that some line contains, `!` for none, `/…/` for a regular expression.
 
+use std::io::BufRead;
+
 use regex_lite::Regex;
 
-use super::yaml::Problem;
+use super::regexp;
+
+/// The longest line that is looked at, as in goss.
+const LINE: u64 = 1024 * 1024;
 
 /// One pattern.
 #[derive(Debug, Clone)]
@@ -19,30 +24,26 @@ enum Kind {
 }
 
 impl Pattern {
-    pub(super) fn parse(raw: &str, line: usize) -> Result<Self, Problem> {
+    pub(super) fn parse(raw: &str) -> Result<Self, String> {
         let (negated, body) = match raw.strip_prefix('!') {
             Some(body) => (true, body),
             None => (false, raw),
         };
-        let inner = body
-            .strip_prefix('/')
-            .and_then(|body| body.strip_suffix('/'));
+        // A single slash is both ends of nothing.
+        let inner = body.strip_prefix('/').and_then(|_| {
+            let body = body.strip_prefix('/')?;
+            Some(body.strip_suffix('/').unwrap_or(body)).filter(|_| raw.ends_with('/'))
+        });
         let kind = match inner {
-            Some(expression) if !expression.is_empty() => Kind::Regex(regex(expression, line)?),
+            Some(expression) => Kind::Regex(regexp::compile(expression)?),
             // A word that itself begins with `!` or `/` is written with a backslash before it.
-            _ => Kind::Word(body.trim_start_matches(['\\', '/', '!']).to_owned()),
+            None => Kind::Word(raw.trim_start_matches(['\\', '/', '!']).to_owned()),
         };
-        match &kind {
-            Kind::Word(word) if word.is_empty() => Err(Problem::new(
-                line,
-                format!("the pattern {raw:?} asserts nothing"),
-            )),
-            _ => Ok(Self {
-                raw: raw.to_owned(),
-                kind,
-                negated,
-            }),
-        }
+        Ok(Self {
+            raw: raw.to_owned(),
+            kind,
+            negated,
+        })
     }
 
     /// As it was written.
@@ -50,49 +51,95 @@ impl Pattern {
         &self.raw
     }
 
-    /// Whether some line of `text` matches, or none does for a negated one.
-    pub(super) fn holds(&self, text: &str) -> bool {
-        let hit = text.lines().any(|line| match &self.kind {
+    fn matches(&self, line: &str) -> bool {
+        match &self.kind {
             Kind::Word(word) => line.contains(word.as_str()),
             Kind::Regex(regex) => regex.is_match(line),
-        });
-        hit != self.negated
+        }
     }
 }
 
-/// A regular expression of a test; it takes time linear in the text, whatever it is.
-pub(super) fn regex(expression: &str, line: usize) -> Result<Regex, Problem> {
-    Regex::new(expression).map_err(|e| {
-        Problem::new(
-            line,
-            format!("{expression:?} is no regular expression: {e}"),
-        )
-    })
+/// The patterns that do not hold for the lines of `text`. It is read once, a line at a time, and no further than needed.
+pub(super) fn missing(patterns: &[Pattern], mut text: impl BufRead) -> Result<Vec<String>, String> {
+    let mut open: Vec<&Pattern> = patterns.iter().collect();
+    let mut violated = Vec::new();
+    let mut line = Vec::new();
+    while !open.is_empty() {
+        line.clear();
+        let read = std::io::Read::take(&mut text, LINE + 1).read_until(b'\n', &mut line);
+        if read.map_err(|error| format!("reading: {error}"))? == 0 {
+            break;
+        }
+        if line.last() != Some(&b'\n') && line.len() as u64 > LINE {
+            return Err(format!("a line is longer than {LINE} bytes"));
+        }
+        let end = line.strip_suffix(b"\n").unwrap_or(&line);
+        let words = String::from_utf8_lossy(end.strip_suffix(b"\r").unwrap_or(end));
+        open.retain(|pattern| {
+            let hit = pattern.matches(&words);
+            if hit && pattern.negated {
+                violated.push(pattern.raw.clone());
+            }
+            !hit
+        });
+    }
+    // An empty pattern holds also where there is no line.
+    let lacking = open.into_iter().filter(|p| !p.negated && !p.raw.is_empty());
+    violated.extend(lacking.map(|pattern| pattern.raw.clone()));
+    // In the order in which they were written.
+    Ok(patterns
+        .iter()
+        .filter(|p| violated.contains(&p.raw))
+        .map(|p| p.raw.clone())
+        .collect())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn holds(pattern: &str, text: &str) -> bool {
+        let patterns = [Pattern::parse(pattern).expect(pattern)];
+        missing(&patterns, text.as_bytes())
+            .expect("short lines")
+            .is_empty()
+    }
+
     #[test]
     fn patterns_mean_what_goss_means() {
-        for (pattern, text, holds) in [
+        for (pattern, text, expected) in [
             ("root", "x\nroot:x", true),
             ("!root", "x\nroot:x", false),
             ("!root", "", true),
             ("/^root:/", "x\nroot:x", true),
             ("/^x$/", "xx\n", false),
+            ("/^x$/", "x\r\n", true),
             ("!/^root:/", "toor:x", true),
             ("\\!bang", "a !bang", true),
             ("\\!bang", "a bang", true),
             ("/var/log", "var/log", true),
             ("a/", "a/", true),
+            ("", "", true),
+            ("", "x", true),
+            ("//", "x", true),
+            ("//", "", false),
+            ("!", "x", false),
+            ("!//", "x", false),
         ] {
-            assert_eq!(
-                Pattern::parse(pattern, 1).expect(pattern).holds(text),
-                holds,
-                "{pattern} on {text:?}"
-            );
+            assert_eq!(holds(pattern, text), expected, "{pattern} on {text:?}");
         }
+    }
+
+    #[test]
+    fn what_stands_far_down_is_seen_and_a_line_without_an_end_is_an_error() {
+        let long = format!("{}kernel error\n", "a line\n".repeat(400_000));
+        assert!(!holds("!/kernel error/", &long) && holds("kernel", &long));
+        let endless = "x".repeat(2 * 1024 * 1024);
+        let patterns = [Pattern::parse("!y").expect("a word")];
+        assert!(
+            missing(&patterns, endless.as_bytes())
+                .expect_err("too long")
+                .contains("longer")
+        );
     }
 }

@@ -17,7 +17,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::run::{Setting, Values};
+use super::run::{Found, Setting, Values};
+use super::schema::Kind;
 use super::suite::Test;
 
 /// Looks at the resource of `test`, within `left`. `None`: it only exists on a running board, and this is none.
@@ -25,43 +26,48 @@ pub(super) fn look(test: &Test, setting: &Setting, left: Duration) -> Result<Opt
     let root = &setting.root;
     let name = test.name.as_str();
     // Kinds that the files of an image tell everything about.
-    let values = match test.schema.name {
-        "file" => file::look(test, root),
-        "package" => package::look(name, root),
-        "user" => account::user(name, root),
-        "group" => account::group(name, root),
-        "kernel-module" => kernel::module(name, root),
-        "kernel-config" => kernel::config(name, root),
-        "service" => service::look(test, root),
-        "matching" => Ok(matching(test)),
+    let values = match test.schema.kind {
+        // Kinds that the files of an image tell everything about.
+        Kind::File => file::look(test, root),
+        Kind::Package => package::look(name, root),
+        Kind::User => account::user(name, root),
+        Kind::Group => account::group(name, root),
+        Kind::KernelModule => kernel::module(name, root),
+        Kind::KernelConfig => kernel::config(name, root),
+        Kind::Service => Ok(service::look(test, root)),
+        Kind::Matching => Ok(matching(test)),
         // These are files in tests, but only a running kernel fills them.
-        "kernel-param" => kernel::parameter(name, root),
-        "device-tree" => Ok(kernel::device_tree(name, root)),
-        "mount" => mount::look(test, root),
-        "process" => Ok(net::process(name, root)),
-        "port" => net::port(name, root),
-        "clock" => Ok(board::clock(setting)),
-        "slot" => board::slot(setting),
-        "throttling" => Ok(board::throttling(root)),
-        "docker" => docker::look(test, root),
+        Kind::KernelParam => kernel::parameter(name, root),
+        Kind::DeviceTree => Ok(kernel::device_tree(name, root)),
+        Kind::Mount => mount::look(test, root),
+        Kind::Process => Ok(net::process(name, root)),
+        Kind::Port => net::port(name, root),
+        Kind::Clock => Ok(board::clock(setting)),
+        Kind::Slot => board::slot(setting),
+        Kind::Throttling => Ok(board::throttling(root)),
+        Kind::Docker => docker::look(test, root),
         // These have no files: they are asked of the running system.
-        _ if !root.is_live() => return Ok(None),
-        "interface" => net::interface(name),
-        "addr" => net::address(test, left),
-        "command" => command::look(test, left),
-        "dns" => Ok(dns::look(test, left)),
-        "http" => http::look(test, left),
-        other => anyhow::bail!("resource {other:?} cannot be looked at"),
+        Kind::Interface | Kind::Addr | Kind::Command | Kind::Dns | Kind::Http
+            if !root.is_live() =>
+        {
+            return Ok(None);
+        }
+        Kind::Interface => Ok(net::interface(name)),
+        Kind::Addr => net::address(test, left),
+        Kind::Command => command::look(test, left),
+        Kind::Dns => Ok(dns::look(test, left)),
+        Kind::Http => http::look(test, left),
     };
     values.map(Some)
 }
 
+/// `as-reader`: a list of patterns is looked for in its lines, anything else sees the whole text.
 fn matching(test: &Test) -> Values {
     let content = test.settings.get("content").cloned().unwrap_or_default();
-    let content = if test.flag("as-reader") && !content.is_string() {
-        content.to_string().into()
+    let found = if test.flag("as-reader") {
+        Found::bytes(super::matcher::word(&content).into_bytes())
     } else {
-        content
+        content.into()
     };
-    Values::from([("matches", Ok(content))])
+    Values::from([("matches", Ok(found))])
 }

@@ -2,19 +2,22 @@
 //! their time or the whole run's is up.
 
 use std::collections::BTreeMap;
+use std::io::{BufReader, Read};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use hypriot_keys::time::Timestamp;
 use serde_json::Value;
 
+use super::matcher::short;
+use super::pattern;
 use super::resource;
-use super::suite::{Suite, Test};
+use super::suite::{Assert, Suite, Test};
 use crate::probe::Root;
 use crate::report::{Severity, UpdateView};
 
-/// Tests at a time: they wait more than they compute.
-const WORKERS: usize = 4;
+/// Tests at a time, as goss: they wait more than they compute.
+const WORKERS: usize = 50;
 const STACK: usize = 512 * 1024;
 
 /// What the tests run on.
@@ -41,6 +44,8 @@ pub struct TestResult {
     pub kind: String,
     /// The resource, `docker`.
     pub name: String,
+    /// goss's name of it: `label: docker` where the key is only a label.
+    pub resource: String,
     /// The property, `running`.
     pub property: String,
     /// What its author called it.
@@ -67,7 +72,76 @@ pub enum Outcome {
 }
 
 /// Values of a resource, by property; a value that could not be had comes with the reason.
-pub(super) type Values = BTreeMap<&'static str, anyhow::Result<Value>>;
+pub(super) type Values = BTreeMap<&'static str, anyhow::Result<Found>>;
+
+/// What a property is.
+pub(super) enum Found {
+    Value(Value),
+    /// Text that may be long: patterns are looked for line by line, everything else needs it whole.
+    Text(Box<dyn Read>),
+}
+
+/// Text that is needed whole.
+const WHOLE: u64 = 16 * 1024 * 1024;
+
+impl Found {
+    /// A text that is at hand.
+    pub(super) fn bytes(bytes: Vec<u8>) -> Self {
+        Self::Text(Box::new(std::io::Cursor::new(bytes)))
+    }
+
+    /// All of it.
+    pub(super) fn value(self) -> Result<Value, String> {
+        match self {
+            Self::Value(value) => Ok(value),
+            Self::Text(text) => {
+                let mut bytes = Vec::new();
+                text.take(WHOLE + 1)
+                    .read_to_end(&mut bytes)
+                    .map_err(|error| format!("reading: {error}"))?;
+                if bytes.len() as u64 > WHOLE {
+                    return Err(format!(
+                        "longer than {WHOLE} bytes: only a list of patterns can be looked for in it"
+                    ));
+                }
+                Ok(String::from_utf8_lossy(&bytes).into_owned().into())
+            }
+        }
+    }
+
+    fn is_false(&self) -> bool {
+        matches!(self, Self::Value(Value::Bool(false)))
+    }
+}
+
+macro_rules! found_from {
+    ($($kind:ty),*) => {$(
+        impl From<$kind> for Found {
+            fn from(value: $kind) -> Self {
+                Self::Value(value.into())
+            }
+        }
+    )*};
+}
+found_from!(
+    Value,
+    bool,
+    &str,
+    String,
+    i32,
+    u16,
+    u32,
+    u64,
+    usize,
+    f64,
+    Vec<Value>
+);
+
+impl<V: Into<Value>> FromIterator<V> for Found {
+    fn from_iter<T: IntoIterator<Item = V>>(items: T) -> Self {
+        Self::Value(items.into_iter().map(Into::into).collect::<Value>())
+    }
+}
 
 struct Task<'a> {
     test: &'a Test,
@@ -91,9 +165,10 @@ pub fn run(suite: &Suite, setting: &Setting, budget: Duration) -> Vec<TestResult
         Mutex::new(suite.tests.iter().enumerate().map(task).rev().collect());
     let busy = Mutex::new(0usize);
     let results = Mutex::new(BTreeMap::new());
+    let workers = WORKERS.min(5 * std::thread::available_parallelism().map_or(1, usize::from));
     std::thread::scope(|scope| {
         let work = || worker(&queue, &busy, &results, setting, deadline);
-        for _ in 1..WORKERS.min(suite.tests.len()) {
+        for _ in 1..workers.min(suite.tests.len()) {
             // One worker fewer is slower, not wrong.
             drop(
                 std::thread::Builder::new()
@@ -117,6 +192,7 @@ fn problem(path: &str, what: &str) -> TestResult {
         id: format!("suite:{path}:usable"),
         kind: "suite".into(),
         name: path.into(),
+        resource: path.into(),
         property: "usable".into(),
         title: None,
         // What the image brings is required; a slip of the owner must not throw a release away.
@@ -192,92 +268,129 @@ fn worker(
 
 /// Looks at one resource once.
 fn attempt(test: &Test, setting: &Setting, deadline: Instant, since: Instant) -> Vec<TestResult> {
-    let skipped = if test.skip {
-        Some("skip: true".to_owned())
-    } else if !test.is_for(&setting.board) {
-        Some(format!("not for board {:?}", setting.board))
-    } else {
-        None
+    let all = |outcome: Outcome| {
+        test.asserts
+            .iter()
+            .map(|assert| one(test, assert, outcome.clone(), since))
+            .collect::<Vec<_>>()
     };
-    let mut results = Vec::new();
-    if let Some(why) = skipped {
-        results.extend(
-            test.asserts
-                .iter()
-                .map(|(property, _)| one(test, property, Outcome::Skip(why.clone()), since)),
-        );
-    } else {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let values = if left.is_zero() {
-            Err(anyhow::anyhow!(
-                "the time for all tests was up before this one"
-            ))
-        } else {
-            resource::look(test, setting, left)
-        };
-        results.extend(judge(test, values, since));
+    if test.skip {
+        return all(Outcome::Skip("skip: true".into()));
     }
-    let vacuous = test.vacuous.iter().map(|p| {
-        one(
-            test,
-            p,
-            Outcome::Skip("an empty list asserts nothing".into()),
-            since,
-        )
-    });
-    results.extend(vacuous);
-    results
+    if !test.is_for(&setting.board) {
+        return all(Outcome::Skip(format!("not for board {:?}", setting.board)));
+    }
+    if let Some(why) = &test.broken {
+        return all(failed(why.clone()));
+    }
+    let left = deadline.saturating_duration_since(Instant::now());
+    let values = if left.is_zero() {
+        Err(anyhow::anyhow!(
+            "the time for all tests was up before this one"
+        ))
+    } else {
+        resource::look(test, setting, left)
+    };
+    judge(test, values, since)
 }
 
 fn judge(test: &Test, values: anyhow::Result<Option<Values>>, since: Instant) -> Vec<TestResult> {
+    let all = |outcome: Outcome| {
+        test.asserts
+            .iter()
+            .map(|assert| one(test, assert, outcome.clone(), since))
+            .collect()
+    };
     let mut values = match values {
         Ok(Some(values)) => values,
-        Ok(None) => {
-            let why = "only on a running board";
-            return test
-                .asserts
-                .iter()
-                .map(|(p, _)| one(test, p, Outcome::Skip(why.into()), since))
-                .collect();
-        }
+        Ok(None) => return all(Outcome::Skip("only on a running board".into())),
         Err(error) => {
             let why = format!("could not be looked at: {error:#}");
+            let alone = test.schema.main.is_empty();
+            let outcome = |assert: &Assert| {
+                if alone || assert.property == test.schema.main {
+                    failed(why.clone())
+                } else {
+                    Outcome::Skip(why.clone())
+                }
+            };
             return test
                 .asserts
                 .iter()
-                .map(|(p, _)| one(test, p, Outcome::Fail(why.clone()), since))
+                .map(|assert| one(test, assert, outcome(assert), since))
                 .collect();
         }
     };
-    let mut gone = false;
+    // As goss: what is not there, or not as wanted, has no other properties that could be looked at.
+    let mut gone = None;
     let mut results = Vec::new();
-    for (property, matcher) in &test.asserts {
-        let outcome = if gone {
-            Outcome::Skip(format!("{} does not hold", test.schema.main))
+    for assert in &test.asserts {
+        let main = assert.property == test.schema.main;
+        let outcome = if let Some(why) = &gone {
+            Outcome::Skip(format!("{} {why}", test.schema.main))
         } else {
-            match values.remove(property) {
-                Some(Ok(value)) => matcher
-                    .check(&value)
-                    .map_or_else(Outcome::Fail, |()| Outcome::Pass),
-                Some(Err(error)) => Outcome::Fail(format!("could not be looked at: {error:#}")),
-                None => Outcome::Fail(format!(
-                    "{} {:?} has no {property}",
-                    test.schema.name, test.name
-                )),
+            let found = values.remove(assert.property);
+            let absent = found
+                .as_ref()
+                .is_some_and(|f| f.as_ref().is_ok_and(Found::is_false));
+            let outcome = check(test, assert, found);
+            if main && absent {
+                gone = Some("is false");
+            } else if main && outcome != Outcome::Pass {
+                gone = Some("does not hold");
             }
+            outcome
         };
-        gone |= *property == test.schema.main && matches!(outcome, Outcome::Fail(_));
-        results.push(one(test, property, outcome, since));
+        results.push(one(test, assert, outcome, since));
     }
     results
 }
 
-fn one(test: &Test, property: &str, outcome: Outcome, since: Instant) -> TestResult {
+fn failed(why: String) -> Outcome {
+    Outcome::Fail(why)
+}
+
+fn check(test: &Test, assert: &Assert, found: Option<anyhow::Result<Found>>) -> Outcome {
+    let matcher = match &assert.matcher {
+        Ok(matcher) => matcher,
+        Err(why) => return failed(why.clone()),
+    };
+    let found = match found {
+        Some(Ok(found)) => found,
+        Some(Err(error)) => return failed(format!("could not be looked at: {error:#}")),
+        None => {
+            return failed(format!(
+                "{} {:?} has no {}",
+                test.schema.name, test.name, assert.property
+            ));
+        }
+    };
+    let held = match (found, matcher.patterns()) {
+        (Found::Text(lines), Some(patterns)) => {
+            match pattern::missing(patterns, BufReader::new(lines)) {
+                Ok(missing) if missing.is_empty() => Ok(()),
+                Ok(missing) => Err(format!(
+                    "expected to have patterns {}, missing {}",
+                    short(&assert.expected),
+                    missing.join(", ")
+                )),
+                Err(why) => Err(why),
+            }
+        }
+        (found, _) => found
+            .value()
+            .and_then(|value| matcher.check(&value).map_err(|why| why.to_string())),
+    };
+    held.map_or_else(failed, |()| Outcome::Pass)
+}
+
+fn one(test: &Test, assert: &Assert, outcome: Outcome, since: Instant) -> TestResult {
     TestResult {
-        id: test.id(property),
+        id: test.id(assert.property),
         kind: test.schema.name.into(),
         name: test.key.clone(),
-        property: property.into(),
+        resource: test.resource(),
+        property: assert.property.into(),
         title: test.title.clone(),
         severity: test.severity,
         outcome,

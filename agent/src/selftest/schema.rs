@@ -4,55 +4,86 @@
 
 use super::matcher::Shape::{self, Text, Value};
 
+/// What can be tested.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Addr,
+    Command,
+    Dns,
+    File,
+    Group,
+    Http,
+    Interface,
+    KernelParam,
+    Matching,
+    Mount,
+    Package,
+    Port,
+    Process,
+    Service,
+    User,
+    Clock,
+    DeviceTree,
+    Docker,
+    KernelConfig,
+    KernelModule,
+    Slot,
+    Throttling,
+}
+
 /// One kind of resource.
 #[derive(Debug)]
 pub(super) struct Schema {
+    pub(super) kind: Kind,
     /// Key in the file.
     pub(super) name: &'static str,
     /// The setting that holds the real name when the key is only a label.
     pub(super) alias: &'static str,
     /// When this property does not hold, the others are skipped. Empty: there is none.
     pub(super) main: &'static str,
+    /// What goss wants to be said of every one; empty: nothing.
+    pub(super) required: &'static str,
     /// What can be asserted.
     pub(super) properties: &'static [(&'static str, Shape)],
     /// How it is looked at.
     pub(super) settings: &'static [&'static str],
 }
 
-/// Settings of every resource: goss's, then ours.
-pub(super) const COMMON: &[&str] = &["title", "meta", "skip", "severity", "wait-for", "boards"];
-
 /// All kinds.
 pub(super) const KINDS: &[Schema] = &[
     Schema {
+        kind: Kind::Addr,
         name: "addr",
         alias: "address",
         main: "",
+        required: "reachable",
         properties: &[("reachable", Value)],
         settings: &["timeout", "local-address"],
     },
     Schema {
+        kind: Kind::Command,
         name: "command",
         alias: "exec",
         main: "",
+        required: "exit-status",
         properties: &[("exit-status", Value), ("stdout", Text), ("stderr", Text)],
         settings: &["timeout", "retry_count", "retry_delay"],
     },
     Schema {
+        kind: Kind::Dns,
         name: "dns",
         alias: "resolve",
         main: "resolvable",
-        properties: &[
-            ("resolvable", Value),
-            ("resolveable", Value),
-            ("addrs", Value),
-        ],
+        required: "resolvable",
+        properties: &[("resolvable", Value), ("addrs", Value)],
         settings: &["timeout", "server", "retry_count", "retry_delay"],
     },
     Schema {
+        kind: Kind::File,
         name: "file",
         alias: "path",
         main: "exists",
+        required: "exists",
         properties: &[
             ("exists", Value),
             ("mode", Value),
@@ -72,16 +103,20 @@ pub(super) const KINDS: &[Schema] = &[
         settings: &[],
     },
     Schema {
+        kind: Kind::Group,
         name: "group",
         alias: "groupname",
         main: "exists",
+        required: "exists",
         properties: &[("exists", Value), ("gid", Value)],
         settings: &[],
     },
     Schema {
+        kind: Kind::Http,
         name: "http",
         alias: "url",
         main: "status",
+        required: "status",
         properties: &[("status", Value), ("headers", Text), ("body", Text)],
         settings: &[
             "method",
@@ -99,30 +134,38 @@ pub(super) const KINDS: &[Schema] = &[
         ],
     },
     Schema {
+        kind: Kind::Interface,
         name: "interface",
         alias: "name",
         main: "exists",
+        required: "exists",
         properties: &[("exists", Value), ("addrs", Value), ("mtu", Value)],
         settings: &[],
     },
     Schema {
+        kind: Kind::KernelParam,
         name: "kernel-param",
         alias: "name",
         main: "",
+        required: "value",
         properties: &[("value", Value)],
         settings: &[],
     },
     Schema {
+        kind: Kind::Matching,
         name: "matching",
         alias: "",
         main: "",
+        required: "matches",
         properties: &[("matches", Value)],
         settings: &["content", "as-reader"],
     },
     Schema {
+        kind: Kind::Mount,
         name: "mount",
         alias: "mountpoint",
         main: "exists",
+        required: "exists",
         properties: &[
             ("exists", Value),
             ("opts", Value),
@@ -134,37 +177,47 @@ pub(super) const KINDS: &[Schema] = &[
         settings: &["timeout"],
     },
     Schema {
+        kind: Kind::Package,
         name: "package",
         alias: "name",
         main: "installed",
+        required: "installed",
         properties: &[("installed", Value), ("versions", Value)],
         settings: &["retry_count", "retry_delay"],
     },
     Schema {
+        kind: Kind::Port,
         name: "port",
         alias: "port",
         main: "listening",
+        required: "listening",
         properties: &[("listening", Value), ("ip", Value)],
         settings: &[],
     },
     Schema {
+        kind: Kind::Process,
         name: "process",
         alias: "comm",
         main: "",
+        required: "running",
         properties: &[("running", Value)],
         settings: &[],
     },
     Schema {
+        kind: Kind::Service,
         name: "service",
         alias: "name",
         main: "",
+        required: "",
         properties: &[("enabled", Value), ("running", Value), ("runlevels", Value)],
         settings: &[],
     },
     Schema {
+        kind: Kind::User,
         name: "user",
         alias: "username",
         main: "exists",
+        required: "exists",
         properties: &[
             ("exists", Value),
             ("uid", Value),
@@ -177,9 +230,11 @@ pub(super) const KINDS: &[Schema] = &[
     },
     // What goss lacks.
     Schema {
+        kind: Kind::Clock,
         name: "clock",
         alias: "",
         main: "",
+        required: "",
         properties: &[
             ("synchronized", Value),
             ("after-build", Value),
@@ -188,16 +243,20 @@ pub(super) const KINDS: &[Schema] = &[
         settings: &[],
     },
     Schema {
+        kind: Kind::DeviceTree,
         name: "device-tree",
         alias: "path",
         main: "exists",
+        required: "",
         properties: &[("exists", Value), ("value", Value)],
         settings: &[],
     },
     Schema {
+        kind: Kind::Docker,
         name: "docker",
         alias: "name",
         main: "",
+        required: "",
         properties: &[
             ("reachable", Value),
             ("server-version", Value),
@@ -214,23 +273,29 @@ pub(super) const KINDS: &[Schema] = &[
         settings: &[],
     },
     Schema {
+        kind: Kind::KernelConfig,
         name: "kernel-config",
         alias: "name",
         main: "",
+        required: "",
         properties: &[("value", Value)],
         settings: &[],
     },
     Schema {
+        kind: Kind::KernelModule,
         name: "kernel-module",
         alias: "name",
         main: "available",
+        required: "",
         properties: &[("available", Value), ("loaded", Value)],
         settings: &[],
     },
     Schema {
+        kind: Kind::Slot,
         name: "slot",
         alias: "",
         main: "",
+        required: "",
         properties: &[
             ("booted", Value),
             ("default", Value),
@@ -240,9 +305,11 @@ pub(super) const KINDS: &[Schema] = &[
         settings: &[],
     },
     Schema {
+        kind: Kind::Throttling,
         name: "throttling",
         alias: "",
         main: "",
+        required: "",
         properties: &[("undervoltage", Value), ("temperature", Value)],
         settings: &[],
     },

@@ -57,6 +57,12 @@ impl Problem {
 
 /// Reads one document. An empty one is an empty map.
 pub(super) fn parse(text: &str) -> Result<Node, Problem> {
+    Ok(document(text)?.0)
+}
+
+/// The same, with the line where a second document begins, which is not read.
+pub(super) fn document(text: &str) -> Result<(Node, Option<usize>), Problem> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if text.len() as u64 > LIMIT {
         return Err(Problem::new(1, format!("larger than {LIMIT} bytes")));
     }
@@ -74,14 +80,12 @@ pub(super) fn parse(text: &str) -> Result<Node, Problem> {
         let (event, line) = builder.next()?;
         match event {
             Event::StreamStart | Event::DocumentEnd => {}
-            Event::StreamEnd => return Ok(root),
+            Event::StreamEnd => return Ok((root, None)),
             Event::DocumentStart(..) => {
                 documents += 1;
                 if documents > 1 {
-                    return Err(Problem::new(
-                        line,
-                        "a second document in one file; make it a file of its own",
-                    ));
+                    // What is not read must not look as if it had been.
+                    return Ok((root, Some(line)));
                 }
                 let (event, line) = builder.next()?;
                 let node = builder.node(event, line, DEPTH)?;
@@ -236,14 +240,6 @@ impl Node {
         }
     }
 
-    /// The items of a list.
-    pub(super) fn items(&self) -> Result<&[Self], Problem> {
-        match &self.data {
-            Data::List(list) => Ok(list),
-            _ => Err(Problem::new(self.line, "expected a list")),
-        }
-    }
-
     /// A word or number, as written.
     pub(super) fn text(&self) -> Result<&str, Problem> {
         match &self.data {
@@ -275,17 +271,6 @@ impl Node {
         }
     }
 
-    /// A whole number.
-    pub(super) fn number(&self) -> Result<u64, Problem> {
-        let text = self.text()?;
-        text.parse().map_err(|e| {
-            Problem::new(
-                self.line,
-                format!("expected a whole number, not {text:?}: {e}"),
-            )
-        })
-    }
-
     /// The value without its lines.
     pub(super) fn value(&self) -> Value {
         match &self.data {
@@ -302,27 +287,49 @@ impl Node {
     }
 }
 
-/// The core schema of YAML 1.2 (section 10.3.2), but `0644` stays a word: whoever writes it means the digits.
+/// A plain word as Go's yaml.v3 resolves it, which goss reads with: `yes` is a word, `0644` and `0o644` are octal, digits may be
+/// grouped with `_`.
 fn resolve(text: &str) -> Value {
     match text {
         "true" | "True" | "TRUE" => return true.into(),
         "false" | "False" | "FALSE" => return false.into(),
         _ => {}
     }
-    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
-    let padded = digits.len() > 1 && digits.starts_with('0') && !digits.starts_with("0.");
-    if padded {
-        let radix = |prefix, radix| i64::from_str_radix(digits.strip_prefix(prefix)?, radix).ok();
-        let number = radix("0x", 16).or_else(|| radix("0o", 8));
-        return number.map_or_else(|| text.into(), Into::into);
+    if !text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | '.')) {
+        return text.into();
     }
-    if let Ok(number) = text.parse::<i64>() {
-        return number.into();
+    let plain = text.replace('_', "");
+    let (negative, digits) = match plain.strip_prefix('-') {
+        Some(digits) => (true, digits),
+        None => (false, plain.strip_prefix('+').unwrap_or(&plain)),
+    };
+    let radix = |prefix: &str, radix| {
+        let digits = digits
+            .strip_prefix(prefix)
+            .filter(|rest| rest.starts_with(|c: char| c.is_alphanumeric()))?;
+        i64::from_str_radix(digits, radix).ok()
+    };
+    let whole = [("0x", 16), ("0o", 8), ("0b", 2), ("0", 8)]
+        .iter()
+        .find_map(|(prefix, base)| radix(prefix, *base));
+    let padded = digits.len() > 1 && digits.starts_with('0');
+    let decimal = || {
+        digits
+            .parse::<i64>()
+            .ok()
+            .filter(|_| !padded && digits.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    if let Some(number) = whole.or_else(decimal) {
+        return if negative { -number } else { number }.into();
     }
-    let numeric = digits.starts_with(|c: char| c.is_ascii_digit() || c == '.')
-        && digits.contains(|c: char| c.is_ascii_digit());
-    let float = numeric
-        .then(|| text.parse().ok().and_then(Number::from_f64))
+    // Two dots are a version, letters other than an exponent a word.
+    let float = digits
+        .chars()
+        .all(|c| c.is_ascii_digit() || matches!(c, '.' | 'e' | 'E' | '+' | '-'))
+        && digits.contains(|c: char| c.is_ascii_digit())
+        && digits.starts_with(|c: char| c.is_ascii_digit() || c == '.');
+    let float = float
+        .then(|| plain.parse().ok().and_then(Number::from_f64))
         .flatten();
     float.map_or_else(|| text.into(), Value::Number)
 }
@@ -335,10 +342,10 @@ mod tests {
     #[test]
     fn values_are_what_they_look_like() {
         let node = parse(
-            "a: 1\nb: [x, '2', 0644, 0x1f, 1.5, 1.0.1, true, ~, -3, '']\nc:\n  d: |\n    text\n",
+            "a: 1\nb: [x, '2', 0644, 0x1f, 1.5, 1.0.1, true, ~, -3, '', 1_000, 0b11, +5, 1e3, yes, 0o10, 0999, 1.2e, -0x10, .5]\nc:\n  d: |\n    text\n",
         )
         .expect("yaml");
-        let expected = json!({"a": 1, "b": ["x", "2", "0644", 31, 1.5, "1.0.1", true, null, -3, ""], "c": {"d": "text\n"}});
+        let expected = json!({"a": 1, "b": ["x", "2", 420, 31, 1.5, "1.0.1", true, null, -3, "", 1000, 3, 5, 1000.0, "yes", 8, 999.0, "1.2e", -16, 0.5], "c": {"d": "text\n"}});
         assert_eq!(node.value(), expected);
         for empty in ["", "---\n", "# nothing\n", "~"] {
             assert_eq!(parse(empty).expect("empty").value(), json!({}), "{empty:?}");
@@ -371,7 +378,6 @@ mod tests {
             (bomb.as_str(), 5, "more than"),
             (deep.as_str(), 1, "deeper"),
             (long.as_str(), 1, "larger"),
-            ("a: 1\n---\nb: 2\n", 2, "second document"),
             ("a: &x [*x]\n", 1, "alias within"),
             ("a: [1, 2\nb: 3\n", 0, ""),
             ("? [a]\n: b\n", 1, "key must be a word"),

@@ -1,10 +1,9 @@
 //! Users and groups, from the files of the root: they are the same for a running board and an image.
 
 use anyhow::{Context as _, Result};
-use serde_json::Value;
 
 use crate::probe::Root;
-use crate::selftest::run::Values;
+use crate::selftest::run::{Found, Values};
 
 fn lines(root: &Root, path: &str) -> Result<Vec<Vec<String>>> {
     let text = root.text(path)?;
@@ -23,7 +22,7 @@ fn line(root: &Root, path: &str, at: usize, value: &str) -> Result<Option<Vec<St
         .find(|fields| fields.get(at).is_some_and(|field| field == value)))
 }
 
-fn number(field: Option<&String>) -> Result<Value> {
+fn number(field: Option<&String>) -> Result<Found> {
     let field = field.context("the line is too short")?;
     Ok(field
         .parse::<u32>()
@@ -51,7 +50,7 @@ pub(super) fn user(name: &str, root: &Root) -> Result<Values> {
 }
 
 /// The primary group and those that name the user.
-fn groups(user: &str, primary: &str, root: &Root) -> Result<Value> {
+fn groups(user: &str, primary: &str, root: &Root) -> Result<Found> {
     let member = |fields: &Vec<String>| {
         fields.get(2).is_some_and(|gid| gid == primary)
             || fields

@@ -1,11 +1,10 @@
 //! What only a board has: a clock that may be wrong, slots, heat and undervoltage.
 
 use anyhow::{Context as _, Result};
-use serde_json::Value;
 
 use crate::probe::{Root, clock, heat};
 use crate::report::{self, Report};
-use crate::selftest::run::{Setting, Values};
+use crate::selftest::run::{Found, Setting, Values};
 
 pub(super) fn clock(setting: &Setting) -> Values {
     let unknown = || anyhow::anyhow!("nothing tells: no time client that we know");
@@ -18,10 +17,10 @@ pub(super) fn clock(setting: &Setting) -> Values {
     Values::from([
         (
             "synchronized",
-            synchronized.map(Value::from).ok_or_else(unknown),
+            synchronized.map(Found::from).ok_or_else(unknown),
         ),
         ("after-build", Ok((setting.now >= setting.built).into())),
-        ("year", year.map(Value::from).ok_or_else(unknown)),
+        ("year", year.map(Found::from).ok_or_else(unknown)),
     ])
 }
 
@@ -35,7 +34,7 @@ pub(super) fn slot(setting: &Setting) -> Result<Values> {
     };
     let word = |word: &Option<String>| {
         word.clone()
-            .map(Value::from)
+            .map(Found::from)
             .context("this system has no slots")
     };
     let trying = view
@@ -55,8 +54,8 @@ pub(super) fn slot(setting: &Setting) -> Result<Values> {
 
 pub(super) fn throttling(root: &Root) -> Values {
     let unknown = |what: &str| anyhow::anyhow!("this board has no {what}");
-    let temperature = heat::temperature(root).map(Value::from);
-    let undervoltage = heat::undervoltage(root).map(Value::from);
+    let temperature = heat::temperature(root).map(Found::from);
+    let undervoltage = heat::undervoltage(root).map(Found::from);
     Values::from([
         (
             "temperature",

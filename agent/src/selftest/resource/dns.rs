@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::probe::Root;
 use crate::selftest::run::Values;
 use crate::selftest::suite::Test;
 
@@ -30,49 +29,89 @@ pub(super) fn look(test: &Test, left: Duration) -> Values {
         Some((kind, name)) if TYPES.iter().any(|(known, _)| *known == kind) => (Some(kind), name),
         _ => (None, test.name.as_str()),
     };
-    let found = match (kind, test.word("server")) {
-        (None, None) => system(name, timeout),
-        (kind, server) => server_of(server).and_then(|server| ask(kind, name, server, timeout)),
+    let found = match test.word("server") {
+        // As goss: types are only asked of a server that is named.
+        None => system(name, timeout),
+        Some(server) => {
+            server_of(server, timeout).and_then(|server| ask(kind, name, server, timeout))
+        }
     };
-    let mut addresses = found.unwrap_or_default();
-    addresses.sort();
-    addresses.dedup();
-    let resolvable = !addresses.is_empty();
-    let addresses = addresses.into_iter().collect();
-    Values::from([
-        ("resolvable", Ok(resolvable.into())),
-        ("resolveable", Ok(resolvable.into())),
-        ("addrs", Ok(addresses)),
-    ])
+    match found {
+        Ok(mut addresses) => {
+            addresses.sort();
+            let resolvable = !addresses.is_empty();
+            Values::from([
+                ("resolvable", Ok(resolvable.into())),
+                ("addrs", Ok(addresses.into_iter().collect())),
+            ])
+        }
+        // A server that does not answer says nothing about the name.
+        Err(error) => {
+            let why = format!("{error:#}");
+            Values::from([
+                ("resolvable", Err(error)),
+                ("addrs", Err(anyhow::anyhow!(why))),
+            ])
+        }
+    }
 }
 
-/// The system's resolver cannot be told how long it may take: it is left alone when it takes longer.
+/// The system's resolver cannot be told how long it may take: it is left alone when it takes longer. A name that it does not
+/// know is an empty list.
 fn system(name: &str, timeout: Duration) -> Result<Vec<String>> {
-    let (tell, told) = mpsc::channel();
-    let name = name.to_owned();
-    std::thread::Builder::new().spawn(move || {
-        let found = (name.as_str(), 0).to_socket_addrs();
-        let found = found.map(|list| list.map(|address| address.ip().to_string()).collect());
-        // Nobody listens any more when it took too long.
-        drop(tell.send(found));
-    })?;
-    Ok(told.recv_timeout(timeout).context("no answer in time")??)
+    let mut found: Vec<String> = match sockets(&format!("{name}:0"), timeout) {
+        Ok(list) => list
+            .into_iter()
+            .map(|address| address.ip().to_string())
+            .collect(),
+        Err(Unresolved::Unknown) => Vec::new(),
+        Err(Unresolved::Late) => bail!("no answer in {} ms", timeout.as_millis()),
+    };
+    found.dedup();
+    Ok(found)
 }
 
-fn server_of(server: Option<&str>) -> Result<SocketAddr> {
-    let configured;
-    let server = if let Some(server) = server {
-        server
+/// Why a name has no address.
+pub(super) enum Unresolved {
+    /// Nobody knows it.
+    Unknown,
+    /// Nobody said anything in time.
+    Late,
+}
+
+/// The addresses of `host:port`, found within `timeout`.
+pub(super) fn sockets(target: &str, timeout: Duration) -> Result<Vec<SocketAddr>, Unresolved> {
+    let (tell, told) = mpsc::channel();
+    let target = target.to_owned();
+    let started = std::thread::Builder::new().spawn(move || {
+        // Nobody listens any more when it took too long.
+        drop(tell.send(target.to_socket_addrs().map(Iterator::collect)));
+    });
+    started.map_err(|_no_thread| Unresolved::Late)?;
+    let found = told
+        .recv_timeout(timeout)
+        .map_err(|_nothing| Unresolved::Late)?;
+    found.map_err(|_cause| Unresolved::Unknown)
+}
+
+/// `192.0.2.1`, `192.0.2.1:5353`, `[::1]:53`, `name`, `name:5353`
+fn server_of(server: &str, timeout: Duration) -> Result<SocketAddr> {
+    if let Ok(ip) = server.parse::<IpAddr>() {
+        return Ok(SocketAddr::new(ip, 53));
+    }
+    let target = if server
+        .rsplit_once(':')
+        .is_some_and(|(_, port)| port.parse::<u16>().is_ok())
+    {
+        server.to_owned()
     } else {
-        configured = Root::default().text("/etc/resolv.conf")?;
-        let mut lines = configured.lines();
-        let line = lines.find_map(|line| line.strip_prefix("nameserver "));
-        line.context("/etc/resolv.conf names no server")?.trim()
+        format!("{server}:53")
     };
-    let address = server
-        .parse()
-        .or_else(|_| server.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53)));
-    address.with_context(|| format!("server {server:?} is no address"))
+    let found = sockets(&target, timeout).unwrap_or_default();
+    found
+        .into_iter()
+        .next()
+        .with_context(|| format!("server {server:?} has no address"))
 }
 
 fn ask(
@@ -177,7 +216,7 @@ fn answers(message: &[u8], kind: u16) -> Result<Vec<String>> {
         let length = usize::from(reader.u16()?);
         let end = reader.at + length;
         if this == kind {
-            found.push(reader.data(kind, end)?);
+            found.extend(reader.data(kind, end)?);
         }
         reader.at = end;
     }
@@ -243,8 +282,17 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn data(&mut self, kind: u16, end: usize) -> Result<String> {
-        Ok(match kind {
+    /// One record; the strings of TXT are values of their own, as in goss.
+    fn data(&mut self, kind: u16, end: usize) -> Result<Vec<String>> {
+        if kind == 16 {
+            let mut texts = Vec::new();
+            while self.at < end {
+                let length = usize::from(self.u8()?);
+                texts.push(String::from_utf8_lossy(self.take(length)?).into_owned());
+            }
+            return Ok(texts);
+        }
+        Ok(vec![match kind {
             1 => Ipv4Addr::from(<[u8; 4]>::try_from(self.until(end)?)?).to_string(),
             28 => Ipv6Addr::from(<[u8; 16]>::try_from(self.until(end)?)?).to_string(),
             2 | 5 | 12 => self.name()?,
@@ -256,14 +304,6 @@ impl<'a> Reader<'a> {
                 self.u16()?,
                 self.name()?
             ),
-            16 => {
-                let mut text = String::new();
-                while self.at < end {
-                    let length = usize::from(self.u8()?);
-                    text += &String::from_utf8_lossy(self.take(length)?);
-                }
-                text
-            }
             257 => {
                 let (flags, length) = (self.u8()?, usize::from(self.u8()?));
                 let tag = String::from_utf8_lossy(self.take(length)?).into_owned();
@@ -277,7 +317,7 @@ impl<'a> Reader<'a> {
                 let hex = hex::encode(self.until(end)?);
                 format!("{algorithm} {digest} {hex}")
             }
-        })
+        }])
     }
 }
 
@@ -306,7 +346,7 @@ mod tests {
             (1, &[192, 0, 2, 1][..], "192.0.2.1"),
             (15, &[0, 10, 1, b'm', 0xc0, 12], "10 m.a.b."),
             (33, &[0, 1, 0, 2, 1, 0xbb, 0xc0, 12], "1 2 443 a.b."),
-            (16, b"\x05Hello\x04 DNS", "Hello DNS"),
+            (16, b"\x09Hello DNS", "Hello DNS"),
             (257, b"\x00\x05issueca.example", "0 issue ca.example"),
             (5, &[0xc0, 14], "b."),
         ] {

@@ -4,7 +4,7 @@ use anyhow::Result;
 use serde_json::Value;
 
 use crate::probe::{Root, docker};
-use crate::selftest::run::Values;
+use crate::selftest::run::{Found, Values};
 use crate::selftest::suite::Test;
 
 pub(super) fn look(test: &Test, root: &Root) -> Result<Values> {
@@ -13,7 +13,7 @@ pub(super) fn look(test: &Test, root: &Root) -> Result<Values> {
         Some(("container", name)) => container(name, root),
         Some(("image", name)) => Ok(Values::from([(
             "exists",
-            docker::has_image(root, name).map(Value::from),
+            docker::has_image(root, name).map(Found::from),
         )])),
         _ => anyhow::bail!(
             "{:?} is neither engine, container:NAME nor image:NAME",

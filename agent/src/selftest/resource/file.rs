@@ -1,33 +1,24 @@
 //! Files: what they are, whose, and what is in them.
 
-use std::fs::Metadata;
+use std::fs::{File, Metadata};
+use std::io::Read as _;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use serde_json::Value;
 use sha2::Digest;
 
 use super::account;
-use crate::files;
 use crate::probe::Root;
-use crate::selftest::run::Values;
+use crate::selftest::run::{Found, Values};
 use crate::selftest::suite::Test;
-
-/// Contents that are looked at: tests are about configuration, not about disks.
-const LIMIT: u64 = 16 * 1024 * 1024;
 
 pub(super) fn look(test: &Test, root: &Root) -> Result<Values> {
     let path = place(&test.name, root)?;
     // Of the link itself, as goss does.
     let meta = match path.symlink_metadata() {
         Ok(meta) => meta,
-        Err(error)
-            if matches!(
-                error.kind(),
-                std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
-            ) =>
-        {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             return Ok(Values::from([("exists", Ok(false.into()))]));
         }
         Err(error) => return Err(error).with_context(|| format!("looking at {}", test.name)),
@@ -43,46 +34,87 @@ pub(super) fn look(test: &Test, root: &Root) -> Result<Values> {
     if test.wants("owner") {
         values.insert(
             "owner",
-            account::user_name(meta.uid(), root).map(Value::from),
+            account::user_name(meta.uid(), root).map(Found::from),
         );
     }
     if test.wants("group") {
         values.insert(
             "group",
-            account::group_name(meta.gid(), root).map(Value::from),
+            account::group_name(meta.gid(), root).map(Found::from),
         );
     }
     if test.wants("linked-to") {
         values.insert("linked-to", linked_to(&path));
     }
-    let content = ["contents", "contains", "md5", "sha256", "sha512"];
-    if content.iter().any(|property| test.wants(property)) {
-        for property in content.into_iter().filter(|property| test.wants(property)) {
-            // Through the links of the tree itself: an absolute one in an image must not lead to the host.
-            let bytes = resolved(&path, root).and_then(|path| Ok(files::read(&path, LIMIT)?));
-            values.insert(property, bytes.map(|bytes| derive(property, &bytes)));
-        }
+    // Through the links of the tree itself: an absolute one in an image must not lead to the host.
+    let open = || Ok(File::open(resolved(&path, root)?)?);
+    for property in ["contents", "contains"]
+        .into_iter()
+        .filter(|p| test.wants(p))
+    {
+        let found = open()
+            .and_then(readable)
+            .map(|file| Found::Text(Box::new(file)));
+        values.insert(property, found);
+    }
+    for property in ["md5", "sha256", "sha512"]
+        .into_iter()
+        .filter(|p| test.wants(p))
+    {
+        values.insert(
+            property,
+            open()
+                .and_then(readable)
+                .and_then(|file| sum(property, file))
+                .map(Found::from),
+        );
     }
     Ok(values)
 }
 
-fn derive(property: &str, bytes: &[u8]) -> Value {
+/// Pipes and devices never end: they are no files to read.
+fn readable(file: File) -> Result<File> {
+    let meta = file.metadata()?;
+    anyhow::ensure!(!meta.is_dir(), "it is a directory");
+    anyhow::ensure!(meta.is_file(), "it is no file");
+    Ok(file)
+}
+
+/// Of a file of any size, a piece at a time.
+fn sum(property: &str, file: File) -> Result<String> {
+    fn digest<D: Digest>(mut file: File) -> Result<String> {
+        let (mut digest, mut piece) = (D::new(), vec![0; 64 * 1024]);
+        loop {
+            match file.read(&mut piece)? {
+                0 => return Ok(hex::encode(digest.finalize())),
+                length => digest.update(&piece[..length]),
+            }
+        }
+    }
     match property {
-        "md5" => hex::encode(md5::Md5::digest(bytes)).into(),
-        "sha256" => hex::encode(sha2::Sha256::digest(bytes)).into(),
-        "sha512" => hex::encode(sha2::Sha512::digest(bytes)).into(),
-        _ => String::from_utf8_lossy(bytes).into_owned().into(),
+        "md5" => digest::<md5::Md5>(file),
+        "sha256" => digest::<sha2::Sha256>(file),
+        _ => digest::<sha2::Sha512>(file),
     }
 }
 
 /// The place of `name`; `~user` is that user's home.
 fn place(name: &str, root: &Root) -> Result<std::path::PathBuf> {
     let Some(rest) = name.strip_prefix('~') else {
-        anyhow::ensure!(name.starts_with('/'), "{name:?} does not begin with /");
+        // As goss: from where the command was started. A service starts in /.
+        if root.is_live() {
+            return Ok(name.into());
+        }
         return Ok(root.path(name));
     };
     let (user, rest) = rest.split_once('/').unwrap_or((rest, ""));
-    let home = account::home(if user.is_empty() { "root" } else { user }, root)?;
+    let me = nix::unistd::Uid::current().as_raw();
+    let user = if user.is_empty() {
+        account::user_name(me, root)?
+    } else {
+        user.to_owned()
+    };
+    let home = account::home(&user, root)?;
     Ok(root.path(Path::new(&home).join(rest)))
 }
 
@@ -103,7 +135,7 @@ fn resolved(path: &Path, root: &Root) -> Result<std::path::PathBuf> {
     anyhow::bail!("more than 40 links")
 }
 
-fn linked_to(path: &Path) -> Result<Value> {
+fn linked_to(path: &Path) -> Result<Found> {
     let target = path.read_link().context("it is no symbolic link")?;
     Ok(target.to_string_lossy().into_owned().into())
 }

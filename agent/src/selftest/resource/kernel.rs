@@ -8,14 +8,17 @@ use serde_json::Value;
 use crate::exec::Cmd;
 use crate::files;
 use crate::probe::Root;
-use crate::selftest::run::Values;
+use crate::selftest::run::{Found, Values};
 
 /// A kernel's config is about 300 KiB, its list of modules 600 KiB.
 const LIMIT: u64 = 8 * 1024 * 1024;
 
 /// sysctl names, with dots or slashes.
 pub(super) fn parameter(name: &str, root: &Root) -> Result<Values> {
-    anyhow::ensure!(!name.contains(".."), "{name:?} is no parameter");
+    anyhow::ensure!(
+        !name.contains("..") && !name.ends_with(['.', '/']),
+        "{name:?} is no parameter"
+    );
     // sysctl.d(5): when the first separator is a slash, dots are part of names.
     let slash = name
         .find('/')
@@ -122,7 +125,7 @@ pub(super) fn device_tree(name: &str, root: &Root) -> Values {
     if !root.exists(&path) {
         return Values::from([("exists", Ok(false.into()))]);
     }
-    let value = root.bytes(&path).map(|bytes| words(&bytes));
+    let value = root.bytes(&path).map(|bytes| Found::from(words(&bytes)));
     Values::from([
         ("exists", Ok(true.into())),
         ("value", value.map_err(Into::into)),
@@ -156,6 +159,8 @@ mod tests {
             .remove(property)
             .expect("there")
             .expect("read")
+            .value()
+            .expect("a value")
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! Mounted file systems.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 use crate::probe::{Root, disk};
-use crate::selftest::run::Values;
+use crate::selftest::run::{Found, Values};
 use crate::selftest::suite::Test;
 
 pub(super) fn look(test: &Test, root: &Root) -> Result<Values> {
@@ -31,9 +31,13 @@ pub(super) fn look(test: &Test, root: &Root) -> Result<Values> {
     Ok(values)
 }
 
-/// In percent, rounded up, as df(1) shows it.
-fn usage(point: &str, root: &Root) -> Result<Value> {
-    let found = disk::room(&root.path(point))?;
-    let percent: f64 = 100.0 * (1.0 - found.available / found.total.max(1.0));
-    Ok(percent.ceil().into())
+/// As goss counts it: the share of blocks in use, rounded. What is reserved for root is not in use.
+fn usage(point: &str, root: &Root) -> Result<Found> {
+    let found = nix::sys::statvfs::statvfs(&root.path(point)).context("asking the file system")?;
+    if found.blocks() == 0 {
+        return Ok(0.into());
+    }
+    #[expect(clippy::cast_precision_loss, reason = "a share in percent")]
+    let used = 1.0 - found.blocks_free() as f64 / found.blocks() as f64;
+    Ok((used * 100.0).round().into())
 }

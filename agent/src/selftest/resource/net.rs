@@ -1,13 +1,14 @@
 //! Network of the board itself: interfaces, listening ports, reachable addresses; and processes, which share the form.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs, UdpSocket};
-use std::time::Duration;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 use crate::probe::Root;
-use crate::selftest::run::Values;
+use crate::selftest::run::{Found, Values};
 use crate::selftest::suite::Test;
 
 pub(super) fn process(name: &str, root: &Root) -> Values {
@@ -17,35 +18,35 @@ pub(super) fn process(name: &str, root: &Root) -> Values {
         .filter(|name| name.bytes().all(|c| c.is_ascii_digit()));
     // A process may end between the list and the look.
     let comm = |pid: String| root.text(format!("/proc/{pid}/comm")).unwrap_or_default();
-    // The kernel keeps 15 bytes of the name.
-    let wanted = name.get(..15).unwrap_or(name);
-    let running = pids.map(comm).any(|comm| comm.trim_end() == wanted);
+    // The kernel keeps 15 bytes of a name: a longer one never runs, as goss says too.
+    let running = pids
+        .map(comm)
+        .any(|comm| comm.strip_suffix('\n').unwrap_or(&comm) == name);
     Values::from([("running", Ok(running.into()))])
 }
 
-/// `tcp:22`, `udp6:5353`, `8080`.
+/// `tcp:22`, `udp6:5353`, `8080`. A socket on `::` answers IPv4 too unless the kernel is told otherwise: it counts for `tcp` where
+/// nothing else listens, which goss says no to.
 pub(super) fn port(name: &str, root: &Root) -> Result<Values> {
     let (network, port) = name.split_once(':').unwrap_or(("tcp", name));
-    anyhow::ensure!(
-        ["tcp", "tcp6", "udp", "udp6"].contains(&network),
-        "{network:?} is not tcp, tcp6, udp or udp6"
-    );
-    let port: u16 = port
-        .parse()
-        .with_context(|| format!("{port:?} is no port"))?;
-    let addresses = listening(
-        &root.text(format!("/proc/net/{network}"))?,
-        port,
-        network.starts_with("tcp"),
-    );
+    let known = ["tcp", "tcp6", "udp", "udp6"].contains(&network);
+    let mut addresses = Vec::new();
+    // goss: nothing listens where no port is.
+    if let Some(port) = port.parse::<u16>().ok().filter(|_| known) {
+        let table = |network: &str| root.text(format!("/proc/net/{network}"));
+        addresses = listening(&table(network)?, port, network.starts_with("tcp"));
+        let both = root.number("/proc/sys/net/ipv6/bindv6only") != Some(1.0);
+        if addresses.is_empty() && both && !network.ends_with('6') {
+            let six = table(&format!("{network}6")).unwrap_or_default();
+            addresses = listening(&six, port, network == "tcp");
+            addresses.retain(|ip| *ip == IpAddr::from(Ipv6Addr::UNSPECIFIED));
+        }
+    }
     Ok(Values::from([
         ("listening", Ok((!addresses.is_empty()).into())),
         (
             "ip",
-            Ok(addresses
-                .into_iter()
-                .map(|address| Value::from(address.to_string()))
-                .collect()),
+            Ok(addresses.iter().map(ToString::to_string).collect()),
         ),
     ]))
 }
@@ -85,26 +86,25 @@ fn ip(hex: &str) -> Option<IpAddr> {
     }
 }
 
-pub(super) fn interface(name: &str) -> Result<Values> {
-    anyhow::ensure!(
-        !name.contains('/') && !name.starts_with('.'),
-        "{name:?} is no interface"
-    );
+pub(super) fn interface(name: &str) -> Values {
     let root = Root::default();
-    if !root.exists(format!("/sys/class/net/{name}")) {
-        return Ok(Values::from([("exists", Ok(false.into()))]));
+    if name.contains('/') || name.starts_with('.') || !root.exists(format!("/sys/class/net/{name}"))
+    {
+        return Values::from([("exists", Ok(false.into()))]);
     }
     let mtu = root
-        .number(format!("/sys/class/net/{name}/mtu"))
-        .map(Value::from);
-    Ok(Values::from([
+        .text(format!("/sys/class/net/{name}/mtu"))
+        .ok()
+        .and_then(|mtu| mtu.trim().parse::<u64>().ok())
+        .map(Found::from);
+    Values::from([
         ("exists", Ok(true.into())),
         ("mtu", mtu.context("it has no MTU")),
         ("addrs", addresses(name)),
-    ]))
+    ])
 }
 
-fn addresses(name: &str) -> Result<Value> {
+fn addresses(name: &str) -> Result<Found> {
     let mut list = Vec::new();
     for entry in nix::ifaddrs::getifaddrs()?.filter(|entry| entry.interface_name == name) {
         let address = entry.address.as_ref().and_then(ip_of);
@@ -125,7 +125,8 @@ fn ip_of(storage: &nix::sys::socket::SockaddrStorage) -> Option<IpAddr> {
     four.or_else(|| storage.as_sockaddr_in6().map(|a| IpAddr::from(a.ip())))
 }
 
-/// `tcp://host:port`; for `udp://` only that it can be sent to.
+/// `tcp://host:port`, `tcp4://`, `udp6://`, `unix:///path`; for `udp` only that it can be sent to. What cannot be reached, be it
+/// for its name, is not reachable, as goss says it.
 pub(super) fn address(test: &Test, left: Duration) -> Result<Values> {
     let (network, target) = test.name.split_once("://").unwrap_or(("tcp", &test.name));
     let timeout = test.timeout(500).min(left);
@@ -136,32 +137,41 @@ pub(super) fn address(test: &Test, left: Duration) -> Result<Values> {
         ),
         None => None,
     };
-    let targets: Vec<SocketAddr> = target
-        .to_socket_addrs()
-        .map(Iterator::collect)
-        .unwrap_or_default();
-    let reach = |address: &SocketAddr| match (network, local) {
-        ("tcp", None) => TcpStream::connect_timeout(address, timeout).is_ok(),
-        ("tcp", Some(local)) => connect_from(local, *address, timeout),
-        _ => {
-            let unspecified = if address.is_ipv4() {
-                Ipv4Addr::UNSPECIFIED.into()
-            } else {
-                Ipv6Addr::UNSPECIFIED.into()
-            };
-            UdpSocket::bind((local.unwrap_or(unspecified), 0))
-                .and_then(|socket| socket.connect(address))
-                .is_ok()
+    let reachable = |yes: bool| Ok(Values::from([("reachable", Ok(yes.into()))]));
+    let (protocol, family) = match network {
+        "unix" => return reachable(UnixStream::connect(target).is_ok()),
+        "tcp" | "udp" => (network, None),
+        "tcp4" | "udp4" => (&network[..3], Some(4)),
+        "tcp6" | "udp6" => (&network[..3], Some(6)),
+        // goss's dialer knows no other network either.
+        _ => return reachable(false),
+    };
+    let deadline = Instant::now() + timeout;
+    let targets = super::dns::sockets(target, timeout).unwrap_or_default();
+    let fits = |address: &SocketAddr| match family {
+        Some(4) => address.is_ipv4(),
+        Some(_) => address.is_ipv6(),
+        None => local.is_none_or(|local| local.is_ipv4() == address.is_ipv4()),
+    };
+    let reach = |address: &SocketAddr| {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match (protocol, local) {
+            _ if left.is_zero() => false,
+            ("tcp", None) => TcpStream::connect_timeout(address, left).is_ok(),
+            ("tcp", Some(local)) => connect_from(local, *address, left),
+            _ => {
+                let unspecified: IpAddr = if address.is_ipv4() {
+                    Ipv4Addr::UNSPECIFIED.into()
+                } else {
+                    Ipv6Addr::UNSPECIFIED.into()
+                };
+                UdpSocket::bind((local.unwrap_or(unspecified), 0))
+                    .and_then(|socket| socket.connect(address))
+                    .is_ok()
+            }
         }
     };
-    anyhow::ensure!(
-        ["tcp", "udp"].contains(&network),
-        "{network:?} is neither tcp nor udp"
-    );
-    Ok(Values::from([(
-        "reachable",
-        Ok(targets.iter().any(reach).into()),
-    )]))
+    reachable(targets.iter().filter(|address| fits(address)).any(reach))
 }
 
 /// The standard library cannot bind before it connects; tokio can.

@@ -1,10 +1,10 @@
 //! Debian packages, from dpkg's status file.
 
 use anyhow::Result;
-use serde_json::Value;
 
 use crate::files;
 use crate::probe::Root;
+use crate::selftest::glob;
 use crate::selftest::run::Values;
 
 /// The status file of a thousand packages is about 1.5 MB.
@@ -13,12 +13,15 @@ const LIMIT: u64 = 32 * 1024 * 1024;
 pub(super) fn look(name: &str, root: &Root) -> Result<Values> {
     let status = files::read(&root.path("/var/lib/dpkg/status"), LIMIT)?;
     let versions = installed(&String::from_utf8_lossy(&status), name);
+    let installed = !versions.is_empty();
+    let versions = if installed {
+        Ok(versions.into_iter().collect())
+    } else {
+        Err(anyhow::anyhow!("no version is installed"))
+    };
     Ok(Values::from([
-        ("installed", Ok((!versions.is_empty()).into())),
-        (
-            "versions",
-            Ok(versions.into_iter().map(Value::from).collect()),
-        ),
+        ("installed", Ok(installed.into())),
+        ("versions", versions),
     ]))
 }
 
@@ -35,10 +38,14 @@ fn installed(status: &str, name: &str) -> Vec<String> {
                 .lines()
                 .find_map(|line| line.strip_prefix(wanted)?.strip_prefix(": "))
         };
-        let ours = field("Package") == Some(name)
+        let ours = field("Package").is_some_and(|package| glob::like(name, package))
             && architecture.is_none_or(|a| field("Architecture") == Some(a));
         // dpkg(1): desired, error flag, state; half-configured and removed ones do not count.
-        if ours && field("Status").is_some_and(|status| status.ends_with(" ok installed")) {
+        if ours
+            && field("Status").is_some_and(|status| {
+                matches!(status, "install ok installed" | "hold ok installed")
+            })
+        {
             versions.extend(field("Version").map(str::to_owned));
         }
     }
