@@ -148,6 +148,7 @@ fn packages(root: &Tree, arch: &str) -> Result<Vec<Test>> {
     let rows = records.packages().iter().map(|p| {
         Test::new(&p.name, "name", &p.name)
             .wanted()
+            .line("installed", "true")
             .line("versions", &format!("[{}]", quoted(&p.version)))
     });
     tests.extend(rows);

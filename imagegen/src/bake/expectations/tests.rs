@@ -37,7 +37,7 @@ fn expectations_say_what_the_tree_has() {
     for (label, expected) in [
         ("the kernel", r#"exec: "uname -r"; exit-status: 0; stdout: ["/^6\\.12\\.1-arm64$/"]"#.to_owned()),
         ("the architecture", r#"name: "dpkg:arm64"; installed: true"#.to_owned()),
-        ("libstdc++6", r#"name: "libstdc++6"; severity: wanted; versions: ["1:14.2.0-19+b1"]"#.to_owned()),
+        ("libstdc++6", r#"name: "libstdc++6"; severity: wanted; installed: true; versions: ["1:14.2.0-19+b1"]"#.to_owned()),
         ("what it calls itself", "path: \"/usr/lib/os-release\"; exists: true; contents: [\"/^ID=debian$/\", \"/^VERSION_CODENAME=trixie$/\", \
             \"/^HYPRIOT_OS=\\\"HypriotOS/arm64\\\"$/\", \"/^HYPRIOT_OS_VERSION=\\\"v1\\\\.2\\\\.3\\\"$/\", \
             \"/^HYPRIOT_DEVICE=\\\"A Board\\\"$/\", \"/^HYPRIOT_IMAGE_VERSION=\\\"v1\\\\.2\\\\.3\\\"$/\"]".to_owned()),
