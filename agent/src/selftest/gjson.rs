@@ -1,4 +1,4 @@
-//! gjson's path language (github.com/tidwall/gjson, SYNTAX.md), which goss's matcher `gjson` speaks.
+//! gjson's path language (github.com/tidwall/gjson, its page on syntax), which goss's matcher `gjson` speaks.
 //!
 //! The crate `gjson` has seen no release for years and lacks `@keys`, `@values`, `@tostr` and more; this is small, and keeps
 //! the order of keys, which wildcards depend on.
