@@ -54,9 +54,8 @@ lint: need-rust ## formatting and clippy, warnings are errors; cargo-deny if it 
 docs: need-rust ## the book, docs/book/index.html (compiles mdBook into .cache/tools, once)
 	$(CARGO) run --bin hypriot-papers -- book
 
-GOSS ?= $(CURDIR)/target/peers/goss/usr/bin/goss
-goss-parity: need-rust ## every property's verdict beside the goss program's: make goss-parity GOSS=…/usr/bin/goss
-	HYPRIOT_GOSS=$(GOSS) $(CARGO) test -p hypriot-agent --test goss_parity -- --ignored --nocapture
+goss-parity: need-papers ## every property's verdict beside the goss program's, which is fetched; also in make test
+	$(CARGO) test --workspace --test goss_parity -- --nocapture
 
 docs-reference: need-rust ## write the parts of pages that come from the code: commands, settings, metrics, boards
 	$(CARGO) run --bin hypriot-papers -- reference

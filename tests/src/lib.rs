@@ -7,6 +7,7 @@
 //! * `http`, `health`: ask a board, as curl would
 //! * `factory`: makes agent, keys, image and releases with the programs a maintainer uses
 //! * `steps`: the language of scenarios; `stage` plays them, `narrate` tells what happens
+//! * `peers`: programs of others that ours are judged by
 //! * `demo`: `make demo`
 //! * `bench`: `make bench-…`
 //! * `suite`: `make test`, every test and where the time went
@@ -25,6 +26,7 @@ pub mod http;
 pub mod monitoring;
 pub mod narrate;
 pub mod papers;
+pub mod peers;
 pub mod serve;
 pub mod stage;
 pub mod steps;

@@ -3,21 +3,21 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use regex_lite::Regex;
 use serde_json::Value;
 
-use crate::exec;
+use crate::{exec, peers};
 
 const FOLDER: &str = "docs/src/how-to/monitoring";
 const DASHBOARD: &str = "grafana/hypriot.json";
 
 /// Judges all of it; an error says what is wrong.
 pub fn judge(root: &Path) -> Result<()> {
-    let (folder, promtool) = (root.join(FOLDER), promtool(root)?);
+    let (folder, promtool) = (root.join(FOLDER), peers::PROMTOOL.get()?);
     let ask = |args: &[&str]| {
         let mut c = exec::command(&promtool);
         c.current_dir(&folder).args(args);
@@ -31,40 +31,6 @@ pub fn judge(root: &Path) -> Result<()> {
         as_rules(&questions(root)?)?.as_bytes(),
     )?;
     ask(&["check", "rules", &rules.path().display().to_string()]).context(DASHBOARD)
-}
-
-/// promtool of this machine, or out of Debian's package. That one is unpacked, not installed: installing it starts a server.
-fn promtool(root: &Path) -> Result<PathBuf> {
-    let mut version = exec::command("promtool");
-    version.arg("--version");
-    if exec::run(version, Duration::from_mins(1)).is_ok() {
-        return Ok("promtool".into());
-    }
-    let tools = root.join(".cache/tools/prometheus");
-    let program = tools.join("usr/bin/promtool");
-    if program.is_file() {
-        return Ok(program);
-    }
-    let work = tempfile::tempdir()?;
-    let mut apt = exec::command("apt-get");
-    apt.current_dir(&work).args([
-        "-q",
-        "-o",
-        "Acquire::Retries=3",
-        "-o",
-        "APT::Sandbox::User=root",
-        "download",
-        "prometheus",
-    ]);
-    exec::run(apt, Duration::from_mins(10)).context("promtool, to test the alert rules")?;
-    let deb = std::fs::read_dir(&work)?
-        .next()
-        .context("apt-get download brought nothing")??;
-    std::fs::create_dir_all(&tools)?;
-    let mut dpkg = exec::command("dpkg-deb");
-    dpkg.arg("-x").args([deb.path(), tools]);
-    exec::run(dpkg, Duration::from_mins(5))?;
-    Ok(program)
 }
 
 /// Metrics that alerts or the dashboard ask for and that no board has.

@@ -298,7 +298,7 @@ pub fn lock(
 }
 
 /// The network as this machine reaches it.
-fn client() -> Client {
+pub fn client() -> Client {
     match Apt::default().proxy() {
         Some((proxy, whose)) => Client::default().through(&proxy, whose),
         None => Client::default(),

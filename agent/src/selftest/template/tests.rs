@@ -1,4 +1,4 @@
-//! Tests of [`super`]. What functions make is compared with goss itself in `tests/goss_parity/templates.yaml`.
+//! Tests of [`super`]. What functions make is compared with goss itself in `tests/tests/goss_parity/corpus/templates.yaml`.
 
 use super::*;
 

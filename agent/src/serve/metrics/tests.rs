@@ -1,5 +1,5 @@
 //! Tests of [`super`]: the grammar of OpenMetrics 1.0 as far as we use it, checked line by line.
-//! The parsers of the field (promtool, the Python client) read the same text in `agent/tests/metrics_peers.rs`.
+//! The parsers of the field (promtool, the Python client) read the same text in `tests/tests/metrics_peers.rs`.
 
 use std::collections::BTreeMap;
 

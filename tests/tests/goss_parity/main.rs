@@ -1,6 +1,6 @@
 //! The goss program and we look at the same files on the same machine, and say the same of every property.
 //!
-//! `goss_parity/*.yaml` is a corpus of our own. What we say otherwise on purpose stands in [`DIFFERENCES`] with the reason; a
+//! `corpus/` is of our own. What we say otherwise on purpose stands in [`DIFFERENCES`] with the reason; a
 //! difference that is not listed fails, and so does a listed one that is none any more.
 
 use std::collections::BTreeMap;
@@ -11,9 +11,10 @@ use hypriot_agent::exec::Cmd;
 use hypriot_agent::probe::Root;
 use hypriot_agent::selftest::{self, Outcome, Setting};
 use hypriot_keys::time::Timestamp;
+use hypriot_tests::peers;
 use serde_json::Value;
 
-mod helper;
+mod servers;
 
 /// File, resource, property (`*`: every one), and why.
 const DIFFERENCES: &[(&str, &str, &str, &str)] = &[
@@ -89,20 +90,8 @@ enum Verdict {
 
 type Verdicts = BTreeMap<(String, String, String), (Verdict, String)>;
 
-fn goss() -> PathBuf {
-    let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/peers/goss/usr/bin/goss");
-    let given = std::env::var_os("HYPRIOT_GOSS").map(PathBuf::from);
-    let path = given.unwrap_or(ours);
-    assert!(
-        path.exists(),
-        "{} is missing: unpack Debian trixie's package goss somewhere and say make goss-parity GOSS=…/usr/bin/goss",
-        path.display()
-    );
-    path
-}
-
-fn theirs(file: &Path, port: &helper::Ports) -> Verdicts {
-    let output = Cmd::new(goss())
+fn theirs(goss: &Path, file: &Path, port: &servers::Ports) -> Verdicts {
+    let output = Cmd::new(goss)
         .args(["--gossfile", &file.display().to_string()])
         .args(["--vars-inline", &port.vars()])
         .args(["validate", "--format", "json"])
@@ -148,7 +137,7 @@ fn theirs(file: &Path, port: &helper::Ports) -> Verdicts {
         .collect()
 }
 
-fn ours(file: &Path, port: &helper::Ports) -> Verdicts {
+fn ours(file: &Path, port: &servers::Ports) -> Verdicts {
     let vars = selftest::vars(None, Some(&port.vars())).expect("variables");
     let suite = selftest::load_with(&[file.to_owned()], &vars);
     assert_eq!(
@@ -191,10 +180,10 @@ fn listed(file: &str, name: &str, property: &str) -> Option<usize> {
 }
 
 #[test]
-#[ignore = "needs the goss program, which doctor does not fetch yet: make goss-parity GOSS=…"]
 fn every_property_has_the_verdict_that_goss_gives_it() {
-    let ports = helper::start();
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goss_parity");
+    let goss = peers::GOSS.get().expect("the goss program");
+    let ports = servers::start();
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goss_parity/corpus");
     let mut files: Vec<PathBuf> = std::fs::read_dir(dir)
         .expect("the corpus")
         .map(|e| e.expect("an entry").path())
@@ -209,7 +198,7 @@ fn every_property_has_the_verdict_that_goss_gives_it() {
             .expect("a name")
             .to_string_lossy()
             .into_owned();
-        let (theirs, ours) = (theirs(&file, &ports), ours(&file, &ports));
+        let (theirs, ours) = (theirs(&goss, &file, &ports), ours(&file, &ports));
         let all: std::collections::BTreeSet<_> = theirs.keys().chain(ours.keys()).collect();
         for key in all {
             properties += 1;
