@@ -17,6 +17,10 @@ mod inspect;
 mod packages;
 mod progress;
 
+use crate::pipeline::clean::Request;
+use crate::pipeline::root_tree::make::Job;
+use crate::sandbox::errand;
+
 use progress::progress;
 
 /// Debian packages in, board images and signed releases out.
@@ -77,7 +81,12 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let done = match cli.command {
         Cmd::Diff(args) => return Ok(diff::diff(&args)),
         Cmd::Verify(args) => return Ok(diff::verify(&args)),
-        Cmd::InsideErrand => return Ok(crate::host::errand::inside()),
+        Cmd::InsideErrand => {
+            return Ok(errand::inside(&[
+                errand::known::<Job>(),
+                errand::known::<Request>(),
+            ]));
+        }
         Cmd::Inside => return Ok(crate::sandbox::inside()),
         Cmd::InsideFirst => return Ok(crate::sandbox::first()),
         Cmd::Agent(args) => agent::run(&args),

@@ -3,7 +3,6 @@
 
 pub mod cover;
 pub mod fidelity;
-pub mod overlay;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -16,8 +15,8 @@ use serde::{Deserialize, Serialize};
 use crate::exec::{self, ExecError};
 use crate::files;
 use crate::files::inroot::{Hand, Spot};
-use crate::host::progress::Stage;
 use crate::lock::{Lock, LockedPackage};
+use crate::progress::Stage;
 use crate::sandbox::{self, Foreign, Guest, Plan, Step, Sync};
 use crate::unpack::Unpacked;
 

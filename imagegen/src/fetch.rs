@@ -1,6 +1,5 @@
 //! Owns the network: downloads that resume, that are checked before they count, and that end in a plain explanation.
 
-pub mod plan;
 pub mod store;
 
 use std::fs::{self, OpenOptions};
@@ -11,7 +10,7 @@ use std::time::Duration;
 
 use crate::fetch::store::{Partial, Store};
 use crate::files;
-use crate::host::progress::Stage;
+use crate::progress::Stage;
 
 /// Attempts in a row that bring next to nothing before we give up.
 const ATTEMPTS: u32 = 5;

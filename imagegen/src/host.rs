@@ -1,7 +1,4 @@
 //! Owns the building machine: what it lacks, its cache, its compilers, what it is told while it waits.
 
-pub mod clean;
 pub mod cross;
 pub mod doctor;
-pub mod errand;
-pub mod progress;

@@ -2,5 +2,7 @@
 
 pub mod board;
 pub mod mirror;
+pub mod near;
+pub mod overlay;
 pub mod project;
 pub mod recipe;

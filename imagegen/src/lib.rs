@@ -13,14 +13,17 @@
 //! | [`sandbox`] | the world those scripts see |
 //! | [`normalise`] | nothing of the day or of the machine stays in a tree |
 //! | [`bake`] | a tree becomes a system: agent, units, initramfs, boot files, expectations, record |
-//! | [`image`] | partitions, file systems, and the forms in which cards are handed out |
+//! | [`image`] | cards: partitions, and the forms in which they are handed out |
 //! | [`release`] | a signed update, and publishing it |
-//! | [`questions`] | what is asked of images that are there: right? same bytes again? from where? what changed? |
+//! | [`imagecheck`] | whether an image is right |
+//! | [`questions`] | what else is asked of images that are there: same bytes again? from where? what changed? |
 //! | [`agent_deb`] | the agent as a package for plain Debian |
 //! | [`debian`] | Debian's own formats: packages, and the records of what is installed |
+//! | [`formats`] | file systems as plans: EROFS, FAT, cpio |
 //! | [`elf`] | programs: their processor, what they need, and whether the tree has it |
 //! | [`tree`] | a root tree in memory, packed, compared |
-//! | [`files`], [`exec`], [`host`] | durable files, processes, and the building machine: what it lacks, its cache, its compilers |
+//! | [`host`] | the building machine: what it lacks, its compilers |
+//! | [`files`], [`exec`], [`progress`] | durable files, processes, and what is said while one waits |
 
 pub mod agent_deb;
 pub mod bake;
@@ -31,12 +34,15 @@ pub mod elf;
 pub mod exec;
 pub mod fetch;
 pub mod files;
+pub mod formats;
 pub mod host;
 pub mod image;
+pub mod imagecheck;
 pub mod inputs;
 pub mod lock;
 pub mod normalise;
 pub mod pipeline;
+pub mod progress;
 pub mod questions;
 pub mod release;
 pub mod sandbox;

@@ -1,7 +1,9 @@
 //! Owns the lock file: every package of an image with its exact version and hash, so that a build is a function of it.
 
+pub mod plan;
 pub mod repo;
 pub mod resolve;
+mod tools;
 
 use std::path::Path;
 
@@ -212,7 +214,7 @@ pub fn make(board: &Board, recipe: &Recipe, from: &Sources<'_>) -> Result<Lock, 
     let mut tools = Vec::new();
     if let Some(host) = crate::debian::deb::host_arch().filter(|h| *h != board.arch) {
         let universe = archive::universe(from, suite, host, &["main"], &mut releases)?;
-        let wanted: Vec<String> = crate::configure::cover::TOOLS
+        let wanted: Vec<String> = tools::TOOLS
             .iter()
             .filter(|t| packages.contains_key(**t))
             .map(|t| (*t).to_owned())

@@ -2,5 +2,4 @@
 
 pub mod diff;
 pub mod explain;
-pub mod imagecheck;
 pub mod verify;

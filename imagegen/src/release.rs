@@ -18,8 +18,9 @@ use hypriot_updater::index::{
 use hypriot_updater::payload::{self, Operation};
 
 use crate::files;
+use crate::formats::{Blocks, pass};
 use crate::image::card::Volumes;
-use crate::image::formats::{Blocks, pass};
+use crate::image::output::zst::Frames;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -59,6 +60,16 @@ pub struct Release {
     pub reused: usize,
     /// All segments.
     pub segments: usize,
+}
+
+impl Release {
+    /// What whoever writes the same card may take from it.
+    pub fn frames(&self) -> Frames<'_> {
+        Frames {
+            index: &self.index,
+            payload: &self.payload,
+        }
+    }
 }
 
 /// The name all files of a release begin with.

@@ -9,6 +9,7 @@
 //! are not there any more ([`world`]), the calls that could bring them back are refused ([`filter`]), and so are the rights
 //! ([`rights`]). Each of the three would do for most ways out that are known; `tests/sandbox.rs` plays them.
 
+pub mod errand;
 mod filter;
 mod foreign;
 pub mod ids;

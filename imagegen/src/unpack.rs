@@ -16,8 +16,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::debian::deb::{self, DebError};
 use crate::fetch::store::Store;
 use crate::files;
-use crate::host::progress::Stage;
 use crate::lock::LockedPackage;
+use crate::progress::Stage;
 use crate::tree::Owners;
 
 pub use database::Control;

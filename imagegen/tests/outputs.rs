@@ -9,13 +9,13 @@ use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use hypriot_imagegen::files;
-use hypriot_imagegen::host::progress::Progress;
-use hypriot_imagegen::image::formats::HostFile;
+use hypriot_imagegen::formats::HostFile;
 use hypriot_imagegen::inputs::board;
 use hypriot_imagegen::inputs::recipe::{self, Recipe};
 use hypriot_imagegen::lock::{self, Lock};
 use hypriot_imagegen::pipeline::artifacts::{self, Forms, Request};
 use hypriot_imagegen::pipeline::root_tree::RootTree;
+use hypriot_imagegen::progress::Progress;
 use hypriot_imagegen::questions::verify::{self, Answer, Question};
 use hypriot_imagegen::tree::Tree;
 use hypriot_updater::layout;

@@ -15,13 +15,13 @@ use std::time::{Duration, SystemTime};
 use hypriot_imagegen::configure::Mode;
 use hypriot_imagegen::exec::{self, Cmd};
 use hypriot_imagegen::files;
-use hypriot_imagegen::host::progress::Progress;
 use hypriot_imagegen::inputs::board;
 use hypriot_imagegen::inputs::mirror::Asked;
 use hypriot_imagegen::inputs::recipe;
 use hypriot_imagegen::lock::repo::RepoError;
 use hypriot_imagegen::lock::{Lock, LockError};
 use hypriot_imagegen::pipeline::root_tree::{self, Options, RootError};
+use hypriot_imagegen::progress::Progress;
 
 /// The cache that all builds of this checkout share: what was fetched once is not fetched again.
 fn cache() -> PathBuf {

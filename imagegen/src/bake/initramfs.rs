@@ -5,7 +5,7 @@
 
 use anyhow::{Context, Result};
 
-use crate::image::formats::cpio;
+use crate::formats::cpio;
 use crate::tree::{Content, Kind, Tree};
 
 mod modules;

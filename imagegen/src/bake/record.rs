@@ -16,7 +16,6 @@ use crate::bake::initramfs;
 use crate::files;
 use crate::inputs::board::Board;
 use crate::inputs::recipe::Recipe;
-use crate::pipeline::root_tree::BUILDER;
 use crate::tree::{Content, Kind, Tree};
 
 #[cfg(test)]
@@ -118,11 +117,11 @@ pub struct Named {
 }
 
 impl Builder {
-    /// This program, building for `board` in this way.
-    pub fn this(board: &Board, configure: &str) -> Result<Self> {
+    /// This program, building for `board` in this way; `tree` is the version of the way in which it makes trees.
+    pub fn this(board: &Board, configure: &str, tree: u32) -> Result<Self> {
         Ok(Self {
             program: concat!("hypriot-imagegen ", env!("CARGO_PKG_VERSION")).to_owned(),
-            tree: BUILDER,
+            tree,
             configure: configure.to_owned(),
             initramfs: initramfs::encoder(),
             embedded: embedded(board)?,

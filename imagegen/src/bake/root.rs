@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 
 use super::{AGENT, Input, SETTINGS, SKEL, SYSTEMD, TRUST_ROOT, embedded, settings};
-use crate::configure::overlay;
+use crate::inputs::overlay;
 use crate::tree::{Kind, Tree, show};
 
 /// Where units lie.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::Args;
 
-use crate::host::clean::{self, Request, Scope};
+use crate::pipeline::clean::{self, Request, Scope};
 
 /// Remove from the cache what killed builds and other versions of this program left; more on request
 #[derive(Debug, Args)]

@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::image::{build_agent, named_files, row, say};
 use super::packages::MirrorArgs;
-use crate::image::formats::{HostFile, pass};
+use crate::formats::{HostFile, pass};
 use crate::inputs::board;
 use crate::inputs::project::Project;
 use crate::inputs::recipe;

@@ -6,9 +6,9 @@ use anyhow::{Result, ensure};
 use clap::Args;
 
 use super::image::{row, say};
-use crate::image::formats::HostFile;
+use crate::formats::HostFile;
+use crate::imagecheck::{self, UserData};
 use crate::questions::explain;
-use crate::questions::imagecheck::{self, UserData};
 
 /// Test a card image without starting it
 #[derive(Debug, Args)]

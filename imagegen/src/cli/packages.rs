@@ -6,15 +6,15 @@ use std::time::SystemTime;
 use clap::Args;
 
 use crate::configure::Mode;
-use crate::configure::overlay;
-use crate::host::progress::Progress;
 use crate::inputs::board;
 use crate::inputs::mirror::Asked;
+use crate::inputs::overlay;
 use crate::inputs::recipe;
 use crate::inputs::recipe::Recipe;
 use crate::lock::Lock;
 use crate::pipeline::artifacts;
 use crate::pipeline::root_tree::{self, Options};
+use crate::progress::Progress;
 use crate::tree::Owners;
 
 /// List the boards an image can be built for, and what has been proven on each
@@ -239,7 +239,7 @@ fn summary(args: &BuildArgs, lock: &Lock, path: &std::path::Path) -> anyhow::Res
 pub(super) fn plan(args: &BuildArgs) -> anyhow::Result<()> {
     let (recipe, board, opts, progress) = args.read()?;
     let lock = root_tree::lock(&recipe, &board, &opts, progress)?;
-    let plan = crate::fetch::plan::of(&lock, &crate::fetch::store::Store::open(&opts.cache)?);
+    let plan = crate::lock::plan::of(&lock, &crate::fetch::store::Store::open(&opts.cache)?);
     if args.json() {
         say(&serde_json::to_string_pretty(&plan)?);
     } else {

@@ -8,50 +8,6 @@ use std::path::{Path, PathBuf};
 use crate::debian::deb;
 use crate::files;
 
-/// Packages whose programs maintainer scripts call. Those that are in the image are fetched for the host's architecture too.
-pub const TOOLS: [&str; 40] = [
-    "bash",
-    "bsdutils",
-    "coreutils",
-    "dash",
-    "debianutils",
-    "diffutils",
-    "dpkg",
-    "e2fsprogs",
-    "findutils",
-    "gawk",
-    "gpgv",
-    "grep",
-    "gzip",
-    "hostname",
-    "kmod",
-    "libc-bin",
-    "login",
-    "mawk",
-    "mount",
-    "ncurses-bin",
-    "openssh-client",
-    "openssl",
-    "passwd",
-    "perl",
-    "perl-base",
-    "procps",
-    "python3",
-    "python3-minimal",
-    "sed",
-    "sqv",
-    "sudo",
-    "systemd",
-    "tar",
-    "tzdata",
-    "udev",
-    "util-linux",
-    "util-linux-extra",
-    "uuid-runtime",
-    "xz-utils",
-    "zstd",
-];
-
 /// These must speak of the target's architecture: the linker and its cache. And `ssh-agent` gets group and mode from its
 /// package's script, which must reach the tree's own file, not what lies over it.
 const EMULATED: [&str; 4] = ["ldconfig", "ld.so", "dpkg-architecture", "ssh-agent"];

@@ -12,8 +12,8 @@ use anyhow::{Context as _, Result, bail};
 use super::attributes;
 use super::file::{Bytes, ET_REL, Elf, InTree, OnDisk};
 use super::{EM_ARM, ElfError, Processor, attributes_of};
+use crate::formats::pass;
 use crate::host::cross::Target;
-use crate::image::formats::pass;
 use crate::inputs::board::Board;
 use crate::tree::{Content, Kind, Tree, show};
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
-use crate::host::progress::Progress;
+use crate::progress::Progress;
 
 /// What the server does to the nth request.
 #[derive(Clone, Copy)]

@@ -18,7 +18,7 @@ use crate::bake::expectations;
 use crate::bake::record;
 use crate::bake::{AGENT, Baked, Raw};
 use crate::files;
-use crate::image::formats::{Blocks, Volume, erofs, fat, pass};
+use crate::formats::{Blocks, Volume, erofs, fat, pass};
 use crate::image::mbr;
 
 #[cfg(test)]

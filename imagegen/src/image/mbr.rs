@@ -4,7 +4,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::image::formats::Blocks;
+use crate::formats::Blocks;
 use hypriot_updater::layout::{self, MIB, SECTOR};
 
 #[cfg(test)]

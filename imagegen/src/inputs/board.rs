@@ -345,7 +345,7 @@ pub enum BoardError {
 }
 
 fn similar(name: &str, known: &[String]) -> String {
-    crate::lock::resolve::closest(name, known.iter().map(String::as_str))
+    crate::inputs::near::closest(name, known.iter().map(String::as_str))
         .map_or_else(String::new, |s| format!(" (did you mean `{s}`?)"))
 }
 

@@ -25,7 +25,7 @@ pub struct Recipe {
     /// Packages of the default list of which nothing must be installed: a dependency on one of them is an error.
     #[serde(default)]
     pub exclude: Vec<String>,
-    /// A directory whose content is laid over the tree, relative to the recipe file, as [`crate::configure::overlay`] says.
+    /// A directory whose content is laid over the tree, relative to the recipe file, as [`crate::inputs::overlay`] says.
     /// Where it lies says nothing to another machine, and is not written.
     #[serde(skip_serializing)]
     pub files: Option<PathBuf>,

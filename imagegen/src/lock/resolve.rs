@@ -11,9 +11,7 @@ use crate::lock::repo::RepoError;
 use crate::lock::repo::index::{Candidate, Index};
 use crate::lock::repo::version::Version;
 
-mod near;
-
-pub use near::closest;
+pub use crate::inputs::near::closest;
 
 /// Why there is no working set.
 #[derive(Debug, thiserror::Error)]

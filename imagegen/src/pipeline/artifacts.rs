@@ -10,17 +10,17 @@ use anyhow::{Context, Result, ensure};
 use crate::bake::expectations;
 use crate::bake::record::{self, Builder, Hash, Record};
 use crate::bake::{self, Baked, Input};
-use crate::configure::overlay;
 use crate::elf;
-use crate::host::progress::Progress;
+use crate::formats::{Blocks, pass};
 use crate::image::card::{self, Card, Volumes};
-use crate::image::formats::{Blocks, pass};
 use crate::image::output::{self, papers};
+use crate::imagecheck::{self, UserData};
 use crate::inputs::board::{Board, Method};
+use crate::inputs::overlay;
 use crate::inputs::recipe::Recipe;
 use crate::lock::LockedPackage;
-use crate::pipeline::root_tree::RootTree;
-use crate::questions::imagecheck::{self, UserData};
+use crate::pipeline::root_tree::{BUILDER, RootTree};
+use crate::progress::Progress;
 use crate::release::{self, Release};
 use crate::tree::{Content, Tree};
 
@@ -297,7 +297,7 @@ fn record(request: &Request<'_>, epoch: u64) -> Result<Record> {
         kernel: request.tree.kernel_version.clone(),
         update_url: request.update_url.clone(),
         poll_seconds: request.poll_seconds,
-        builder: Builder::this(request.board, request.configure)?,
+        builder: Builder::this(request.board, request.configure, BUILDER)?,
         recipe: request.recipe.clone(),
         recipe_files: request.recipe.files.as_deref().map(of_folder).transpose()?,
         agent: hash(&request.agent)?,
@@ -369,7 +369,7 @@ fn forms(
     if request.forms.zst {
         let stage = progress.steps("zst", 1);
         let to = file(".zst");
-        output::zst::write(card, release, request.level, threads, &to)?;
+        output::zst::write(card, release.frames(), request.level, threads, &to)?;
         stage.done(&format!("{} MiB", size(&to)));
         made.push(to);
     }

@@ -9,19 +9,19 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::configure::{ConfigureError, Mode};
-use crate::fetch::plan::{self, TooBig};
 use crate::fetch::store::Store;
 use crate::fetch::{Client, FetchError};
 use crate::files;
-use crate::host::errand::{self, Errand, ErrandError};
-use crate::host::progress::Progress;
 use crate::inputs::board::Board;
 use crate::inputs::mirror::{self, Apt, Asked, Mirror, MirrorError};
 use crate::inputs::recipe::Recipe;
+use crate::lock::plan::{self, TooBig};
 use crate::lock::repo::RepoError;
 use crate::lock::repo::archive::Sources;
 use crate::lock::repo::keyring::{self, Keyring};
 use crate::lock::{self, Lock, LockError, LockedPackage};
+use crate::progress::Progress;
+use crate::sandbox::errand::{self, ErrandError};
 use crate::sandbox::ids;
 use crate::tree::{Owners, Tree};
 use crate::unpack::UnpackError;
@@ -197,7 +197,7 @@ fn tree(job: &Job) -> Result<PathBuf, RootError> {
     if nix::unistd::geteuid().is_root() {
         job.run()?;
     } else {
-        errand::run(&job.helper, &Errand::Tree(Box::new(job.clone())))?;
+        errand::run(&job.helper, job)?;
     }
     Ok(path)
 }

@@ -8,7 +8,7 @@ use hypriot_updater::boot::env;
 use hypriot_updater::layout::{self, BLANK, BOOT_STATE, BOOT_STATE_SIZE, Partition, SECTOR};
 use serde::Serialize;
 
-use crate::image::formats::{Blocks, Window, pass};
+use crate::formats::{Blocks, Window, pass};
 use crate::image::mbr::{self, Table};
 use crate::tree::Tree;
 

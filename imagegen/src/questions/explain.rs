@@ -9,7 +9,7 @@ use hypriot_updater::layout::{self, Partition};
 use serde::Serialize;
 
 use crate::debian::dpkg::Package;
-use crate::image::formats::Blocks;
+use crate::formats::Blocks;
 
 mod owners;
 #[cfg(test)]

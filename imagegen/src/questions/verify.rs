@@ -17,16 +17,16 @@ use crate::bake::record::{self, Builder, Hash, Named, Other, Record};
 use crate::bake::{AGENT, TRUST_ROOT};
 use crate::configure::Mode;
 use crate::files;
-use crate::host::progress::Progress;
+use crate::formats::erofs::read::Erofs;
+use crate::formats::fat::read::Fat;
+use crate::formats::{Blocks, HostFile, Window, pass};
 use crate::image::card;
-use crate::image::formats::erofs::read::Erofs;
-use crate::image::formats::fat::read::Fat;
-use crate::image::formats::{Blocks, HostFile, Window, pass};
 use crate::inputs::board::{self, Board};
 use crate::inputs::recipe::Recipe;
 use crate::lock::{self, Lock};
 use crate::pipeline::artifacts::{self, Forms, Request};
 use crate::pipeline::root_tree;
+use crate::progress::Progress;
 use crate::questions::diff::{self, Diff};
 
 #[cfg(test)]
@@ -367,7 +367,7 @@ fn at_hand(
         .iter()
         .map(|(name, path)| Ok(hash(path)?.named(name)));
     Ok(Record {
-        builder: Builder::this(board, mode(record)?.name())?,
+        builder: Builder::this(board, mode(record)?.name(), root_tree::BUILDER)?,
         recipe_files: recipe
             .files
             .as_deref()

@@ -3,7 +3,7 @@
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use super::*;
-use crate::host::progress::Progress;
+use crate::progress::Progress;
 
 /// A member of a package in the making: kind, path, content or link target.
 type Member<'a> = (u8, &'a str, &'a str);

@@ -9,12 +9,12 @@ use anyhow::{Context as _, Result, bail, ensure};
 use hypriot_imagegen::configure::{Mode, emulator};
 use hypriot_imagegen::fetch::store::Store;
 use hypriot_imagegen::files;
-use hypriot_imagegen::host::progress::Progress;
 use hypriot_imagegen::inputs::board::{self, Board};
 use hypriot_imagegen::inputs::mirror::Asked;
 use hypriot_imagegen::inputs::recipe::{self, Recipe};
 use hypriot_imagegen::lock::Lock;
 use hypriot_imagegen::pipeline::root_tree::{self, Options};
+use hypriot_imagegen::progress::Progress;
 use hypriot_imagegen::sandbox::{self, Foreign, Guest, Plan, Step, Sync};
 use hypriot_imagegen::tree::Tree;
 

@@ -13,7 +13,7 @@ fn record() -> Record {
         kernel: "6.12.1-arm64".to_owned(),
         update_url: Some("http://updates/".to_owned()),
         poll_seconds: None,
-        builder: Builder::this(&board(PLAIN), "native").unwrap(),
+        builder: Builder::this(&board(PLAIN), "native", 6).unwrap(),
         recipe: crate::inputs::recipe::load(None).unwrap(),
         recipe_files: None,
         agent: Hash::of(b"agent"),

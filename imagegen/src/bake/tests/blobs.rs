@@ -2,8 +2,8 @@
 //! are those of the sources the board files name, in sectors.
 
 use super::*;
+use crate::formats::Blocks;
 use crate::image::card::{Card, volumes};
-use crate::image::formats::Blocks;
 use crate::image::mbr;
 use crate::inputs::board as boards;
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::*;
 use crate::bake::tests::{PLAIN, bake_with, board};
-use crate::image::formats::fat::read::Fat;
-use crate::image::formats::{HostFile, Window};
+use crate::formats::fat::read::Fat;
+use crate::formats::{HostFile, Window};
 
 fn raw(name: &str, offset: u64, len: usize) -> Raw {
     Raw {

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 use super::*;
-use crate::image::formats::HostFile;
+use crate::formats::HostFile;
 use crate::testing::tool;
 
 fn disk(table: &Table) -> tempfile::NamedTempFile {

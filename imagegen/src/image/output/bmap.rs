@@ -10,7 +10,7 @@ use anyhow::Result;
 use sha2::{Digest, Sha256};
 
 use crate::files;
-use crate::image::formats::{Blocks, Window, pass};
+use crate::formats::{Blocks, Window, pass};
 
 const BLOCK: u64 = 4096;
 /// Ranges are cut to this many bytes, so that they are hashed on all cores.

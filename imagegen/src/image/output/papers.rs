@@ -6,7 +6,7 @@ use anyhow::Result;
 use hypriot_keys::time::Timestamp;
 use serde_json::{Value, json};
 
-use crate::image::formats::erofs::uuid_v8;
+use crate::formats::erofs::uuid_v8;
 
 /// A package of the image.
 #[derive(Debug, Clone)]

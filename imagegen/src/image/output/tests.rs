@@ -5,8 +5,8 @@ use sha2::{Digest, Sha256};
 use super::papers::{Facts, Package};
 use crate::bake::tests::{PLAIN, bake_with, board};
 use crate::files;
+use crate::formats::{Blocks, pass};
 use crate::image::card::{Card, volumes};
-use crate::image::formats::{Blocks, pass};
 use crate::release::{self, Spec};
 use crate::testing::tool;
 use crate::tree::Content;
@@ -77,7 +77,7 @@ fn zstd_gives_the_card_out_of_the_payload() {
     let made = release::make(&volumes, &spec, work.path(), |_, _, _| Ok(())).unwrap();
     let card = Card::plan(&volumes, &[], 1).unwrap();
     let to = work.path().join("x.zst");
-    super::zst::write(&card, &made, 3, 2, &to).unwrap();
+    super::zst::write(&card, made.frames(), 3, 2, &to).unwrap();
     let mut plain = zstd::stream::read::Decoder::new(std::fs::File::open(&to).unwrap()).unwrap();
     let mut at = 0;
     let mut theirs = vec![0; 1 << 20];

@@ -10,8 +10,8 @@ use anyhow::{Context, Result, ensure};
 use flate2::{Compress, Compression, FlushCompress};
 
 use crate::files;
-use crate::image::formats::fat::DosTime;
-use crate::image::formats::{Blocks, pass};
+use crate::formats::fat::DosTime;
+use crate::formats::{Blocks, pass};
 
 /// Bytes per piece.
 const PIECE: u64 = 1 << 20;

@@ -7,13 +7,13 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use hypriot_updater::index::Index;
 use hypriot_updater::payload::{self, Entry, Operation};
 use hypriot_updater::slot::Slot;
 
 use crate::files;
+use crate::formats::{Blocks, pass};
 use crate::image::card::SEGMENT;
-use crate::image::formats::{Blocks, pass};
-use crate::release::Release;
 
 /// Where a frame comes from.
 enum Piece {
@@ -21,20 +21,29 @@ enum Piece {
     Payload(Entry),
 }
 
+/// A release that is on the card, and so a second source of its frames.
+#[derive(Debug, Clone, Copy)]
+pub struct Frames<'a> {
+    /// What it holds.
+    pub index: &'a Index,
+    /// The file of its payload.
+    pub payload: &'a Path,
+}
+
 /// Writes `card`, whose slot A holds `release`, to `to`.
 pub fn write<B: Blocks + ?Sized>(
     card: &B,
-    release: &Release,
+    release: Frames<'_>,
     level: i32,
     threads: usize,
     to: &Path,
 ) -> Result<()> {
-    let file = File::open(&release.payload)
+    let file = File::open(release.payload)
         .with_context(|| format!("cannot open {}", release.payload.display()))?;
-    let mut table = vec![0; payload::table_len(&release.index)];
+    let mut table = vec![0; payload::table_len(release.index)];
     file.read_exact_at(&mut table, 0)
         .context("cannot read the payload's table")?;
-    let entries = payload::parse_table(&release.index, &table)?;
+    let entries = payload::parse_table(release.index, &table)?;
     let mut known = std::collections::HashMap::new();
     for ((image, n, len, _), entry) in release.index.segments().zip(entries) {
         if entry.operation == Operation::Zstd && len as u64 == SEGMENT {

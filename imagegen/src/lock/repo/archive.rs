@@ -9,11 +9,11 @@ use super::{RepoError, release};
 use crate::fetch::store::Store;
 use crate::fetch::{Client, FetchError, Wanted};
 use crate::files;
-use crate::host::progress::{Progress, Stage};
 use crate::inputs::board::Pin;
 use crate::inputs::mirror::Mirror;
 use crate::lock::LockedRelease;
 use crate::lock::resolve::Universe;
+use crate::progress::{Progress, Stage};
 
 /// The name of the archive that holds the suites.
 pub const MAIN: &str = "main";

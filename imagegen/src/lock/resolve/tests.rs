@@ -1,7 +1,7 @@
 //! Tests of [`super`]: small made-up archives.
 
-use super::near::distance;
 use super::*;
+use crate::inputs::near::distance;
 
 /// A world of packages: `name version; Field: value; …`, one per line.
 fn world(lines: &str) -> Universe {

@@ -9,9 +9,10 @@ use super::{BUILDER, RootError, stage};
 use crate::configure::{self, Mode, cover};
 use crate::fetch::store::Store;
 use crate::files;
-use crate::host::progress::Progress;
 use crate::lock::{Lock, LockedPackage};
 use crate::normalise;
+use crate::progress::Progress;
+use crate::sandbox::errand::Errand;
 use crate::tree::Owners;
 use crate::unpack::{self, Unpacked};
 
@@ -39,6 +40,15 @@ pub(crate) struct Job {
     pub(crate) helper: PathBuf,
     /// Where progress goes.
     pub(crate) progress: Progress,
+}
+
+impl Errand for Job {
+    const NAME: &'static str = "tree";
+
+    fn work(self) -> anyhow::Result<String> {
+        self.run()?;
+        Ok(String::new())
+    }
 }
 
 impl Job {

@@ -4,9 +4,9 @@ use anyhow::{Context, Result};
 
 use super::packages::{self, PackageChange};
 use super::{Difference, plain};
-use crate::image::formats::erofs::read::Erofs;
-use crate::image::formats::fat::read::Fat;
-use crate::image::formats::{Blocks, Window, pass};
+use crate::formats::erofs::read::Erofs;
+use crate::formats::fat::read::Fat;
+use crate::formats::{Blocks, Window, pass};
 use crate::tree::compare::{self, Field};
 use crate::tree::{Content, Kind, Tree, show};
 

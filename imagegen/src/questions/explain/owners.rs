@@ -3,9 +3,9 @@
 use crate::bake::origins::{self, BootFiles};
 use crate::bake::{AGENT, SETTINGS, TRUST_ROOT};
 use crate::debian::dpkg::{self, Package, Records};
-use crate::image::formats::Blocks;
-use crate::image::formats::erofs::read::Erofs;
-use crate::questions::imagecheck;
+use crate::formats::Blocks;
+use crate::formats::erofs::read::Erofs;
+use crate::imagecheck;
 
 /// What the image says about where its files are from. Damaged records know nothing; the rest is told all the same.
 pub(super) struct Owners<'a, B: ?Sized> {

@@ -3,10 +3,10 @@
 use super::*;
 use crate::bake::tests::{PLAIN, bake_with, board};
 use crate::bake::{AGENT, Input};
+use crate::formats::erofs::read::Erofs;
+use crate::formats::fat::read::Fat;
 use crate::image::card::{self, Card, Volumes};
-use crate::image::formats::erofs::read::Erofs;
-use crate::image::formats::fat::read::Fat;
-use crate::questions::imagecheck::window;
+use crate::imagecheck::window;
 use crate::tree::Tree;
 use hypriot_updater::layout::{BLANK, BOOT_STATE, CONFIG, DATA, EXTENDED_START};
 use hypriot_updater::slot::Slot;

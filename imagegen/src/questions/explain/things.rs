@@ -8,11 +8,11 @@ use hypriot_updater::slot::Slot;
 
 use super::owners::Owners;
 use super::{Kind, Said, Span};
-use crate::image::formats::erofs::read::Erofs;
-use crate::image::formats::fat::read::Fat;
-use crate::image::formats::{Blocks, Window};
+use crate::formats::erofs::read::Erofs;
+use crate::formats::fat::read::Fat;
+use crate::formats::{Blocks, Window};
 use crate::image::mbr;
-use crate::questions::imagecheck::window;
+use crate::imagecheck::window;
 
 /// The super block of EROFS: place and length (Linux fs/erofs/erofs_fs.h).
 const SUPER_BLOCK: (u64, u64) = (1024, 128);

@@ -5,7 +5,7 @@ use anyhow::{Context, Result, ensure};
 use super::{Card, Findings};
 use crate::bake::AGENT;
 use crate::debian::deb;
-use crate::image::formats::Blocks;
+use crate::formats::Blocks;
 
 /// What every board of ours has, whatever a recipe says besides.
 pub(super) const PACKAGES: [&str; 13] = [

@@ -10,9 +10,9 @@ use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::fetch::store::{MARK, Store};
-use crate::host::errand::{self, Errand, ErrandError};
 use crate::pipeline::root_tree::make::is_current;
 use crate::pipeline::root_tree::stage::{HALF, TREES, name_of, remove};
+use crate::sandbox::errand::{self, Errand, ErrandError};
 
 /// How much shall go; each takes what those before it take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -107,7 +107,7 @@ pub fn clean(request: &Request, helper: &Path) -> Result<Report> {
     if nix::unistd::geteuid().is_root() {
         return here(request);
     }
-    match errand::run(helper, &Errand::Clean(request.clone())) {
+    match errand::run(helper, request) {
         Ok(answer) => Ok(serde_json::from_str(&answer)?),
         // Who cannot become root of a namespace has no such files.
         Err(ErrandError::Ids(_)) => here(request),
@@ -115,8 +115,16 @@ pub fn clean(request: &Request, helper: &Path) -> Result<Report> {
     }
 }
 
+impl Errand for Request {
+    const NAME: &'static str = "clean";
+
+    fn work(self) -> Result<String> {
+        Ok(serde_json::to_string_pretty(&here(&self)?)?)
+    }
+}
+
 /// The same, by whoever we are.
-pub(crate) fn here(request: &Request) -> Result<Report> {
+fn here(request: &Request) -> Result<Report> {
     let cache = &request.cache;
     ensure!(
         cache.join(MARK).exists(),

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::{Erofs, INODE_SIZE, Node, S_IFMT, le};
-use crate::image::formats::Blocks;
-use crate::image::formats::erofs::disk::{BLOCK, xattr_prefix};
+use crate::formats::Blocks;
+use crate::formats::erofs::disk::{BLOCK, xattr_prefix};
 use crate::tree::{Content, Entry, Kind, Tree, Xattrs};
 
 const S_IFREG: u16 = 0o100_000;

@@ -9,7 +9,7 @@ use md5::{Digest as _, Md5};
 use super::{Card, Findings};
 use crate::bake::origins::Placed;
 use crate::files;
-use crate::image::formats::{Blocks, pass};
+use crate::formats::{Blocks, pass};
 use crate::image::mbr;
 
 /// Partitions, boot state, and that what shall be empty is.

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::read::Fat;
 use super::*;
 use crate::files::replace;
-use crate::image::formats::Blocks;
+use crate::formats::Blocks;
 use crate::testing::tool;
 
 const EPOCH: u64 = 1_700_000_000;

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use super::names::{self, ATTR_LONG_NAME, LAST_LONG_ENTRY};
 use super::{ATTR_DIRECTORY, ATTR_VOLUME_ID, ENTRY, Width};
-use crate::image::formats::Blocks;
+use crate::formats::Blocks;
 
 /// More names than this are not read.
 const NAMES_MAX: usize = 100_000;

@@ -5,8 +5,8 @@ use hypriot_updater::boot::script::{INITRAMFS, KERNEL};
 
 use super::{Card, Findings};
 use crate::bake::AGENT;
-use crate::image::formats::Blocks;
-use crate::image::formats::cpio;
+use crate::formats::Blocks;
+use crate::formats::cpio;
 use crate::inputs::board::Load;
 
 /// An initramfs that unpacks to more is none.

@@ -6,8 +6,8 @@
 use anyhow::{Context, ensure};
 
 use super::{Card, Findings};
+use crate::formats::Blocks;
 use crate::image::card;
-use crate::image::formats::Blocks;
 use crate::image::mbr;
 
 /// Files that would be the same on every board, and what for.

@@ -28,9 +28,9 @@ use serde::Deserialize;
 use crate::bake::SETTINGS;
 use crate::bake::origins::{self, BootFiles};
 use crate::debian::dpkg::{self, Records};
-use crate::image::formats::erofs::read::Erofs;
-use crate::image::formats::fat::read::Fat;
-use crate::image::formats::{Blocks, Window};
+use crate::formats::erofs::read::Erofs;
+use crate::formats::fat::read::Fat;
+use crate::formats::{Blocks, Window};
 use crate::inputs::board::{self, Board, BoardError};
 
 mod docker;

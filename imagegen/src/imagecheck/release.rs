@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 
 use super::{Card, Findings};
-use crate::image::formats::Blocks;
+use crate::formats::Blocks;
 
 const FILE: &str = "etc/os-release";
 

@@ -4,7 +4,7 @@ use anyhow::{Context, ensure};
 
 use super::{Card, Findings};
 use crate::bake::SETTINGS;
-use crate::image::formats::Blocks;
+use crate::formats::Blocks;
 
 /// Mount points that hold nothing.
 const PLACES: [&str; 7] = ["boot", "data", "dev", "proc", "run", "sys", "tmp"];

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::*;
 use crate::files::replace;
-use crate::image::formats::pass;
+use crate::formats::pass;
 use crate::testing::{is_root, tool};
 use crate::tree::compare::{Field, compare};
 use crate::tree::{Entry, Xattrs, tests::fixture};

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::{Card, Findings, UserData, raw};
 use crate::bake::scr;
-use crate::image::formats::Blocks;
+use crate::formats::Blocks;
 use crate::inputs::board::Method;
 
 /// What every image has for its owner.

@@ -216,8 +216,7 @@ fn script(baked: &mut Baked, text: &str) {
 }
 
 fn initramfs(baked: &mut Baked, tree: &Tree) {
-    let bytes =
-        zstd::bulk::compress(&crate::image::formats::cpio::write(tree).unwrap(), 1).unwrap();
+    let bytes = zstd::bulk::compress(&crate::formats::cpio::write(tree).unwrap(), 1).unwrap();
     baked.boot.insert_bytes("initrd.zst", 0o644, bytes).unwrap();
 }
 

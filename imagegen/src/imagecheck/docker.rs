@@ -3,7 +3,7 @@
 use anyhow::{Context, ensure};
 
 use super::{Card, Findings};
-use crate::image::formats::Blocks;
+use crate::formats::Blocks;
 
 pub(super) const PACKAGES: [&str; 5] = [
     "docker.io",

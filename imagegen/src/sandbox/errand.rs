@@ -6,25 +6,49 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Context;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
+use super::ids::{self, IdsError, Maps};
 use crate::exec::{self, Cmd, ExecError};
-use crate::host::clean;
-use crate::pipeline::root_tree::make::Job;
-use crate::sandbox::ids::{self, IdsError, Maps};
 
 /// Longer than the slowest of them, a tree whose scripts are all emulated, takes.
 const LIMIT: Duration = Duration::from_hours(8);
 /// Bigger than any description of one: a lock of thousands of packages.
 const JSON_MAX: u64 = 64 << 20;
 
-/// Something only root can do.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) enum Errand {
-    /// Make a tree.
-    Tree(Box<Job>),
-    /// Remove things from the cache; the answer is the report as JSON.
-    Clean(clean::Request),
+/// Something only root can do. Whoever has one implements this; this room knows none of them.
+pub(crate) trait Errand: Serialize + DeserializeOwned {
+    /// What the two sides call it.
+    const NAME: &'static str;
+
+    /// Does it, and gives the answer.
+    fn work(self) -> anyhow::Result<String>;
+}
+
+/// An errand that [`inside`] can do.
+#[derive(Debug)]
+pub(crate) struct Known {
+    name: &'static str,
+    work: fn(Value) -> anyhow::Result<String>,
+}
+
+/// The entry of an errand in the list of those that can be done.
+pub(crate) const fn known<E: Errand>() -> Known {
+    Known {
+        name: E::NAME,
+        work: |task| serde_json::from_value::<E>(task)?.work(),
+    }
+}
+
+/// What goes to the other side.
+#[derive(Debug, Serialize, Deserialize)]
+struct Order {
+    name: String,
+    task: Value,
+    maps: Maps,
 }
 
 /// Why it was not done.
@@ -46,9 +70,13 @@ pub enum ErrandError {
 }
 
 /// Does an errand as root of a user namespace and gives its answer. `helper` is this program.
-pub(crate) fn run(helper: &Path, errand: &Errand) -> Result<String, ErrandError> {
-    let maps = ids::maps()?;
-    let json = serde_json::to_vec(&(errand, maps))?;
+pub(crate) fn run<E: Errand>(helper: &Path, errand: &E) -> Result<String, ErrandError> {
+    let order = Order {
+        name: E::NAME.to_owned(),
+        task: serde_json::to_value(errand)?,
+        maps: ids::maps()?,
+    };
+    let json = serde_json::to_vec(&order)?;
     let mut said = String::new();
     let ran = exec::run(
         Cmd::new(helper)
@@ -68,8 +96,8 @@ pub(crate) fn run(helper: &Path, errand: &Errand) -> Result<String, ErrandError>
 }
 
 /// The other side of [`run`]: the answer, or why there is none, goes to standard output. Gives the exit code.
-pub(crate) fn inside() -> ExitCode {
-    let (text, code) = match work() {
+pub(crate) fn inside(errands: &[Known]) -> ExitCode {
+    let (text, code) = match work(errands) {
         Ok(answer) => (answer, ExitCode::SUCCESS),
         Err(e) => (format!("{e:#}"), ExitCode::FAILURE),
     };
@@ -80,13 +108,14 @@ pub(crate) fn inside() -> ExitCode {
     code
 }
 
-fn work() -> anyhow::Result<String> {
+fn work(errands: &[Known]) -> anyhow::Result<String> {
     let mut json = Vec::new();
     io::stdin().take(JSON_MAX).read_to_end(&mut json)?;
-    let (errand, maps): (Errand, Maps) = serde_json::from_slice(&json)?;
-    ids::become_root(&maps)?;
-    match errand {
-        Errand::Tree(job) => job.run().map(|()| String::new()).map_err(Into::into),
-        Errand::Clean(request) => Ok(serde_json::to_string_pretty(&clean::here(&request)?)?),
-    }
+    let order: Order = serde_json::from_slice(&json)?;
+    let known = errands
+        .iter()
+        .find(|k| k.name == order.name)
+        .with_context(|| format!("nobody here does the errand {:?}", order.name))?;
+    ids::become_root(&order.maps)?;
+    (known.work)(order.task)
 }

@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::{Card, Findings};
-use crate::image::formats::Blocks;
-use crate::image::formats::erofs::read::Erofs;
+use crate::formats::Blocks;
+use crate::formats::erofs::read::Erofs;
 
 /// Compiled in or as a module.
 pub(super) const OPTIONS: [&str; 62] = [

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use super::disk::{BLOCK, DIRENT, INODE_SIZE, MAGIC, SLOT, SUPER_OFFSET};
-use crate::image::formats::Blocks;
+use crate::formats::Blocks;
 use crate::tree::{ENTRIES_MAX, NAME_MAX, PATH_MAX};
 
 mod tree;
