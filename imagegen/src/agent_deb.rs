@@ -9,9 +9,9 @@ use flate2::{Compression, GzBuilder};
 use hypriot_keys::time::Timestamp;
 use include_dir::{Dir, include_dir};
 
+use crate::arch::Arch;
 use crate::bake::AGENT;
 use crate::debian::deb::write::{File, Package};
-use crate::host::cross::Target;
 
 #[cfg(test)]
 mod tests;
@@ -46,55 +46,6 @@ const DESCRIPTION: &str = "health over HTTP and self-tests of a small board
  .
  This is the agent of HypriotOS for boards that run another system. It has
  no slots to update there; HypriotOS images bring their own agent.";
-
-/// A Debian architecture that the package is made for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Arch {
-    /// 64-bit ARM.
-    Arm64,
-    /// 32-bit ARM with hard floats: ARMv7 in Debian, ARMv6 in Raspberry Pi OS.
-    Armhf,
-    /// 32-bit ARM with soft floats.
-    Armel,
-    /// PCs.
-    Amd64,
-}
-
-impl Arch {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Arm64, Self::Armhf, Self::Armel, Self::Amd64];
-
-    /// Debian's name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Arm64 => "arm64",
-            Self::Armhf => "armhf",
-            Self::Armel => "armel",
-            Self::Amd64 => "amd64",
-        }
-    }
-
-    /// Reads Debian's name, or the Rust target that belongs to it.
-    pub fn parse(name: &str) -> Option<Self> {
-        match name {
-            "aarch64-unknown-linux-musl" => Some(Self::Arm64),
-            "armv7-unknown-linux-musleabihf" => Some(Self::Armhf),
-            "arm-unknown-linux-musleabihf" => Some(Self::Armel),
-            "x86_64-unknown-linux-musl" => Some(Self::Amd64),
-            _ => Self::ALL.into_iter().find(|arch| arch.name() == name),
-        }
-    }
-
-    /// The agent in it. Raspberry Pi OS calls its ARMv6 port armhf too, so that package must start on a Pi Zero; a
-    /// static program does not care about the system's float convention, so armel gets the same one.
-    pub fn target(self) -> Target {
-        match self {
-            Self::Arm64 => Target::Aarch64,
-            Self::Armhf | Self::Armel => Target::Armv6,
-            Self::Amd64 => Target::X86_64,
-        }
-    }
-}
 
 /// What differs from one package to the next.
 #[derive(Debug)]

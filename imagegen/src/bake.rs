@@ -120,7 +120,7 @@ fn papers(root: &mut Tree, input: &Input<'_>) -> Result<()> {
     root.insert_bytes(record::LOCK, 0o644, input.lock)?;
     root.insert_bytes(record::BUILD, 0o644, input.record)?;
     let facts = Facts {
-        arch: &input.board.arch,
+        arch: input.board.arch,
         kernel: input.kernel_release,
     };
     let tests = expectations::text(root, facts)?;

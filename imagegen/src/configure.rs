@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::arch::Arch;
 use crate::exec::{self, ExecError};
 use crate::files;
 use crate::files::inroot::{Hand, Spot};
@@ -69,7 +70,7 @@ pub enum ConfigureError {
         /// This machine's architecture.
         host: String,
         /// The board's.
-        arch: String,
+        arch: Arch,
     },
     /// No emulator for the board's architecture.
     #[error("{program} is needed to run programs of {arch}: install qemu-user-static")]
@@ -77,7 +78,7 @@ pub enum ConfigureError {
         /// The program.
         program: String,
         /// Architecture.
-        arch: String,
+        arch: Arch,
     },
     /// The sandbox could not be set up.
     #[error("the sandbox for packages' scripts failed: {0}")]
@@ -96,7 +97,7 @@ pub struct Job<'a> {
     /// The unpacked tree.
     pub root: &'a Path,
     /// Its architecture.
-    pub arch: &'a str,
+    pub arch: Arch,
     /// What was unpacked.
     pub packages: &'a [LockedPackage],
     /// What that left.
@@ -116,15 +117,16 @@ const SHOWN: usize = 25;
 
 /// Whether the lock's tools are to be used: not where everything is emulated, nor where the board's programs run as they are.
 pub fn needs_tools(mode: Mode, lock: &Lock) -> Result<bool, ConfigureError> {
-    let host = crate::debian::deb::host_arch().unwrap_or_default();
-    if mode == Mode::Emulated || host == lock.arch {
+    let host = Arch::host();
+    if mode == Mode::Emulated || host == Some(lock.arch) {
         return Ok(false);
     }
+    let host = host.map_or(std::env::consts::ARCH, Arch::name);
     let fit = lock.tools.iter().any(|t| t.arch == host);
     if !fit && mode == Mode::Native {
         return Err(ConfigureError::NoTools {
             host: host.to_owned(),
-            arch: lock.arch.clone(),
+            arch: lock.arch,
         });
     }
     Ok(fit)
@@ -132,7 +134,7 @@ pub fn needs_tools(mode: Mode, lock: &Lock) -> Result<bool, ConfigureError> {
 
 /// Runs the scripts of all packages; says how, in a word.
 pub fn run(job: &Job<'_>, stage: &Stage) -> Result<&'static str, ConfigureError> {
-    let host = crate::debian::deb::host_arch();
+    let host = Arch::host();
     let foreign = if host == Some(job.arch) {
         None
     } else {
@@ -179,26 +181,22 @@ pub fn run(job: &Job<'_>, stage: &Stage) -> Result<&'static str, ConfigureError>
 }
 
 /// The emulator of an architecture and how its programs are recognised (as in qemu's scripts/qemu-binfmt-conf.sh).
-pub fn emulator(arch: &str) -> Result<Foreign, ConfigureError> {
-    let (program, class, machine) = match arch {
-        "arm64" => ("qemu-aarch64", 2, r"\xb7\x00"),
-        "armhf" | "armel" => ("qemu-arm", 1, r"\x28\x00"),
-        "amd64" => ("qemu-x86_64", 2, r"\x3e\x00"),
-        "riscv64" => ("qemu-riscv64", 2, r"\xf3\x00"),
-        _ => ("qemu-i386", 1, r"\x03\x00"),
-    };
+pub fn emulator(arch: Arch) -> Result<Foreign, ConfigureError> {
+    let program = arch.emulator();
+    let (class, machine) = arch.elf();
+    let [low, high] = machine.to_le_bytes();
     let named = format!("{program}-static");
     let interpreter =
         exec::find(&named)
             .or_else(|| exec::find(program))
             .ok_or(ConfigureError::NoEmulator {
                 program: named,
-                arch: arch.to_owned(),
+                arch,
             })?;
     Ok(Foreign {
         name: format!("hypriot-{program}"),
         magic: format!(
-            r"\x7fELF\x0{class}\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00{machine}"
+            r"\x7fELF\x0{class}\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\x{low:02x}\x{high:02x}"
         ),
         mask: r"\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff"
             .to_owned(),

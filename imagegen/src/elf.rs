@@ -7,20 +7,8 @@ mod attributes;
 mod file;
 pub mod gate;
 
+use crate::arch::{Processor, machine};
 use file::{Bytes, Elf};
-
-/// The oldest processor a binary must run on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Processor {
-    /// Any 64-bit ARM.
-    Aarch64,
-    /// ARMv7-A with hardware floating point.
-    Armv7,
-    /// ARMv6 with VFPv2: BCM2835.
-    Armv6,
-    /// Any 64-bit PC.
-    X86_64,
-}
 
 /// What the header of a usable binary says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,7 +25,7 @@ pub enum ElfError {
     #[error("it is not a well-formed ELF file ({0})")]
     Malformed(&'static str),
     /// Made for another processor.
-    #[error("it is for {}, not for {}", machine(*.found), machine(*.wanted))]
+    #[error("it is for {}, not for {}", name_of(*.found), name_of(*.wanted))]
     Machine {
         /// `e_machine` of the file.
         found: u16,
@@ -82,49 +70,46 @@ pub enum ElfError {
     },
 }
 
-fn machine(number: u16) -> String {
+fn name_of(number: u16) -> String {
     // e_machine, as registered in the generic ABI.
     let name = match number {
-        3 => "x86",
+        machine::I386 => "x86",
         8 => "MIPS",
         20 => "PowerPC",
-        40 => "32-bit ARM",
-        62 => "x86-64",
-        183 => "64-bit ARM",
-        243 => "RISC-V",
+        machine::ARM => "32-bit ARM",
+        machine::X86_64 => "x86-64",
+        machine::AARCH64 => "64-bit ARM",
+        machine::RISCV => "RISC-V",
         _ => return format!("machine {number:#x}"),
     };
     name.to_owned()
 }
 
 const SHT_ARM_ATTRIBUTES: u32 = 0x7000_0003;
-const EM_ARM: u16 = 40;
 
-impl Processor {
-    /// `e_machine`, and the word for it.
-    fn machine(self) -> (u16, &'static str) {
-        match self {
-            Self::Aarch64 => (183, "aarch64"),
-            Self::X86_64 => (62, "x86-64"),
-            Self::Armv7 | Self::Armv6 => (EM_ARM, "arm"),
-        }
+/// `e_machine` of a processor's programs, and the word for it.
+fn family(processor: Processor) -> (u16, &'static str) {
+    match processor {
+        Processor::Aarch64 => (machine::AARCH64, "aarch64"),
+        Processor::X86_64 => (machine::X86_64, "x86-64"),
+        Processor::Armv7 | Processor::Armv6 => (machine::ARM, "arm"),
     }
 }
 
 /// Checks a static binary against the processor it must run on.
 pub fn check(bytes: &[u8], processor: Processor) -> Result<ElfFacts, ElfError> {
     let elf = Elf::parse(bytes)?;
-    let (machine, name) = processor.machine();
-    if elf.machine != machine {
+    let (wanted, name) = family(processor);
+    if elf.machine != wanted {
         return Err(ElfError::Machine {
             found: elf.machine,
-            wanted: machine,
+            wanted,
         });
     }
     if let Some(loader) = elf.interpreter()? {
         return Err(ElfError::Dynamic(loader));
     }
-    if machine != EM_ARM {
+    if wanted != machine::ARM {
         return Ok(ElfFacts {
             processor: name.to_owned(),
         });

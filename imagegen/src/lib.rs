@@ -20,12 +20,14 @@
 //! | [`agent_deb`] | the agent as a package for plain Debian |
 //! | [`debian`] | Debian's own formats: packages, and the records of what is installed |
 //! | [`formats`] | file systems as plans: EROFS, FAT, cpio |
+//! | [`arch`] | what a program runs on |
 //! | [`elf`] | programs: their processor, what they need, and whether the tree has it |
 //! | [`tree`] | a root tree in memory, packed, compared |
 //! | [`host`] | the building machine: what it lacks, its compilers |
 //! | [`files`], [`exec`], [`progress`] | durable files, processes, and what is said while one waits |
 
 pub mod agent_deb;
+pub mod arch;
 pub mod bake;
 pub mod cli;
 pub mod configure;

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::arch::Arch;
 use crate::fetch::Wanted;
 use crate::files;
 use crate::inputs::board::Board;
@@ -31,7 +32,7 @@ pub struct Lock {
     /// Board it was made for.
     pub board: String,
     /// Architecture.
-    pub arch: String,
+    pub arch: Arch,
     /// Suite.
     pub suite: String,
     /// What was asked for: changes when recipe or board ask for other packages.
@@ -146,7 +147,7 @@ pub fn request(board: &Board, recipe: &Recipe) -> String {
         })
         .collect();
     let parts = [
-        ("arch", board.arch.clone()),
+        ("arch", board.arch.to_string()),
         ("suite", suite.clone()),
         ("components", board.components.join(" ")),
         ("board", board.packages.join(" ")),
@@ -167,7 +168,8 @@ pub fn make(board: &Board, recipe: &Recipe, from: &Sources<'_>) -> Result<Lock, 
     let suite = recipe.suite.as_ref().unwrap_or(&board.suite);
     let mut releases = Vec::new();
     let components: Vec<&str> = board.components.iter().map(String::as_str).collect();
-    let mut universe = archive::universe(from, suite, &board.arch, &components, &mut releases)?;
+    let mut universe =
+        archive::universe(from, suite, board.arch.name(), &components, &mut releases)?;
     for pin in &board.pins {
         let of_pin = pin.components.iter().map(String::as_str).collect();
         let components = if pin.components.is_empty() {
@@ -193,7 +195,7 @@ pub fn make(board: &Board, recipe: &Recipe, from: &Sources<'_>) -> Result<Lock, 
             held = archive::universe(
                 from,
                 boot_suite,
-                &board.arch,
+                board.arch.name(),
                 &[&wanted.component],
                 &mut releases,
             )?;
@@ -204,7 +206,7 @@ pub fn make(board: &Board, recipe: &Recipe, from: &Sources<'_>) -> Result<Lock, 
             .map_err(ResolveError::from)?
             .ok_or_else(|| ResolveError::Unknown {
                 name: wanted.name.clone(),
-                arch: board.arch.clone(),
+                arch: board.arch.to_string(),
                 suite: boot_suite.clone(),
                 similar: None,
             })?;
@@ -212,8 +214,8 @@ pub fn make(board: &Board, recipe: &Recipe, from: &Sources<'_>) -> Result<Lock, 
     }
 
     let mut tools = Vec::new();
-    if let Some(host) = crate::debian::deb::host_arch().filter(|h| *h != board.arch) {
-        let universe = archive::universe(from, suite, host, &["main"], &mut releases)?;
+    if let Some(host) = Arch::host().filter(|h| *h != board.arch) {
+        let universe = archive::universe(from, suite, host.name(), &["main"], &mut releases)?;
         let wanted: Vec<String> = tools::TOOLS
             .iter()
             .filter(|t| packages.contains_key(**t))
@@ -227,7 +229,7 @@ pub fn make(board: &Board, recipe: &Recipe, from: &Sources<'_>) -> Result<Lock, 
     Ok(Lock {
         format: FORMAT,
         board: board.name.clone(),
-        arch: board.arch.clone(),
+        arch: board.arch,
         suite: suite.clone(),
         request: request(board, recipe),
         releases,

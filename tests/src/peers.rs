@@ -5,15 +5,15 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, ensure};
+use hypriot_imagegen::arch::Arch;
 use hypriot_imagegen::configure::Mode;
-use hypriot_imagegen::debian::deb;
 use hypriot_imagegen::fetch::Wanted;
 use hypriot_imagegen::fetch::store::Store;
-use hypriot_imagegen::host::progress::Progress;
 use hypriot_imagegen::inputs::mirror::Asked;
 use hypriot_imagegen::lock::repo::archive::{self, Sources};
 use hypriot_imagegen::lock::repo::keyring;
 use hypriot_imagegen::pipeline::root_tree;
+use hypriot_imagegen::progress::Progress;
 
 use crate::exec;
 use crate::papers::root;
@@ -118,8 +118,8 @@ impl Peer {
             now: options.now,
             progress: Progress::auto(),
         };
-        let arch = deb::host_arch().context("Debian has no programs for this machine")?;
-        let universe = archive::universe(&sources, SUITE, arch, &["main"], &mut Vec::new())?;
+        let arch = Arch::host().context("Debian has no programs for this machine")?;
+        let universe = archive::universe(&sources, SUITE, arch.name(), &["main"], &mut Vec::new())?;
         let found = universe
             .newest(self.package)?
             .context("the archive does not have it")?;

@@ -63,7 +63,7 @@ fn image(root: &Path) -> Result<()> {
         wants.join("getty@tty1.service"),
     )?;
     let facts = Facts {
-        arch: "arm64",
+        arch: hypriot_imagegen::arch::Arch::Arm64,
         kernel: KERNEL,
     };
     let text = expectations::text(&Tree::scan(root, u64::MAX)?, facts)?;

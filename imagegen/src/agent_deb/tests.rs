@@ -21,10 +21,10 @@ fn made(arch: Arch) -> Package {
 
 #[test]
 fn same_content_gives_the_same_bytes_for_every_architecture() {
-    for arch in Arch::ALL {
+    for arch in Arch::PACKAGED {
         let one = made(arch).encode().unwrap();
         assert_eq!(one, made(arch).encode().unwrap());
-        assert_eq!(Arch::parse(arch.name()), Some(arch));
+        assert_eq!(Arch::packaged(arch.name()), Some(arch));
         let mut later = made(arch);
         later.date += 1;
         assert_ne!(one, later.encode().unwrap(), "the date counts");

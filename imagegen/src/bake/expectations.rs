@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 
+use crate::arch::Arch;
 use crate::bake::record;
 use crate::bake::{AGENT, SETTINGS, TRUST_ROOT};
 use crate::debian::dpkg::{self, Records};
@@ -57,8 +58,8 @@ const KEY_FILES: [&str; 22] = [
 /// What the tree itself does not say.
 #[derive(Debug, Clone, Copy)]
 pub struct Facts<'a> {
-    /// Debian's name of the architecture.
-    pub arch: &'a str,
+    /// The architecture.
+    pub arch: Arch,
     /// Release of the kernel.
     pub kernel: &'a str,
 }
@@ -139,7 +140,7 @@ fn kernel_runs(release: &str) -> Test {
         .line("stdout", &exact_lines([release]))
 }
 
-fn packages(root: &Tree, arch: &str) -> Result<Vec<Test>> {
+fn packages(root: &Tree, arch: Arch) -> Result<Vec<Test>> {
     let status = text_of(root, &format!("{}/status", dpkg::DIR))?;
     let records = Records::parse(&status, []);
     let mut tests = vec![

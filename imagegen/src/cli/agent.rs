@@ -6,7 +6,8 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::progress;
-use crate::host::cross::{self, Built, Request, Target};
+use crate::arch::Processor;
+use crate::host::cross::{self, Built, Request};
 use crate::inputs::project::Project;
 
 /// Build the static agent that runs on the boards.
@@ -31,8 +32,8 @@ pub(super) struct AgentArgs {
 pub(super) fn run(args: &AgentArgs) -> anyhow::Result<()> {
     let mut targets = Vec::new();
     for name in &args.targets {
-        let target = Target::parse(name).with_context(|| {
-            let known = Target::ALL.map(Target::triple).join(", ");
+        let target = Processor::parse(name).with_context(|| {
+            let known = Processor::ALL.map(Processor::triple).join(", ");
             format!("unknown target {name:?}; known are: {known}")
         })?;
         if !targets.contains(&target) {
@@ -45,7 +46,7 @@ pub(super) fn run(args: &AgentArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn build(project: &Project, targets: Vec<Target>, out: &Path) -> anyhow::Result<Vec<Built>> {
+fn build(project: &Project, targets: Vec<Processor>, out: &Path) -> anyhow::Result<Vec<Built>> {
     let request = Request {
         root: project.root.clone(),
         cache: project.cache.clone(),
@@ -56,7 +57,11 @@ fn build(project: &Project, targets: Vec<Target>, out: &Path) -> anyhow::Result<
 }
 
 /// For commands that need the agent of one board: builds it and says where it is.
-pub(super) fn build_one(project: &Project, target: Target, out: &Path) -> anyhow::Result<PathBuf> {
+pub(super) fn build_one(
+    project: &Project,
+    target: Processor,
+    out: &Path,
+) -> anyhow::Result<PathBuf> {
     let built = build(project, vec![target], out)?.pop();
     Ok(built.context("no agent was built")?.path)
 }

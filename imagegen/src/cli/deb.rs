@@ -6,7 +6,8 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::agent;
-use crate::agent_deb::{self, Arch, Spec};
+use crate::agent_deb::{self, Spec};
+use crate::arch::{Arch, Processor};
 use crate::inputs::project::Project;
 use crate::{elf, files};
 
@@ -39,17 +40,19 @@ pub(super) struct DebArgs {
 }
 
 pub(super) fn run(args: &DebArgs) -> anyhow::Result<()> {
-    let arch = Arch::parse(&args.target).with_context(|| {
-        let known = Arch::ALL.map(Arch::name).join(", ");
+    let arch = Arch::packaged(&args.target).with_context(|| {
+        let known = Arch::PACKAGED.map(Arch::name).join(", ");
         format!("unknown architecture {:?}; known are: {known}", args.target)
     })?;
+    let processor =
+        Processor::of_package(arch).with_context(|| format!("the agent is not made for {arch}"))?;
     let agent = match &args.agent {
         Some(path) => path.clone(),
-        None => build_agent(arch, args)?,
+        None => build_agent(processor, args)?,
     };
     let bytes =
         std::fs::read(&agent).with_context(|| format!("cannot read {}", agent.display()))?;
-    elf::check(&bytes, arch.target().processor())
+    elf::check(&bytes, processor)
         .with_context(|| format!("{} is no agent for {}", agent.display(), arch.name()))?;
     let spec = Spec {
         arch,
@@ -78,6 +81,6 @@ pub(super) fn run(args: &DebArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn build_agent(arch: Arch, args: &DebArgs) -> anyhow::Result<PathBuf> {
-    agent::build_one(&Project::find()?, arch.target(), &args.out)
+fn build_agent(processor: Processor, args: &DebArgs) -> anyhow::Result<PathBuf> {
+    agent::build_one(&Project::find()?, processor, &args.out)
 }

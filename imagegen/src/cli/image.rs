@@ -12,7 +12,7 @@ use hypriot_keys::time::Timestamp;
 
 use super::agent;
 use super::packages::BuildArgs;
-use crate::host::cross::Target;
+use crate::arch::Processor;
 use crate::image::output;
 use crate::inputs::board::Method;
 use crate::inputs::project::Project;
@@ -209,7 +209,7 @@ pub(super) fn named_files(all: &[String]) -> Result<BTreeMap<String, PathBuf>> {
 }
 
 pub(super) fn build_agent(project: &Project, target: &str, out: &Path) -> Result<PathBuf> {
-    let target = Target::parse(target)
+    let target = Processor::parse(target)
         .with_context(|| format!("the board file's agent-target `{target}` is unknown"))?;
     agent::build_one(project, target, out)
 }

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::debian::deb;
+use crate::arch::Arch;
 use crate::files;
 
 /// These must speak of the target's architecture: the linker and its cache. And `ssh-agent` gets group and mode from its
@@ -19,7 +19,7 @@ const DPKG: &str = "usr/bin/dpkg";
 /// dpkg knows its native architecture by one string only (lib/dpkg/arch.c, `arch_item_native`), and its records are the same on
 /// every architecture. Scripts call it hundreds of times (dpkg-maintscript-helper), and each start under emulation costs as much as
 /// a whole script without. Where that string is not there exactly once, the target's own dpkg stays in its place, emulated.
-pub fn adapt(tools: &Path, arch: &str, host: &str) -> io::Result<()> {
+pub fn adapt(tools: &Path, arch: Arch, host: Arch) -> io::Result<()> {
     let path = tools.join(DPKG);
     let old = match fs::read(&path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -34,10 +34,10 @@ pub fn adapt(tools: &Path, arch: &str, host: &str) -> io::Result<()> {
 }
 
 /// The program with one architecture's name in the place of another's.
-fn renamed(mut program: Vec<u8>, arch: &str, host: &str) -> Option<Vec<u8>> {
+fn renamed(mut program: Vec<u8>, arch: Arch, host: Arch) -> Option<Vec<u8>> {
     let text = |name: &str| [b"\0", name.as_bytes(), b"\0"].concat();
-    let old = text(host);
-    let mut new = text(arch);
+    let old = text(host.name());
+    let mut new = text(arch.name());
     if new.len() > old.len() {
         return None;
     }
@@ -54,13 +54,11 @@ fn renamed(mut program: Vec<u8>, arch: &str, host: &str) -> Option<Vec<u8>> {
 pub fn plan(
     root: &Path,
     tools: &Path,
-    arch: &str,
-    host: &str,
+    arch: Arch,
+    host: Arch,
 ) -> io::Result<Vec<(PathBuf, PathBuf)>> {
-    let (Some(target), Some(triplet)) = (deb::elf_machine(arch), deb::multiarch(host)) else {
-        return Ok(Vec::new());
-    };
-    let libraries = PathBuf::from("usr/lib").join(triplet);
+    let target = arch.elf();
+    let libraries = PathBuf::from("usr/lib").join(host.triplet());
     // The host's loader and libraries come under their own names, which the target does not use.
     let mut covers = Vec::new();
     for dir in [libraries.clone(), PathBuf::from("usr/lib64")] {
@@ -147,14 +145,14 @@ mod tests {
     #[test]
     fn dpkg_is_renamed_where_its_architecture_is_named_once() {
         for (danger, program, arch, want) in [
-            ("one", "x\0amd64\0y", "arm64", Some("x\0arm64\0y")),
-            ("shorter", "x\0amd64\0y", "i386", Some("x\0i386\0\0y")),
-            ("longer", "x\0amd64\0y", "riscv64", None),
-            ("none", "x (amd64)\0y", "arm64", None),
-            ("two", "\0amd64\0\0amd64\0", "arm64", None),
-            ("end of a longer text", "\0linux-amd64\0", "arm64", None),
+            ("one", "x\0amd64\0y", Arch::Arm64, Some("x\0arm64\0y")),
+            ("shorter", "x\0amd64\0y", Arch::I386, Some("x\0i386\0\0y")),
+            ("longer", "x\0amd64\0y", Arch::Riscv64, None),
+            ("none", "x (amd64)\0y", Arch::Arm64, None),
+            ("two", "\0amd64\0\0amd64\0", Arch::Arm64, None),
+            ("end of a longer text", "\0linux-amd64\0", Arch::Arm64, None),
         ] {
-            let got = renamed(program.as_bytes().to_vec(), arch, "amd64");
+            let got = renamed(program.as_bytes().to_vec(), arch, Arch::Amd64);
             assert_eq!(got.as_deref(), want.map(str::as_bytes), "{danger}");
         }
     }

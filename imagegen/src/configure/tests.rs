@@ -79,7 +79,7 @@ fn only_a_script_is_worth_another_way_and_only_where_none_was_asked_for() {
 
 #[test]
 fn every_board_architecture_has_an_emulator_entry() {
-    for arch in ["arm64", "armhf", "armel"] {
+    for arch in [Arch::Arm64, Arch::Armhf, Arch::Armel] {
         match emulator(arch) {
             Ok(f) => assert_eq!(
                 f.magic.matches(r"\x").count() + f.magic.matches("ELF").count() * 3,

@@ -161,43 +161,5 @@ impl<R: Read> Read for Bounded<R> {
     }
 }
 
-/// What an ELF file of a Debian architecture says it is: class (1: 32 bit, 2: 64 bit) and machine.
-pub fn elf_machine(arch: &str) -> Option<(u8, u16)> {
-    // e_machine values: ELF specification, as registered in the generic ABI.
-    Some(match arch {
-        "amd64" => (2, 62),
-        "arm64" => (2, 183),
-        "armhf" | "armel" => (1, 40),
-        "i386" => (1, 3),
-        "riscv64" => (2, 243),
-        _ => return None,
-    })
-}
-
-/// Debian's name of the architecture this program runs on.
-pub fn host_arch() -> Option<&'static str> {
-    Some(match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        "arm" => "armhf",
-        "x86" => "i386",
-        "riscv64" => "riscv64",
-        _ => return None,
-    })
-}
-
-/// The directory below `usr/lib` that holds the libraries of an architecture.
-pub fn multiarch(arch: &str) -> Option<&'static str> {
-    Some(match arch {
-        "amd64" => "x86_64-linux-gnu",
-        "arm64" => "aarch64-linux-gnu",
-        "armhf" => "arm-linux-gnueabihf",
-        "armel" => "arm-linux-gnueabi",
-        "i386" => "i386-linux-gnu",
-        "riscv64" => "riscv64-linux-gnu",
-        _ => return None,
-    })
-}
-
 #[cfg(test)]
 mod tests;

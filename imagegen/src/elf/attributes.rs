@@ -1,8 +1,9 @@
 //! What a 32-bit ARM file says about the processor it needs: its build attributes, the flags of its header, and what Go
 //! writes into its programs.
 
+use super::ElfError;
 use super::file::number;
-use super::{ElfError, Processor};
+use crate::arch::Processor;
 
 /// Build attributes of the whole file that tell a processor.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]

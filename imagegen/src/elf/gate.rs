@@ -11,9 +11,9 @@ use anyhow::{Context as _, Result, bail};
 
 use super::attributes;
 use super::file::{Bytes, ET_REL, Elf, InTree, OnDisk};
-use super::{EM_ARM, ElfError, Processor, attributes_of};
+use super::{ElfError, attributes_of};
+use crate::arch::{Arch, Processor, machine};
 use crate::formats::pass;
-use crate::host::cross::Target;
 use crate::inputs::board::Board;
 use crate::tree::{Content, Kind, Tree, show};
 
@@ -48,9 +48,8 @@ struct Wanted<'a> {
 
 /// Checks every file of the tree that is about to become the board's root.
 pub fn check(tree: &Tree, board: &Board) -> Result<Passed> {
-    let (class, machine) = crate::debian::deb::elf_machine(&board.arch)
-        .context("the board file's architecture is unknown")?;
-    let target = Target::parse(&board.agent_target).with_context(|| {
+    let (class, machine) = board.arch.elf();
+    let processor = Processor::parse(&board.agent_target).with_context(|| {
         format!(
             "the board file's agent-target `{}` is unknown",
             board.agent_target
@@ -60,8 +59,8 @@ pub fn check(tree: &Tree, board: &Board) -> Result<Passed> {
         tree,
         wide: class == 2,
         machine,
-        processor: target.processor(),
-        hard_float: board.arch != "armel",
+        processor,
+        hard_float: board.arch != Arch::Armel,
     };
     let files: Vec<(&[u8], &Content)> = tree
         .iter()
@@ -180,7 +179,7 @@ fn judge<B: Bytes + ?Sized>(bytes: &B, wanted: Wanted<'_>) -> Result<(), ElfErro
             return Err(ElfError::NoLoader(loader));
         }
     }
-    if wanted.machine != EM_ARM {
+    if wanted.machine != machine::ARM {
         return Ok(());
     }
     let found = attributes_of(&elf)?;

@@ -9,62 +9,14 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::elf::{self, ElfError, ElfFacts, Processor};
+use crate::arch::Processor;
+use crate::elf::{self, ElfError, ElfFacts};
 use crate::exec::{self, Cmd, ExecError};
 use crate::files;
 
 #[cfg(test)]
 mod tests;
 pub mod tools;
-
-/// A processor family the agent is built for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Target {
-    /// 64-bit boards.
-    Aarch64,
-    /// 32-bit boards from ARMv7 on.
-    Armv7,
-    /// ARMv6: Raspberry Pi Zero and 1.
-    Armv6,
-    /// The maintainer's own machine, for tests.
-    X86_64,
-}
-
-impl Target {
-    /// Every target, in the order of the README.
-    pub const ALL: [Self; 4] = [Self::Aarch64, Self::Armv7, Self::Armv6, Self::X86_64];
-
-    /// The Rust name, as in `--target`.
-    pub fn triple(self) -> &'static str {
-        match self {
-            Self::Aarch64 => "aarch64-unknown-linux-musl",
-            Self::Armv7 => "armv7-unknown-linux-musleabihf",
-            Self::Armv6 => "arm-unknown-linux-musleabihf",
-            Self::X86_64 => "x86_64-unknown-linux-musl",
-        }
-    }
-
-    /// The oldest processor its binary must run on.
-    pub fn processor(self) -> Processor {
-        match self {
-            Self::Aarch64 => Processor::Aarch64,
-            Self::Armv7 => Processor::Armv7,
-            Self::Armv6 => Processor::Armv6,
-            Self::X86_64 => Processor::X86_64,
-        }
-    }
-
-    /// Reads a Rust target name, or the Debian name of the architecture.
-    pub fn parse(name: &str) -> Option<Self> {
-        match name {
-            "arm64" | "aarch64" => Some(Self::Aarch64),
-            "armhf" | "armv7" => Some(Self::Armv7),
-            "armel" | "armv6" => Some(Self::Armv6),
-            "amd64" | "x86_64" => Some(Self::X86_64),
-            _ => Self::ALL.into_iter().find(|t| t.triple() == name),
-        }
-    }
-}
 
 /// A pair of programs that build Rust.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -172,7 +124,7 @@ pub struct Request {
     /// The project's cache folder.
     pub cache: PathBuf,
     /// For which processors.
-    pub targets: Vec<Target>,
+    pub targets: Vec<Processor>,
     /// The folder that receives `hypriot-agent-<target>`.
     pub out: PathBuf,
 }
@@ -181,7 +133,7 @@ pub struct Request {
 #[derive(Debug, Clone)]
 pub struct Built {
     /// For which processor.
-    pub target: Target,
+    pub target: Processor,
     /// The binary.
     pub path: PathBuf,
     /// What its header says.
@@ -193,7 +145,7 @@ pub struct Built {
 }
 
 /// Picks the way: an installed target, `cross`, the standard library from source.
-pub fn choose(host: &Host, target: Target) -> Result<Way, CrossError> {
+pub fn choose(host: &Host, target: Processor) -> Result<Way, CrossError> {
     if let Some(toolchain) = &host.installed {
         return Ok(Way::Installed(toolchain.clone()));
     }
@@ -231,7 +183,7 @@ impl Machine {
     }
 
     /// What it has for one target.
-    pub fn host(&self, target: Target) -> Host {
+    pub fn host(&self, target: Processor) -> Host {
         let first =
             |fits: &dyn Fn(&Toolchain) -> bool| self.toolchains.iter().find(|t| fits(t)).cloned();
         Host {
@@ -277,7 +229,7 @@ pub fn build(request: &Request, say: &mut dyn FnMut(&str)) -> Result<Vec<Built>,
 
 /// What one run of cargo builds: all neighbours that go the same way, since most of the time goes into linking, which uses one
 /// core for each target. A container of cross is for one target.
-fn turns(ways: &[(Target, Way)]) -> impl Iterator<Item = &[(Target, Way)]> {
+fn turns(ways: &[(Processor, Way)]) -> impl Iterator<Item = &[(Processor, Way)]> {
     ways.chunk_by(|(_, a), (_, b)| a == b && *a != Way::Cross)
 }
 
@@ -286,13 +238,13 @@ fn intermediate(request: &Request, way: &Way) -> PathBuf {
 }
 
 /// Checks what the compiler left and copies it to its place.
-fn take(made: &Path, target: Target, out: &Path) -> Result<Built, CrossError> {
+fn take(made: &Path, target: Processor, out: &Path) -> Result<Built, CrossError> {
     let file = |what, path: &Path| {
         let path = path.to_owned();
         move |source| CrossError::File { what, path, source }
     };
     let bytes = std::fs::read(made).map_err(file("reading", made))?;
-    let facts = elf::check(&bytes, target.processor()).map_err(|source| CrossError::Unusable {
+    let facts = elf::check(&bytes, target).map_err(|source| CrossError::Unusable {
         target: target.triple(),
         source,
     })?;
@@ -426,7 +378,7 @@ fn minor_version(text: &str) -> Option<u32> {
         .ok()
 }
 
-fn has_target(toolchain: &Toolchain, target: Target) -> bool {
+fn has_target(toolchain: &Toolchain, target: Processor) -> bool {
     let dir = toolchain
         .sysroot
         .join("lib/rustlib")

@@ -4,8 +4,9 @@
 use std::path::Path;
 use std::time::Duration;
 
+use crate::arch::Processor;
 use crate::exec::{self, Cmd, ExecError};
-use crate::host::cross::{self, Target};
+use crate::host::cross;
 
 /// What somebody wants to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -355,7 +356,7 @@ pub fn met(root: &Path, sign: Sign) -> bool {
             exec::run(probe.timeout(Duration::from_mins(1))).is_ok()
         }
         Sign::CrossBuild => {
-            let target = Target::Aarch64;
+            let target = Processor::Aarch64;
             cross::choose(&cross::Machine::look(root).host(target), target).is_ok()
         }
     }

@@ -4,7 +4,6 @@ use anyhow::{Context, Result, ensure};
 
 use super::{Card, Findings};
 use crate::bake::AGENT;
-use crate::debian::deb;
 use crate::formats::Blocks;
 
 /// What every board of ours has, whatever a recipe says besides.
@@ -71,12 +70,12 @@ pub(super) fn check<B: Blocks + ?Sized>(card: &Card<'_, B>, found: &mut Findings
             card.file(path, 0o755),
         );
     }
-    let want = deb::elf_machine(&card.board.arch);
+    let want = card.board.arch.elf();
     for path in ["usr/bin/dpkg", "usr/bin/bash", AGENT] {
         let right = || {
             let have = processor(&card.root.read(path)?)?;
             ensure!(
-                Some(have) == want,
+                have == want,
                 "its class and machine are {have:?}; {} needs {want:?}",
                 card.board.arch
             );

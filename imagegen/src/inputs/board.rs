@@ -1,5 +1,6 @@
 //! Owns what a board is: one TOML file of data per board, embedded into the program, parsed and checked here.
 
+use crate::arch::Arch;
 use include_dir::{Dir, include_dir};
 use serde::{Deserialize, Serialize};
 
@@ -15,8 +16,8 @@ pub struct Board {
     pub name: String,
     /// One line for people.
     pub description: String,
-    /// Debian's name of the architecture: `arm64`, `armhf`, `armel`.
-    pub arch: String,
+    /// The architecture: `arm64`, `armhf`, `armel`.
+    pub arch: Arch,
     /// Rust target of the static agent.
     pub agent_target: String,
     /// Debian suite unless the recipe names another.

@@ -5,6 +5,7 @@ use hypriot_updater::layout::{self, Partition};
 use hypriot_updater::slot::Slot;
 use serde::Serialize;
 
+use crate::arch::Arch;
 use crate::fetch::store::Store;
 use crate::lock::{Lock, LockedPackage};
 
@@ -22,7 +23,7 @@ pub struct Plan {
     /// Suite.
     pub suite: String,
     /// Architecture.
-    pub arch: String,
+    pub arch: Arch,
     /// Packages of the root file system.
     pub packages: usize,
     /// Packages of which boot files are taken.
@@ -134,7 +135,7 @@ pub fn of(lock: &Lock, store: &Store) -> Plan {
     Plan {
         board: lock.board.clone(),
         suite: lock.suite.clone(),
-        arch: lock.arch.clone(),
+        arch: lock.arch,
         packages: lock.packages.len(),
         boot_packages: lock.boot_packages.len(),
         tools: lock.tools.len(),
@@ -248,7 +249,7 @@ mod tests {
         Lock {
             format: 1,
             board: "x".to_owned(),
-            arch: "arm64".to_owned(),
+            arch: Arch::Arm64,
             suite: "trixie".to_owned(),
             request: String::new(),
             releases: Vec::new(),

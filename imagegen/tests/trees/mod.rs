@@ -9,7 +9,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use hypriot_imagegen::debian::deb;
+use hypriot_imagegen::arch::Arch;
 use hypriot_imagegen::exec::{self, Cmd, ExecError, Output};
 use hypriot_imagegen::fetch::store::Store;
 use hypriot_imagegen::files;
@@ -36,7 +36,7 @@ pub(crate) fn imagegen(cache: &Path, args: &[&str]) -> Result<Output, ExecError>
 
 /// Whether the board's programs run here as they are, so that there is nothing to test; then it is said.
 pub(crate) fn nothing_is_foreign() -> bool {
-    let same = deb::host_arch() == Some("arm64");
+    let same = Arch::host() == Some(Arch::Arm64);
     if same {
         println!("skipped: nothing is foreign here");
     }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use hypriot_imagegen::arch::Arch;
 use hypriot_imagegen::configure::{Mode, emulator};
 use hypriot_imagegen::fetch::store::Store;
 use hypriot_imagegen::files;
@@ -24,7 +25,7 @@ use crate::narrate::Narrator;
 
 /// The board that is measured, and the architecture of its twin.
 const BOARD: &str = "qemu-arm64";
-const NATIVE: &str = "amd64";
+const NATIVE: Arch = Arch::Amd64;
 /// Nobody waits longer than this for one tree.
 const LIMIT: Duration = Duration::from_hours(2);
 
@@ -78,9 +79,9 @@ pub fn run() -> Result<()> {
 fn twin(board: &Board) -> Board {
     let mut twin = board.clone();
     twin.name = format!("{}-as-{NATIVE}", board.name);
-    NATIVE.clone_into(&mut twin.arch);
+    twin.arch = NATIVE;
     for package in &mut twin.packages {
-        if let Some(stem) = package.strip_suffix(&board.arch) {
+        if let Some(stem) = package.strip_suffix(board.arch.name()) {
             *package = format!("{stem}{NATIVE}");
         }
     }
@@ -202,7 +203,7 @@ impl Place {
     fn mmdebstrap(&self, n: &Narrator, lock: &Lock) -> Result<Duration> {
         let to = mirror::fresh(self.dir.join(format!("mmdebstrap-{}", lock.arch)))?;
         let names: Vec<&str> = lock.packages.iter().map(|p| p.name.as_str()).collect();
-        let foreign = (lock.arch != NATIVE).then(|| emulator(&lock.arch));
+        let foreign = (lock.arch != NATIVE).then(|| emulator(lock.arch));
         let argv = [
             "mmdebstrap".to_owned(),
             "--mode=root".to_owned(),

@@ -66,7 +66,7 @@ fn a_tree_without_its_records_is_refused_with_the_file() {
         let e = text(
             &root,
             Facts {
-                arch: "arm64",
+                arch: Arch::Arm64,
                 kernel: "6",
             },
         )
@@ -78,7 +78,7 @@ fn a_tree_without_its_records_is_refused_with_the_file() {
     let e = text(
         &root,
         Facts {
-            arch: "arm64",
+            arch: Arch::Arm64,
             kernel: "6",
         },
     )

@@ -31,13 +31,13 @@ fn ways_are_tried_in_the_order_of_the_design() {
         (&no_target, Way::Cross),
         (&only_source, Way::BuildStd(some("s"))),
     ] {
-        assert_eq!(choose(host, Target::Armv6).unwrap(), want);
+        assert_eq!(choose(host, Processor::Armv6).unwrap(), want);
     }
 }
 
 #[test]
 fn a_machine_with_nothing_is_told_all_three_ways() {
-    let e = choose(&Host::default(), Target::Armv6)
+    let e = choose(&Host::default(), Processor::Armv6)
         .unwrap_err()
         .to_string();
     for word in ["rustup target add arm-unknown", "Docker", "rust-web-src"] {
@@ -47,11 +47,11 @@ fn a_machine_with_nothing_is_told_all_three_ways() {
 
 #[test]
 fn names_of_targets_are_read_both_ways() {
-    for target in Target::ALL {
-        assert_eq!(Target::parse(target.triple()), Some(target));
+    for target in Processor::ALL {
+        assert_eq!(Processor::parse(target.triple()), Some(target));
     }
-    assert_eq!(Target::parse("armel"), Some(Target::Armv6));
-    assert_eq!(Target::parse("mips"), None);
+    assert_eq!(Processor::parse("armel"), Some(Processor::Armv6));
+    assert_eq!(Processor::parse("mips"), None);
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn targets_are_built_together_but_for_each_container() {
         (Way::Installed(some("i")), 1),
         (Way::Cross, 2),
     ] {
-        let two = [Target::Armv7, Target::Armv6].map(|target| (target, way.clone()));
+        let two = [Processor::Armv7, Processor::Armv6].map(|target| (target, way.clone()));
         assert_eq!(turns(&two).count(), want, "{way:?}");
     }
 }

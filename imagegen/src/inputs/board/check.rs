@@ -5,12 +5,6 @@ use hypriot_updater::layout;
 use super::{Board, Pin, RawBlob};
 
 pub(super) fn check(board: &Board) -> Result<(), String> {
-    if crate::debian::deb::elf_machine(&board.arch).is_none() {
-        return Err(format!(
-            "architecture `{}` is none that we know",
-            board.arch
-        ));
-    }
     let name_ok = |n: &str| {
         !n.is_empty()
             && n.bytes()

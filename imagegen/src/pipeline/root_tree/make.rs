@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{BUILDER, RootError, stage};
+use crate::arch::Arch;
 use crate::configure::{self, Mode, cover};
 use crate::fetch::store::Store;
 use crate::files;
@@ -133,7 +134,7 @@ impl Job {
         let stage = self.progress.steps("configure", unpacked.len() as u64);
         let job = configure::Job {
             root: dir,
-            arch: &self.lock.arch,
+            arch: self.lock.arch,
             packages: &self.lock.packages,
             unpacked,
             tools,
@@ -151,8 +152,8 @@ impl Job {
         stage::directory(store, &key("tools", tools, &self.lock, &[]), |dir| {
             let stage = self.progress.bytes("tools", size(tools));
             unpack::files_only(dir, store, tools, Owners::Caller, &stage)?;
-            if let Some(host) = crate::debian::deb::host_arch() {
-                cover::adapt(dir, &self.lock.arch, host)?;
+            if let Some(host) = Arch::host() {
+                cover::adapt(dir, self.lock.arch, host)?;
             }
             stage.done(&format!("{} packages unpacked", tools.len()));
             Ok(())
