@@ -12,7 +12,8 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use hypriot_imagegen::agent_deb::{self, Arch, Spec};
+use hypriot_imagegen::agent_deb::{self, Spec};
+use hypriot_imagegen::arch::Arch;
 use hypriot_imagegen::debian::deb::write::Package;
 use hypriot_imagegen::exec::{self, Cmd};
 use hypriot_imagegen::files;
