@@ -4,5 +4,4 @@ pub mod bootloader;
 pub mod disk;
 #[cfg(test)]
 pub(crate) mod fakes;
-pub mod mbr;
 pub mod ports;

@@ -1,5 +1,5 @@
 //! Owns images for cards and disks: partitions, file systems, and the files that are handed out.
 
 pub mod card;
-pub mod mbr;
 pub mod output;
+pub mod table;

@@ -12,6 +12,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use hypriot_imagegen::arch::Arch;
 use hypriot_imagegen::configure::Mode;
 use hypriot_imagegen::exec::{self, Cmd};
 use hypriot_imagegen::files;
@@ -63,7 +64,7 @@ fn archive_is_there() -> bool {
 
 /// A lock of the default recipe. Where the mirror's lists of an architecture do not fit (a mirror in the middle of an update), the
 /// same suite under its other name, which mirrors keep apart, is tried as a frozen copy. `None`: this mirror has nothing that fits.
-fn lock_of(name: &str, behind: &mut BTreeSet<String>) -> Option<Lock> {
+fn lock_of(name: &str, behind: &mut BTreeSet<Arch>) -> Option<Lock> {
     let board = board::find(name).unwrap();
     let mut recipe = recipe::load(None).unwrap();
     let mut opts = options(&cache());
@@ -77,7 +78,7 @@ fn lock_of(name: &str, behind: &mut BTreeSet<String>) -> Option<Lock> {
             Ok(lock) => return Some(lock),
             Err(RootError::Lock(LockError::Repo(RepoError::MidSync { reason, .. }))) => {
                 println!("{name}: {reason}");
-                behind.insert(board.arch.clone());
+                behind.insert(board.arch);
             }
             Err(e) => panic!("{name}: {e}"),
         }
@@ -172,7 +173,7 @@ fn apt_says(name: &str, lock: &Lock, dir: &Path) -> BTreeSet<String> {
         preferences(&board, lock).as_bytes(),
     )
     .unwrap();
-    let settings = settings(&lock.arch, dir);
+    let settings = settings(lock.arch.name(), dir);
     let apt = |args: &[&str]| {
         let cmd = settings
             .iter()
@@ -254,7 +255,7 @@ fn every_board_gets_the_packages_apt_would_install() {
         // Boards that ask for the same need not be compared twice.
         let board = board::find(&name).unwrap();
         let pins = board.pins.clone();
-        if !asked.insert((board.arch.clone(), board.packages.clone(), pins)) {
+        if !asked.insert((board.arch, board.packages.clone(), pins)) {
             continue;
         }
         let dir = dirs.path().join(

@@ -4,6 +4,7 @@
 //! imagegen writes with the same code what the agent reads.
 //!
 //! * [`layout`]: where everything lies on a card
+//! * [`mbr`]: the partition table that says so
 //! * [`slot`]: the two slots and the releases in them
 //! * [`boot`]: the boot loader's memory of the trial, and the U-Boot script that keeps it
 //! * [`index`]: the signed description of a release, segment by segment
@@ -21,6 +22,7 @@ pub mod decide;
 pub mod health;
 pub mod index;
 pub mod layout;
+pub mod mbr;
 pub mod payload;
 pub mod record;
 pub mod rollout;

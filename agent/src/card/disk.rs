@@ -11,8 +11,8 @@ use hypriot_updater::layout::{self, Partition};
 use hypriot_updater::slot::Slot;
 use nix::fcntl::{OFlag, PosixFadviseAdvice, posix_fadvise};
 
-use crate::card::mbr;
 use crate::card::ports::{Disk, Slots};
+use hypriot_updater::mbr::{self, ReadError, Table};
 
 /// A part of a device. Nothing outside it can be read or written.
 #[derive(Debug)]
@@ -178,9 +178,13 @@ impl Card {
     /// Checks that the partition table is the one this agent knows. A card that was repartitioned is never written.
     pub fn check_table(&self) -> io::Result<()> {
         let file = File::open(&self.device)?;
-        let found = mbr::read(&mut |at, buf: &mut [u8]| file.read_exact_at(buf, at))?;
+        let found =
+            Table::parse(|at, sector| file.read_exact_at(sector, at)).map_err(|e| match e {
+                ReadError::Disk(e) => e,
+                ReadError::Table(e) => io::Error::new(io::ErrorKind::InvalidData, e),
+            })?;
         for known in layout::PARTITIONS {
-            let same = found.iter().any(|p| {
+            let same = found.partitions.iter().any(|p| {
                 p.number == known.number
                     && p.start == known.start
                     && (p.size == known.size

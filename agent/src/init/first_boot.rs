@@ -15,8 +15,8 @@ use hypriot_updater::layout::{self, BLANK_MARK};
 
 use super::{in_root, say};
 use crate::card::disk::Card;
-use crate::card::mbr;
 use crate::ioctl;
+use hypriot_updater::mbr;
 
 /// Whether this card was flashed and never finished its first boot.
 pub(super) fn is_blank(card: &Card) -> anyhow::Result<bool> {
@@ -42,7 +42,7 @@ pub(super) fn give_identity(card: &Card) -> anyhow::Result<()> {
         .context("drawing a disk signature")?;
     let (mut head, mut link) = ([0; 512], [0; 512]);
     disk.read_exact_at(&mut head, 0)?;
-    disk.read_exact_at(&mut link, mbr::data_ebr())?;
+    disk.read_exact_at(&mut link, mbr::data_link())?;
     for (at, sector) in mbr::grown(&head, &link, size, u32::from_le_bytes(signature))? {
         disk.write_all_at(&sector, at)?;
         disk.sync_all()?;

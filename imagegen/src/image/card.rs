@@ -19,7 +19,7 @@ use crate::bake::record;
 use crate::bake::{AGENT, Baked, Raw};
 use crate::files;
 use crate::formats::{Blocks, Volume, erofs, fat, pass};
-use crate::image::mbr;
+use hypriot_updater::mbr;
 
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,7 @@ use anyhow::{Context, ensure};
 use super::{Card, Findings};
 use crate::formats::Blocks;
 use crate::image::card;
-use crate::image::mbr;
+use crate::image::table;
 
 /// Files that would be the same on every board, and what for.
 const SHARED: [(&str, &str); 6] = [
@@ -51,7 +51,7 @@ pub(super) fn check<B: Blocks + ?Sized>(card: &Card<'_, B>, found: &mut Findings
         );
     }
     let signature = || {
-        let have = mbr::Table::parse(card.disk)?.signature;
+        let have = table::read(card.disk)?.signature;
         let want = card::signature(&card.board.name, &card.version);
         let own_code = card.board.boot.raw.iter().any(|r| r.offset == 0);
         ensure!(

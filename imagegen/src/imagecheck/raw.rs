@@ -10,7 +10,8 @@ use super::{Card, Findings};
 use crate::bake::origins::Placed;
 use crate::files;
 use crate::formats::{Blocks, pass};
-use crate::image::mbr;
+use crate::image::table;
+use hypriot_updater::mbr;
 
 /// Partitions, boot state, and that what shall be empty is.
 pub(super) fn check<B: Blocks + ?Sized>(disk: &B, found: &mut Findings) {
@@ -24,7 +25,7 @@ pub(super) fn check<B: Blocks + ?Sized>(disk: &B, found: &mut Findings) {
         Ok(())
     };
     found.check("the image has the length of the layout", size());
-    if let Some(table) = found.keep("there is a partition table", mbr::Table::parse(disk)) {
+    if let Some(table) = found.keep("there is a partition table", table::read(disk)) {
         partitions(&table, found);
     }
     let mark = || {

@@ -9,8 +9,9 @@ use hypriot_updater::layout::{self, BLANK, BOOT_STATE, BOOT_STATE_SIZE, Partitio
 use serde::Serialize;
 
 use crate::formats::{Blocks, Window, pass};
-use crate::image::mbr::{self, Table};
+use crate::image::table;
 use crate::tree::Tree;
+use hypriot_updater::mbr::{self, Table};
 
 mod files;
 mod packages;
@@ -272,7 +273,7 @@ where
     A: Blocks + ?Sized,
     B: Blocks + ?Sized,
 {
-    let (Ok(a), Ok(b)) = (Table::parse(a), Table::parse(b)) else {
+    let (Ok(a), Ok(b)) = (table::read(a), table::read(b)) else {
         return Vec::new();
     };
     let place = "partition table";

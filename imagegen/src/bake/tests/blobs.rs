@@ -4,8 +4,9 @@
 use super::*;
 use crate::formats::Blocks;
 use crate::image::card::{Card, volumes};
-use crate::image::mbr;
+use crate::image::table;
 use crate::inputs::board as boards;
+use hypriot_updater::mbr;
 
 /// Blobs of a user, by name.
 type Blobs = BTreeMap<String, Content>;
@@ -102,7 +103,7 @@ fn each_blob_lies_in_its_sectors_and_the_partition_table_is_whole() {
             let found = card.bytes(sector * 512, *len).unwrap();
             assert!(found == want, "{name}: {blob} is not at sector {sector}");
         }
-        let table = mbr::Table::parse(&card).unwrap();
+        let table = table::read(&card).unwrap();
         assert_eq!(
             table.partitions,
             mbr::card(table.signature).partitions,

@@ -7,6 +7,7 @@ use super::*;
 use crate::bake::tests::{PLAIN, bake_with, board};
 use crate::formats::fat::read::Fat;
 use crate::formats::{HostFile, Window};
+use crate::image::table;
 
 fn raw(name: &str, offset: u64, len: usize) -> Raw {
     Raw {
@@ -36,7 +37,7 @@ fn a_written_card_reads_back_part_by_part() {
     );
 
     let disk = HostFile::open(&path).unwrap();
-    let table = mbr::Table::parse(&disk).unwrap();
+    let table = table::read(&disk).unwrap();
     assert_eq!(table, mbr::card(0x1234_5678));
     let part = |n: u8| {
         let p = table.get(n).unwrap();

@@ -11,8 +11,8 @@ use super::{Kind, Said, Span};
 use crate::formats::erofs::read::Erofs;
 use crate::formats::fat::read::Fat;
 use crate::formats::{Blocks, Window};
-use crate::image::mbr;
 use crate::imagecheck::window;
+use hypriot_updater::mbr;
 
 /// The super block of EROFS: place and length (Linux fs/erofs/erofs_fs.h).
 const SUPER_BLOCK: (u64, u64) = (1024, 128);
