@@ -139,7 +139,7 @@ fn make(tree: &RootTree, inputs: &Path, out: &Path) -> BTreeMap<String, String> 
         trust_root: Some(inputs.join("root.json")),
         update_url: Some("http://updates/".to_owned()),
         poll_seconds: Some(60),
-        user_data: Some(inputs.join("user-data")),
+        user_data: Some(std::fs::read(inputs.join("user-data")).unwrap()),
         blobs: BTreeMap::new(),
         out: out.to_owned(),
         image: true,

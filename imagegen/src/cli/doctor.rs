@@ -23,7 +23,8 @@ pub(super) struct DoctorArgs {
 }
 
 pub(super) fn run(args: &DoctorArgs) -> anyhow::Result<()> {
-    let root = Project::find()?.root;
+    // What is asked of the project's folder is asked for building the agent alone.
+    let root = Project::find().map_or_else(|_outside| ".".into(), |p| p.root);
     let all = [
         Purpose::Agent,
         Purpose::Image,

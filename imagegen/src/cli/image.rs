@@ -17,6 +17,8 @@ use crate::image::output;
 use crate::inputs::board::Method;
 use crate::inputs::project::Project;
 use crate::inputs::recipe;
+use crate::inputs::userdata::{Image, Locked};
+use crate::lock::plan;
 use crate::pipeline::artifacts::{self, Forms, Request};
 use crate::pipeline::root_tree;
 use crate::release;
@@ -42,7 +44,7 @@ pub(super) struct ImageArgs {
     /// Version of the image (1.2.3); without it, the recipe's.
     #[arg(long, value_parser = crate::inputs::recipe::version)]
     version: Option<semver::Version>,
-    /// The agent's program for the board; without it, it is built.
+    /// The agent's program for the board, or its Debian package; without it, it is built, which needs the project's sources.
     #[arg(long)]
     agent: Option<PathBuf>,
     /// A folder to lay over the root, laid out as it is installed; may be given again.
@@ -57,9 +59,13 @@ pub(super) struct ImageArgs {
     /// Seconds between two questions for an update.
     #[arg(long)]
     poll_seconds: Option<u64>,
-    /// cloud-init user-data for the first partition; without it, one that lets nobody in until it is edited.
+    /// cloud-init user-data for the first partition, checked as cloud-init will read it; without it, one that lets nobody in
+    /// until it is edited.
     #[arg(long)]
     user_data: Option<PathBuf>,
+    /// Take user-data that lets nobody in: the boards are meant to be closed.
+    #[arg(long, requires = "user_data")]
+    closed: bool,
     /// A boot loader file that Debian must not distribute, by its name in the board file; may be given again.
     #[arg(long, value_name = "NAME=FILE")]
     blob: Vec<String>,
@@ -139,11 +145,41 @@ pub(super) fn image(args: &ImageArgs) -> Result<()> {
     }
     let project = Project::find();
     artifacts::folders(&recipe, &args.overlay, 0)?;
+    let owners = |image: Option<&dyn Image>| {
+        let locked = if args.closed {
+            Locked::Meant
+        } else {
+            Locked::Refused
+        };
+        let path = args.user_data.as_deref();
+        // The second time, with the image at hand, more is known: then it is said.
+        let note = |word: &str| {
+            if image.is_some() {
+                shown.note(&format!("note: {word}"));
+            }
+        };
+        path.map(|p| artifacts::user_data(p, image, locked, note))
+            .transpose()
+    };
+    owners(None)?;
+    let lock = root_tree::lock(&recipe, &board, &opts, shown)?;
+    if !args.no_inspect {
+        plan::suffices(&lock, &board)?;
+    }
+    let opts = root_tree::Options {
+        update: false,
+        ..opts
+    };
     let agent = match &args.agent {
         Some(path) => path.clone(),
-        None => build_agent(&project?, &board.agent_target, &args.out)?,
+        None => build_agent(
+            &project.context("the agent can only be built from the project's sources; or give it with --agent FILE")?,
+            &board.agent_target,
+            &args.out,
+        )?,
     };
     let tree = root_tree::build(&recipe, &board, &opts, shown)?;
+    let user_data = owners(Some(&tree.root))?;
     let android = board.boot.method == Method::AndroidBootimg;
     if args.trust_root.is_none() && !android {
         shown.note("note: without --trust-root the boards of this image cannot be updated");
@@ -160,7 +196,7 @@ pub(super) fn image(args: &ImageArgs) -> Result<()> {
             trust_root: args.trust_root.clone(),
             update_url: args.update_url.clone(),
             poll_seconds: args.poll_seconds,
-            user_data: args.user_data.clone(),
+            user_data,
             blobs,
             out: args.out.clone(),
             image: !args.release_only,

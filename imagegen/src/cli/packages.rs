@@ -239,13 +239,18 @@ fn summary(args: &BuildArgs, lock: &Lock, path: &std::path::Path) -> anyhow::Res
 pub(super) fn plan(args: &BuildArgs) -> anyhow::Result<()> {
     let (recipe, board, opts, progress) = args.read()?;
     let lock = root_tree::lock(&recipe, &board, &opts, progress)?;
-    let plan = crate::lock::plan::of(&lock, &crate::fetch::store::Store::open(&opts.cache)?);
+    let plan = crate::lock::plan::of(
+        &lock,
+        &board,
+        &crate::fetch::store::Store::open(&opts.cache)?,
+    );
     if args.json() {
         say(&serde_json::to_string_pretty(&plan)?);
     } else {
         plan.lines().iter().for_each(|l| say(l));
     }
-    Ok(plan.fits()?)
+    plan.fits()?;
+    Ok(crate::lock::plan::suffices(&lock, &board)?)
 }
 
 /// `root`

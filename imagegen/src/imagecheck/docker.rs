@@ -2,17 +2,12 @@
 
 use anyhow::{Context, ensure};
 
+use super::packages::installed;
 use super::{Card, Findings};
 use crate::formats::Blocks;
+use crate::inputs::needs::DOCKER;
 
-pub(super) const PACKAGES: [&str; 5] = [
-    "docker.io",
-    "docker-cli",
-    "docker-compose",
-    "containerd",
-    "runc",
-];
-/// All of them root's, mode 755.
+/// All of them root's, mode 755. Docker's own packages have in /usr/bin what Debian's have in /usr/sbin.
 pub(super) const PROGRAMS: [&str; 7] = [
     "usr/bin/docker",
     "usr/sbin/dockerd",
@@ -32,16 +27,17 @@ const COMPOSE: [&str; 3] = [
 ];
 
 pub(super) fn check<B: Blocks + ?Sized>(card: &Card<'_, B>, found: &mut Findings) {
-    for name in PACKAGES {
-        let there = card.records.named(name).map(drop).context("it is missing");
-        found.check(format!("package {name} is installed"), there);
-    }
+    installed(card, found, &DOCKER);
     let one_version = || {
-        let version = |name: &str| {
-            let (package, _) = card.records.named(name).context("one is missing")?;
+        let version = |names: [&str; 2]| {
+            let found = names.iter().find_map(|name| card.records.named(name));
+            let (package, _) = found.context("one is missing")?;
             anyhow::Ok(package.version.clone())
         };
-        let (engine, client) = (version("docker.io")?, version("docker-cli")?);
+        let (engine, client) = (
+            version(["docker.io", "docker-ce"])?,
+            version(["docker-cli", "docker-ce-cli"])?,
+        );
         ensure!(engine == client, "{engine} and {client}");
         Ok(())
     };
@@ -49,7 +45,10 @@ pub(super) fn check<B: Blocks + ?Sized>(card: &Card<'_, B>, found: &mut Findings
     for path in PROGRAMS {
         found.check(
             format!("/{path} is a program of root with mode 755"),
-            card.file(path, 0o755),
+            card.file(path, 0o755).or_else(|e| {
+                card.file(&path.replace("sbin", "bin"), 0o755)
+                    .map_err(|_other| e)
+            }),
         );
     }
     let compose = || {

@@ -5,23 +5,8 @@ use anyhow::{Context, Result, ensure};
 use super::{Card, Findings};
 use crate::bake::AGENT;
 use crate::formats::Blocks;
+use crate::inputs::needs::{Need, SYSTEM};
 
-/// What every board of ours has, whatever a recipe says besides.
-pub(super) const PACKAGES: [&str; 13] = [
-    "apt",
-    "avahi-daemon",
-    "ca-certificates",
-    "cloud-init",
-    "curl",
-    "dosfstools",
-    "e2fsprogs",
-    "iproute2",
-    "kmod",
-    "openssh-server",
-    "sudo",
-    "systemd",
-    "udev",
-];
 /// Programs of them, all root's with mode 755.
 pub(super) const PROGRAMS: [&str; 9] = [
     "usr/bin/bash",
@@ -36,8 +21,8 @@ pub(super) const PROGRAMS: [&str; 9] = [
 ];
 
 pub(super) fn check<B: Blocks + ?Sized>(card: &Card<'_, B>, found: &mut Findings) {
-    let board = card.board.packages.iter().map(String::as_str);
-    for name in PACKAGES.into_iter().chain(board) {
+    installed(card, found, &SYSTEM);
+    for name in &card.board.packages {
         let there = card.records.named(name).map(drop).context("it is missing");
         found.check(format!("package {name} is installed"), there);
     }
@@ -47,7 +32,7 @@ pub(super) fn check<B: Blocks + ?Sized>(card: &Card<'_, B>, found: &mut Findings
             .packages()
             .iter()
             .filter_map(|p| Some((&p.name, card.records.named(&p.name)?.1)))
-            .find(|(_, state)| *state != "install ok installed");
+            .find(|(_, state)| !["install ok installed", "hold ok installed"].contains(state));
         if let Some((name, state)) = half {
             anyhow::bail!("{name} is `{state}`");
         }
@@ -84,6 +69,24 @@ pub(super) fn check<B: Blocks + ?Sized>(card: &Card<'_, B>, found: &mut Findings
         found.check(format!("/{path} is for the board's processor"), right());
     }
     apt(card, found);
+}
+
+/// One of the packages of each need is there.
+pub(super) fn installed<B: Blocks + ?Sized>(
+    card: &Card<'_, B>,
+    found: &mut Findings,
+    needs: &[Need],
+) {
+    for need in needs {
+        let there = need
+            .any
+            .iter()
+            .any(|name| card.records.named(name).is_some());
+        let result = there
+            .then_some(())
+            .with_context(|| format!("it is missing: {}", need.what));
+        found.check(format!("package {} is installed", need.names()), result);
+    }
 }
 
 /// Class and machine of an ELF file: `EI_CLASS` and `e_machine` (System V ABI, ELF header).

@@ -9,12 +9,18 @@ use crate::formats::Blocks;
 /// Mount points that hold nothing.
 const PLACES: [&str; 7] = ["boot", "data", "dev", "proc", "run", "sys", "tmp"];
 /// Units that must be there, and be started at every boot.
-pub(super) const ENABLED: [(&str, &str); 5] = [
+pub(super) const ENABLED: [(&str, &str); 4] = [
     ("ssh.service", "multi-user.target.wants"),
     ("systemd-networkd.service", "multi-user.target.wants"),
     ("systemd-resolved.service", "multi-user.target.wants"),
-    ("systemd-timesyncd.service", "sysinit.target.wants"),
     ("avahi-daemon.service", "multi-user.target.wants"),
+];
+/// One of these keeps the clock.
+pub(super) const CLOCKS: [(&str, &str); 4] = [
+    ("systemd-timesyncd.service", "sysinit.target.wants"),
+    ("chrony.service", "multi-user.target.wants"),
+    ("ntpsec.service", "multi-user.target.wants"),
+    ("openntpd.service", "multi-user.target.wants"),
 ];
 /// The agent's own.
 pub(super) const OWN_UNITS: [&str; 3] = [
@@ -123,15 +129,22 @@ pub(super) fn check<B: Blocks + ?Sized>(card: &Card<'_, B>, found: &mut Findings
 }
 
 fn units<B: Blocks + ?Sized>(card: &Card<'_, B>, found: &mut Findings) {
-    for (unit, wants) in ENABLED {
-        let started = || {
-            card.root.get(&format!("usr/lib/systemd/system/{unit}"))?;
-            card.root
-                .get(&format!("etc/systemd/system/{wants}/{unit}"))
-                .map(drop)
-        };
-        found.check(format!("{unit} is installed and enabled"), started());
+    let started = |(unit, wants): (&str, &str)| {
+        card.root.get(&format!("usr/lib/systemd/system/{unit}"))?;
+        let link = format!("etc/systemd/system/{wants}/{unit}");
+        card.root.get(&link).map(drop)
+    };
+    for unit in ENABLED {
+        found.check(
+            format!("{} is installed and enabled", unit.0),
+            started(unit),
+        );
     }
+    let clock = CLOCKS.into_iter().find_map(|c| started(c).ok());
+    found.check(
+        "a service that keeps the clock is installed and enabled",
+        clock.context("none of systemd-timesyncd, chrony, ntpsec, openntpd is"),
+    );
     for unit in OWN_UNITS {
         let started = || {
             let text = card.text(&format!("usr/lib/systemd/system/{unit}"))?;

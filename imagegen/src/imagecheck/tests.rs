@@ -59,6 +59,7 @@ fn complete(input: &mut Input<'_>) {
         b"[Socket]\nSocketMode=0660\nSocketUser=root\nSocketGroup=docker\n",
     );
     for (unit, wants) in system::ENABLED.into_iter().chain([
+        system::CLOCKS[0],
         ("docker.service", "multi-user.target.wants"),
         ("docker.socket", "sockets.target.wants"),
         ("containerd.service", "multi-user.target.wants"),
@@ -109,9 +110,10 @@ fn complete(input: &mut Input<'_>) {
         "root:x:0:\nsudo:x:27:\nvideo:x:44:\ndocker:x:999:\n",
     );
     put("etc/sudoers", 0o440, "root ALL=(ALL:ALL) ALL\n");
-    let status: Vec<String> = docker::PACKAGES
+    let status: Vec<String> = crate::inputs::needs::DOCKER
         .iter()
-        .chain(&packages::PACKAGES)
+        .chain(&crate::inputs::needs::SYSTEM)
+        .map(|need| need.any[0])
         .map(|p| format!("Package: {p}\nStatus: install ok installed\nVersion: 1\n\n"))
         .collect();
     let status = status.concat();

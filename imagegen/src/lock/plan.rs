@@ -7,6 +7,8 @@ use serde::Serialize;
 
 use crate::arch::Arch;
 use crate::fetch::store::Store;
+use crate::inputs::board::Board;
+use crate::inputs::needs::{self, Lack};
 use crate::lock::{Lock, LockedPackage};
 
 /// A root file system takes this part of what its packages say, in per cent. `Installed-Size` rounds every file up to 1 KiB
@@ -44,6 +46,8 @@ pub struct Plan {
     pub image_bytes: u64,
     /// The packages that take most.
     pub largest: Vec<Large>,
+    /// What the image's tests would miss.
+    pub lacking: Vec<Lack>,
 }
 
 /// A number of files and their bytes.
@@ -106,6 +110,34 @@ pub struct TooBig {
     largest: String,
 }
 
+/// An image of these packages would fail its tests.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "an image for {board} of this recipe would fail its tests, and nothing was fetched for it; it lacks the packages:\n  {list}\n\
+     Add them to the recipe (`base = \"default\"` brings all of them), or build with --no-inspect if the image means to be different"
+)]
+pub struct Lacking {
+    board: String,
+    list: String,
+}
+
+/// Refuses packages of which no image can be made that passes its tests, before a byte of them is fetched.
+pub fn suffices(lock: &Lock, board: &Board) -> Result<(), Lacking> {
+    let lacking = lacking(lock, board);
+    if lacking.is_empty() {
+        return Ok(());
+    }
+    let lines: Vec<String> = lacking.iter().map(ToString::to_string).collect();
+    Err(Lacking {
+        board: board.name.clone(),
+        list: lines.join("\n  "),
+    })
+}
+
+fn lacking(lock: &Lock, board: &Board) -> Vec<Lack> {
+    needs::lacking(board, |name| lock.packages.iter().any(|p| p.name == name))
+}
+
 /// Whole MiB.
 pub fn mib(bytes: u64) -> u64 {
     bytes.div_ceil(1 << 20)
@@ -115,7 +147,7 @@ pub fn mib(bytes: u64) -> u64 {
 const LARGEST: usize = 10;
 
 /// Makes the plan of a lock.
-pub fn of(lock: &Lock, store: &Store) -> Plan {
+pub fn of(lock: &Lock, board: &Board, store: &Store) -> Plan {
     let (mut download, mut stored) = (Files::default(), Files::default());
     for package in lock.all() {
         let there = store.get(&package.sha256, package.size).is_some();
@@ -158,6 +190,7 @@ pub fn of(lock: &Lock, store: &Store) -> Plan {
                 bytes: bytes(p),
             })
             .collect(),
+        lacking: lacking(lock, board),
     }
 }
 
@@ -222,6 +255,10 @@ impl Plan {
                 .iter()
                 .map(|l| format!("{:>8} MiB  {} {}", mib(l.bytes), l.name, l.version)),
         );
+        if !self.lacking.is_empty() {
+            out.push("lacks      what an image must have:".to_owned());
+            out.extend(self.lacking.iter().map(|l| format!("           {l}")));
+        }
         out
     }
 }
@@ -259,13 +296,69 @@ mod tests {
         }
     }
 
+    fn the_board() -> Board {
+        crate::inputs::board::find("qemu-arm64").unwrap()
+    }
+
+    #[test]
+    fn an_image_that_would_fail_its_tests_is_refused_before_the_first_download() {
+        let board = the_board();
+        let all: Vec<&str> = needs::lacking(&board, |_| false)
+            .into_iter()
+            .map(|l| l.package.leak().split(" or ").next().unwrap())
+            .collect();
+        let with = |without: &[&str], more: &[&str]| {
+            let names = all.iter().filter(|n| !without.contains(n)).chain(more);
+            lock(names.map(|n| package(n, 1, 1)).collect())
+        };
+        assert!(suffices(&with(&[], &[]), &board).is_ok());
+        // Docker's own packages and another keeper of the clock do as well.
+        let docker = [
+            "docker.io",
+            "docker-cli",
+            "docker-compose",
+            "containerd",
+            "runc",
+            "systemd-timesyncd",
+        ];
+        let others = [
+            "docker-ce",
+            "docker-ce-cli",
+            "docker-compose-plugin",
+            "containerd.io",
+            "chrony",
+        ];
+        assert!(suffices(&with(&docker, &others), &board).is_ok());
+        let kernel = board.packages[0].as_str();
+        for gone in [
+            "openssh-server",
+            "docker.io",
+            "cloud-init",
+            "systemd-resolved",
+            kernel,
+        ] {
+            let e = suffices(&with(&[gone], &[]), &board)
+                .unwrap_err()
+                .to_string();
+            assert!(e.contains(gone) && e.contains("base = "), "{e}");
+            let dir = tempfile::tempdir().unwrap();
+            let store = Store::open(dir.path()).unwrap();
+            let plan = of(&with(&[gone], &[]), &board, &store);
+            assert!(plan.lines().join("\n").contains(gone));
+        }
+    }
+
     #[test]
     fn what_is_in_the_store_is_not_fetched_again() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
         let here = package("here", 4, 2);
         crate::files::replace(&store.path(&here.sha256), b"1234").unwrap();
-        let plan = of(&lock(vec![here, package("gone", 100, 3)]), &store);
+        let plan = of(
+            &lock(vec![here, package("gone", 100, 3)]),
+            &the_board(),
+            &store,
+        );
         let files = |files, bytes| Files { files, bytes };
         assert_eq!((plan.download, plan.stored), (files(3, 112), files(1, 4)));
         assert_eq!(plan.installed_bytes, 5 * 1024);
@@ -284,6 +377,7 @@ mod tests {
         let store = Store::open(dir.path()).unwrap();
         let plan = of(
             &lock(vec![package("small", 1, 1), package("huge", 1, 3 << 20)]),
+            &the_board(),
             &store,
         );
         let e = plan.fits().unwrap_err().to_string();

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::bake::expectations;
 use crate::bake::record::{self, Builder, Hash, Record};
-use crate::bake::{self, Baked, Input};
+use crate::bake::{self, AGENT, Baked, Input};
+use crate::debian::deb;
 use crate::elf;
 use crate::formats::{Blocks, pass};
 use crate::image::card::{self, Card, Volumes};
@@ -18,6 +19,7 @@ use crate::imagecheck::{self, UserData};
 use crate::inputs::board::{Board, Method};
 use crate::inputs::overlay;
 use crate::inputs::recipe::Recipe;
+use crate::inputs::userdata::{self, Locked};
 use crate::lock::LockedPackage;
 use crate::pipeline::root_tree::{BUILDER, RootTree};
 use crate::progress::Progress;
@@ -26,6 +28,9 @@ use crate::tree::{Content, Tree};
 
 /// A `root.json`, a `user-data`: nothing small is bigger.
 const SMALL_MAX: u64 = 1 << 20;
+
+/// No agent is bigger, nor its package.
+const AGENT_MAX: u64 = 256 << 20;
 
 /// Deflate level: more gains a hundredth and takes twice as long.
 const ZIP_LEVEL: u32 = 6;
@@ -54,7 +59,7 @@ pub struct Request<'a> {
     /// How often.
     pub poll_seconds: Option<u64>,
     /// `user-data` for the first partition.
-    pub user_data: Option<PathBuf>,
+    pub user_data: Option<Vec<u8>>,
     /// Blobs of the user, by the name in the board file.
     pub blobs: BTreeMap<String, PathBuf>,
     /// Where the files go.
@@ -242,7 +247,6 @@ pub fn contents(request: &Request<'_>) -> Result<Baked> {
     let record = record(request, epoch)?.to_text()?;
     let lock = request.tree.lock.to_text()?;
     let trust_root = request.trust_root.as_deref().map(small).transpose()?;
-    let user_data = request.user_data.as_deref().map(small).transpose()?;
     let blobs = request
         .blobs
         .iter()
@@ -268,12 +272,12 @@ pub fn contents(request: &Request<'_>) -> Result<Baked> {
         root: request.tree.root.clone(),
         boot_files: &request.tree.boot,
         kernel_release: &request.tree.kernel_version,
-        agent: file(&request.agent)?,
+        agent: agent(&request.agent)?,
         overlays: folders(request.recipe, &request.overlays, epoch)?,
         trust_root: trust_root.as_deref(),
         update_url: request.update_url.as_deref(),
         poll_seconds: request.poll_seconds,
-        user_data: user_data.as_deref(),
+        user_data: request.user_data.as_deref(),
         blobs: &blobs,
         lock: &lock,
         record: &record,
@@ -300,9 +304,9 @@ fn record(request: &Request<'_>, epoch: u64) -> Result<Record> {
         builder: Builder::this(request.board, request.configure, BUILDER)?,
         recipe: request.recipe.clone(),
         recipe_files: request.recipe.files.as_deref().map(of_folder).transpose()?,
-        agent: hash(&request.agent)?,
+        agent: record::of_content(&agent(&request.agent)?)?,
         trust_root: request.trust_root.as_deref().map(hash).transpose()?,
-        user_data: request.user_data.as_deref().map(hash).transpose()?,
+        user_data: request.user_data.as_deref().map(Hash::of),
         overlays: overlays.collect::<Result<_>>()?,
         blobs: blobs.collect::<Result<_>>()?,
     })
@@ -408,7 +412,7 @@ impl Papers {
             packages.iter().map(row).collect()
         };
         let lock = &request.tree.lock;
-        let agent = blake3::hash(&file(&request.agent)?.read()?)
+        let agent = blake3::hash(&agent(&request.agent)?.read()?)
             .to_hex()
             .to_string();
         Ok(Self {
@@ -447,7 +451,51 @@ fn file(path: &Path) -> Result<Content> {
     })
 }
 
-fn small(path: &Path) -> Result<Vec<u8>> {
+/// The agent's program: a file, or the Debian package that `hypriot-imagegen deb` makes of it.
+pub fn agent(path: &Path) -> Result<Content> {
+    let given = file(path)?;
+    let shown = path.display();
+    ensure!(
+        given.len() <= AGENT_MAX,
+        "{shown} has {} bytes: this is no agent",
+        given.len()
+    );
+    if path.extension().is_none_or(|e| e != "deb") {
+        return Ok(given);
+    }
+    let bytes = given.read()?;
+    let deb = deb::parse(&bytes).with_context(|| format!("{shown}"))?;
+    let data = deb.data(AGENT_MAX).with_context(|| format!("{shown}"))?;
+    let mut archive = tar::Archive::new(data);
+    for entry in archive.entries().with_context(|| format!("{shown}"))? {
+        let mut entry = entry.with_context(|| format!("{shown}"))?;
+        let name = entry.path_bytes();
+        if name.strip_prefix(b"./").unwrap_or(&name) == AGENT.as_bytes() {
+            let mut program = Vec::new();
+            std::io::Read::read_to_end(&mut entry, &mut program)?;
+            return Ok(Content::Bytes(program.into()));
+        }
+    }
+    bail!("{shown} has no /{AGENT}: it is another package than the agent's")
+}
+
+/// An owner's `user-data`, read as cloud-init will read it. What was mended or will be ignored is said by `note`.
+pub fn user_data(
+    path: &Path,
+    image: Option<&dyn userdata::Image>,
+    locked: Locked,
+    note: impl Fn(&str),
+) -> Result<Vec<u8>> {
+    let shown = path.display().to_string();
+    let checked = userdata::user_data(&shown, &small(path)?, image, locked)?;
+    for word in &checked.words {
+        note(&format!("{shown}: {word}"));
+    }
+    Ok(checked.text.into_bytes())
+}
+
+/// A short file.
+pub fn small(path: &Path) -> Result<Vec<u8>> {
     let content = file(path)?;
     ensure!(
         content.len() <= SMALL_MAX,

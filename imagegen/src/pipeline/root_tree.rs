@@ -212,7 +212,7 @@ pub fn fetch(
     let store = Store::open(&opts.cache)?;
     let client = client();
     let lock = lock(recipe, board, opts, progress)?;
-    plan::of(&lock, &store).fits()?;
+    plan::of(&lock, board, &store).fits()?;
     let missing: Vec<&LockedPackage> = lock
         .all()
         .filter(|p| store.get(&p.sha256, p.size).is_none())

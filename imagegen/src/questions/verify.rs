@@ -182,7 +182,11 @@ pub fn verify_with(
         trust_root: inputs.trust_root,
         update_url: record.update_url.clone(),
         poll_seconds: record.poll_seconds,
-        user_data: inputs.user_data,
+        user_data: inputs
+            .user_data
+            .as_deref()
+            .map(artifacts::small)
+            .transpose()?,
         blobs: inputs.blobs,
         out: scratch.path().to_owned(),
         image: true,
@@ -373,7 +377,7 @@ fn at_hand(
             .as_deref()
             .map(artifacts::of_folder)
             .transpose()?,
-        agent: hash(&inputs.agent)?,
+        agent: record::of_content(&artifacts::agent(&inputs.agent)?)?,
         trust_root: inputs.trust_root.as_ref().map(hash).transpose()?,
         user_data: inputs.user_data.as_ref().map(hash).transpose()?,
         overlays: overlays.collect::<Result<_>>()?,

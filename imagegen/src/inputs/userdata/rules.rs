@@ -1,0 +1,530 @@
+//! What a cloud-config can and cannot do on a board of ours, and who can log in after it.
+
+use super::keys::{base64, public_key};
+use super::schema::kind;
+use super::yaml::{At, Node, Value};
+use super::{Found, Image, Kind, Locked};
+
+/// Keys by which a cloud-config is known although its first line is missing.
+pub(super) const KNOWN: [&str; 16] = [
+    "hostname",
+    "fqdn",
+    "users",
+    "user",
+    "write_files",
+    "runcmd",
+    "bootcmd",
+    "packages",
+    "package_update",
+    "ssh_authorized_keys",
+    "ssh_pwauth",
+    "password",
+    "chpasswd",
+    "manage_etc_hosts",
+    "locale",
+    "timezone",
+];
+
+/// Places that a `write_files` cannot reach or that hold nothing, each with why. The longest that fits counts.
+const PLACES: [(&str, Kind, &str); 22] = [
+    ("/bin", Kind::Refused, READ_ONLY),
+    (
+        "/boot",
+        Kind::Warning,
+        "that is the card's first partition: FAT knows no owners and modes",
+    ),
+    ("/dev", Kind::Refused, "devices appear there at every start"),
+    (
+        "/etc/fstab",
+        Kind::Warning,
+        "mounting is the initramfs' work; what is added here is mounted besides",
+    ),
+    (
+        "/etc/netplan",
+        Kind::Warning,
+        "cloud-init writes its own file there; put it into network-config",
+    ),
+    (
+        "/etc/network",
+        Kind::Refused,
+        "nothing on the image reads it (ifupdown is not in it); put the network into network-config",
+    ),
+    (
+        "/etc/wpa_supplicant",
+        Kind::Refused,
+        "nothing starts wpa_supplicant with it; put the Wi-Fi into network-config",
+    ),
+    (
+        "/etc/dhcpcd.conf",
+        Kind::Refused,
+        "dhcpcd is not on the image; put the address into network-config",
+    ),
+    ("/lib", Kind::Refused, READ_ONLY),
+    ("/proc", Kind::Refused, "the kernel shows its state there"),
+    (
+        "/run",
+        Kind::Warning,
+        "it is empty again after every restart",
+    ),
+    ("/sbin", Kind::Refused, READ_ONLY),
+    (
+        "/sys",
+        Kind::Warning,
+        "the kernel shows its devices there; the setting is gone after a restart",
+    ),
+    (
+        "/tmp",
+        Kind::Warning,
+        "it is empty again after every restart",
+    ),
+    ("/usr", Kind::Refused, READ_ONLY),
+    (
+        "/var",
+        Kind::Warning,
+        "it starts from the image again after every restart",
+    ),
+    ("/var/lib/cloud", Kind::Warning, "that is cloud-init's own"),
+    ("/var/lib/docker", Kind::Warning, "that is Docker's own"),
+    ("/var/log", Kind::Warning, "logs are rotated away"),
+    ("/var/lib/hypriot", Kind::Warning, "that is the agent's own"),
+    ("/opt", Kind::Refused, READ_ONLY),
+    ("/srv", Kind::Refused, READ_ONLY),
+];
+const READ_ONLY: &str = "the root file system is read-only and is replaced whole by updates; put files below /etc, /home, /root or \
+                         /data, or into the image (`[[file]]` of a recipe)";
+
+pub(super) fn check(root: &Node, image: Option<&dyn Image>, locked: Locked, found: &mut Found) {
+    names(root, found);
+    files(root, found);
+    packages(root, found);
+    places(root, image, found);
+    let ways = ways_in(root, image, found);
+    if ways.is_empty() {
+        let kind = match locked {
+            Locked::Refused if !scripted(root) => Kind::Refused,
+            _ => Kind::Warning,
+        };
+        let at = root.entry("users").map_or(root.at, |(k, _)| k.at);
+        found.at(
+            kind,
+            At { line: at.line.max(1), column: at.column.max(1), ..at },
+            "nobody can log in: no user has a key in `ssh_authorized_keys`, or a password together with `lock_passwd: false`",
+        );
+    }
+}
+
+/// Whether something runs that may let somebody in.
+fn scripted(root: &Node) -> bool {
+    ["runcmd", "bootcmd"]
+        .iter()
+        .any(|k| root.get(k).is_some_and(|n| !n.list().is_empty()))
+        || root.get("write_files").is_some_and(|files| {
+            let path = |f: &Node| {
+                f.get("path")
+                    .and_then(Node::text)
+                    .unwrap_or_default()
+                    .to_owned()
+            };
+            files
+                .list()
+                .iter()
+                .any(|f| path(f).contains("authorized_keys"))
+        })
+}
+
+/// A host name that is the same everywhere: in the kernel, in DNS, in avahi (RFC 1123, 2.1; RFC 6762, 16).
+pub fn host_name(text: &str) -> Result<(), String> {
+    let fits = |label: &str| {
+        (1..=63).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    };
+    if text.len() <= 253 && text.split('.').all(fits) && !text.is_empty() {
+        return Ok(());
+    }
+    let near: String = text
+        .to_lowercase()
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || c == '.' {
+                c
+            } else {
+                '-'
+            }
+        })
+        .collect();
+    let near = near.trim_matches(['-', '.']).to_owned();
+    let hint = if near.split('.').all(fits) {
+        format!("; write {near}")
+    } else {
+        String::new()
+    };
+    Err(format!(
+        "`{text}` is no host name: letters, digits and hyphens, 1 to 63 of them{hint}"
+    ))
+}
+
+fn names(root: &Node, found: &mut Found) {
+    for key in ["hostname", "fqdn"] {
+        let Some(node) = root.get(key) else { continue };
+        match &node.value {
+            Value::Text(text) => {
+                if let Err(e) = host_name(text) {
+                    found.at(Kind::Refused, node.at, format!("{key}: {e}"));
+                } else if key == "hostname" && text.contains('.') {
+                    found.at(Kind::Warning, node.at, "a host name with dots: put the whole name into `fqdn`, and its first part here");
+                }
+            }
+            _ => found.at(
+                Kind::Refused,
+                node.at,
+                format!("{key} must be text, and is {}", kind(node)),
+            ),
+        }
+    }
+}
+
+fn files(root: &Node, found: &mut Found) {
+    let Some(node) = root.get("write_files") else {
+        return;
+    };
+    if !matches!(node.value, Value::List(_) | Value::Null) {
+        found.at(
+            Kind::Refused,
+            node.at,
+            format!(
+                "write_files must be a list (`- path: …`), and is {}",
+                kind(node)
+            ),
+        );
+    }
+    for file in node.list() {
+        let Some(path) = file.get("path") else {
+            found.at(
+                Kind::Refused,
+                file.at,
+                "a file without `path`: cloud-init stops here and writes no later one",
+            );
+            continue;
+        };
+        let Some(text) = path.text().filter(|t| t.starts_with('/')) else {
+            found.at(
+                Kind::Refused,
+                path.at,
+                "the path of a file must be text and begin with /",
+            );
+            continue;
+        };
+        place(text, path.at, found);
+        if let (Some(content), Some(encoding)) = (
+            file.get("content"),
+            file.get("encoding").and_then(Node::text),
+        ) && ["b64", "base64"].contains(&encoding)
+            && content
+                .text()
+                .is_none_or(|t| base64(&t.split_whitespace().collect::<String>()).is_none())
+        {
+            found.at(
+                Kind::Refused,
+                content.at,
+                format!("this is no base64, which `encoding: {encoding}` says it is"),
+            );
+        }
+        if let Some(mode) = file.get("permissions") {
+            let octal = match &mode.value {
+                Value::Text(text) => u32::from_str_radix(text.trim_start_matches("0o"), 8).ok(),
+                Value::Int(n) => u32::try_from(*n).ok(),
+                _ => None,
+            };
+            if octal.is_none_or(|m| m > 0o7777) {
+                found.at(
+                    Kind::Refused,
+                    mode.at,
+                    "permissions must be octal in quotes, as in '0644'",
+                );
+            }
+        }
+    }
+}
+
+/// What is said of a path: where it is written, or why it cannot be.
+fn place(text: &str, at: At, found: &mut Found) {
+    let below =
+        |dir: &str| text == dir || text.strip_prefix(dir).is_some_and(|r| r.starts_with('/'));
+    let nearest = PLACES
+        .iter()
+        .filter(|(dir, ..)| below(dir))
+        .max_by_key(|(dir, ..)| dir.len());
+    if let Some((dir, kind, why)) = nearest {
+        let what = match kind {
+            Kind::Refused => format!("{text} cannot be written: {why}"),
+            _ => format!("{text} lies in {dir}: {why}"),
+        };
+        found.at(*kind, at, what);
+    }
+}
+
+/// What would change the root file system.
+fn packages(root: &Node, found: &mut Found) {
+    let why = "the root file system is read-only and an update replaces it whole; put packages into a recipe (`packages = […]`) \
+               and build the image with it";
+    for key in ["packages", "snap"] {
+        if let Some((at, node)) = root.entry(key)
+            && !node.list().is_empty() | matches!(node.value, Value::Map(_))
+        {
+            found.at(
+                Kind::Refused,
+                at.at,
+                format!("`{key}` cannot install anything: {why}"),
+            );
+        }
+    }
+    for key in [
+        "package_upgrade",
+        "apt_upgrade",
+        "package_reboot_if_required",
+    ] {
+        if let Some((at, node)) = root.entry(key)
+            && node.is_true()
+        {
+            found.at(
+                Kind::Warning,
+                at.at,
+                format!("`{key}` does nothing here: the agent's updates bring new packages"),
+            );
+        }
+    }
+    for key in ["runcmd", "bootcmd"] {
+        let Some(node) = root.get(key) else { continue };
+        for command in node.list() {
+            let words: Vec<&str> = match &command.value {
+                Value::Text(text) => text.split_whitespace().collect(),
+                Value::List(list) => list.iter().filter_map(Node::text).collect(),
+                Value::Null => Vec::new(),
+                _ => {
+                    let what = format!(
+                        "a command must be text or a list of words, and this is {}: cloud-init runs none of them then",
+                        kind(command)
+                    );
+                    found.at(Kind::Refused, command.at, what);
+                    continue;
+                }
+            };
+            let apt = words
+                .iter()
+                .any(|w| ["apt", "apt-get", "aptitude"].contains(w))
+                && words.contains(&"install");
+            if apt {
+                found.at(
+                    Kind::Warning,
+                    command.at,
+                    format!("apt cannot install anything: {why}"),
+                );
+            }
+        }
+    }
+}
+
+/// Time zone, locale, shells: what must be in the image.
+fn places(root: &Node, image: Option<&dyn Image>, found: &mut Found) {
+    if let Some(node) = root.get("locale")
+        && let Some(text) = node.text()
+    {
+        let there = ["C", "POSIX", "C.UTF-8", "C.utf8"].contains(&text)
+            || image.is_some_and(|i| has_locale(i, text));
+        if !there {
+            let what = format!(
+                "locale {text} is not in the image, and cannot be made on the board (/usr is read-only): write C.UTF-8, or build an \
+                 image with `locale = \"{text}\"` in its recipe"
+            );
+            found.at(Kind::Refused, node.at, what);
+        }
+    }
+    if let (Some(node), Some(image)) = (root.get("timezone"), image)
+        && let Some(zone) = node.text()
+        && (zone.contains("..") || !image.has(&format!("usr/share/zoneinfo/{zone}")))
+    {
+        found.at(
+            Kind::Refused,
+            node.at,
+            format!(
+                "there is no time zone {zone} in the image (they are called as in Europe/Berlin)"
+            ),
+        );
+    }
+}
+
+/// Whether glibc finds a locale: in a folder of its own, or in the archive, where its name stands as it is.
+fn has_locale(image: &dyn Image, name: &str) -> bool {
+    let plain = name.replace("UTF-8", "utf8");
+    if image.has(&format!("usr/lib/locale/{plain}")) {
+        return true;
+    }
+    let archive = image.read("usr/lib/locale/locale-archive");
+    archive.is_some_and(|a| {
+        a.windows(plain.len() + 1)
+            .any(|w| w == [plain.as_bytes(), b"\0"].concat())
+    })
+}
+
+/// How somebody gets in, by the name of the user; what is wrong with a user is said.
+fn ways_in(root: &Node, image: Option<&dyn Image>, found: &mut Found) -> Vec<String> {
+    let mut ways = Vec::new();
+    let own_keys = keys(root, found);
+    let has_default = match root.get("users") {
+        None => true,
+        Some(users) => users.list().iter().any(|u| u.text() == Some("default")),
+    };
+    if has_default
+        && (own_keys || root.get("password").is_some() || root.get("ssh_import_id").is_some())
+    {
+        ways.push("default".to_owned());
+    } else if own_keys {
+        let at = root
+            .entry("ssh_authorized_keys")
+            .map_or(root.at, |(k, _)| k.at);
+        found.at(
+            Kind::Warning,
+            at,
+            "these keys are for the default user, which `users` leaves out; put them below a user",
+        );
+    }
+    let changed = changed_passwords(root);
+    for user in root.get("users").map_or(&[][..], Node::list) {
+        let Some(name) = user.get("name") else {
+            continue;
+        };
+        let Some(text) = name.text() else {
+            found.at(
+                Kind::Refused,
+                name.at,
+                format!("the name of a user must be text, and is {}", kind(name)),
+            );
+            continue;
+        };
+        if !is_user(text) {
+            found.at(Kind::Refused, name.at, format!("`{text}` cannot be the name of a user: small letters, digits, - and _, at most 32"));
+        }
+        shell(user, image, found);
+        let by_key = keys(user, found) || user.get("ssh_import_id").is_some();
+        let by_word = by_password(user, changed.contains(&text), found);
+        if by_key || by_word {
+            ways.push(text.to_owned());
+        }
+    }
+    ways
+}
+
+/// useradd(8), "CAVEATS".
+fn is_user(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    name.len() <= 32
+        && bytes
+            .next()
+            .is_some_and(|b| b.is_ascii_lowercase() || b == b'_')
+        && bytes.all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_')
+}
+
+fn shell(user: &Node, image: Option<&dyn Image>, found: &mut Found) {
+    if let (Some(node), Some(image)) = (user.get("shell"), image)
+        && let Some(path) = node.text()
+        && !image.has(path.trim_start_matches('/'))
+    {
+        found.at(
+            Kind::Refused,
+            node.at,
+            format!("there is no {path} in the image: this user could not log in"),
+        );
+    }
+}
+
+/// Whether there is at least one key. What is no key is refused.
+fn keys(of: &Node, found: &mut Found) -> bool {
+    let mut any = false;
+    for name in ["ssh_authorized_keys", "ssh-authorized-keys"] {
+        let Some(node) = of.get(name) else { continue };
+        let all: Vec<&Node> = match &node.value {
+            Value::List(list) => list.iter().collect(),
+            Value::Text(_) => vec![node],
+            Value::Null => Vec::new(),
+            _ => {
+                found.at(
+                    Kind::Refused,
+                    node.at,
+                    format!("{name} must be a list of keys, and is {}", kind(node)),
+                );
+                continue;
+            }
+        };
+        for key in all {
+            match key.text().map(public_key) {
+                Some(Ok(())) => any = true,
+                Some(Err(why)) => found.at(Kind::Refused, key.at, why),
+                None => found.at(
+                    Kind::Refused,
+                    key.at,
+                    format!("a key must be text, and this is {}", kind(key)),
+                ),
+            }
+        }
+    }
+    any
+}
+
+fn by_password(user: &Node, changed: bool, found: &mut Found) -> bool {
+    let given = ["plain_text_passwd", "hashed_passwd", "passwd"]
+        .iter()
+        .find_map(|k| user.entry(k));
+    let lock = user.get("lock_passwd").or_else(|| user.get("lock-passwd"));
+    let open = lock.is_some_and(|l| matches!(l.value, Value::Bool(false)));
+    if let Some((key, value)) = given {
+        if key.text != "plain_text_passwd" && value.text().is_some_and(|t| !t.starts_with('$')) {
+            let what = format!(
+                "`{}` wants what `mkpasswd --method=yescrypt` prints (it begins with $); a plain password is `plain_text_passwd`",
+                key.text
+            );
+            found.at(Kind::Refused, value.at, what);
+        }
+        if value.text().is_none() {
+            found.at(
+                Kind::Refused,
+                value.at,
+                format!(
+                    "a password must be text, and this is {}; put it in quotes",
+                    kind(value)
+                ),
+            );
+        }
+        if !open {
+            found.at(
+                Kind::Warning,
+                key.at,
+                "this password cannot be used without `lock_passwd: false`: cloud-init locks it",
+            );
+        }
+    }
+    (given.is_some() || changed) && open
+}
+
+/// Names of users whose password `chpasswd` sets.
+fn changed_passwords(root: &Node) -> Vec<&str> {
+    let Some(change) = root.get("chpasswd") else {
+        return Vec::new();
+    };
+    let mut names: Vec<&str> = Vec::new();
+    for user in change.get("users").map_or(&[][..], Node::list) {
+        names.extend(user.get("name").and_then(Node::text));
+    }
+    let list = change.get("list");
+    let lines = list.and_then(Node::text).into_iter().flat_map(str::lines);
+    let lines = lines.chain(
+        list.map_or(&[][..], Node::list)
+            .iter()
+            .filter_map(Node::text),
+    );
+    names.extend(lines.filter_map(|l| Some(l.split_once(':')?.0)));
+    names
+}
