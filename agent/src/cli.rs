@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 failed, 2 wrong usage, 3 nothing to do, 4 this system has no slots.
 
 mod fleet;
+mod selftest;
 mod slots;
 pub mod status;
 mod why;
@@ -15,14 +16,13 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
-use hypriot_keys::time::Timestamp;
 
 use crate::config::Settings;
 use crate::probe::Root;
 use crate::system::{self, NoSlots, System};
 use crate::update::board::{Board, Lock, Session};
 use crate::update::{daemon, last, machine};
-use crate::{config, identity, init, report, selftest, serve};
+use crate::{config, identity, init, report, serve};
 
 const NOTHING: u8 = 3;
 const NO_SLOTS: u8 = 4;
@@ -36,7 +36,7 @@ Examples:
   hypriot-agent install https://host/repo/   from another repository (signed by the same keys)
   hypriot-agent install /media/stick         from a directory
   hypriot-agent rollback                     go back to the other slot
-  hypriot-agent selftest --format tap        run the self-tests
+  hypriot-agent selftest                     run the self-tests; goss's commands, too
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 nothing to do, 4 this system has no slots (it is not HypriotOS):
 health and self-tests only";
@@ -110,27 +110,7 @@ enum Command {
         /// Its digest, or the first digits of it, as `status` shows it
         digest: String,
     },
-    /// Run the self-tests; exit code 0 they hold, 1 they do not, 78 there are none or a file is wrong
-    Selftest {
-        /// Directory or file with tests instead of the board's own (repeatable)
-        #[arg(long = "dir", short = 'g', visible_alias = "gossfile")]
-        dirs: Vec<PathBuf>,
-        /// YAML or JSON file with variables for templates
-        #[arg(long, env = "GOSS_VARS")]
-        vars: Option<PathBuf>,
-        /// YAML or JSON with variables for templates, which win over those of the file
-        #[arg(long, env = "GOSS_VARS_INLINE")]
-        vars_inline: Option<String>,
-        /// Look at the tree of an image instead of the running system
-        #[arg(long, default_value = "/")]
-        root: PathBuf,
-        /// human, json, tap or junit
-        #[arg(long, default_value = "human", value_parser = format)]
-        format: selftest::Format,
-        /// Seconds that all tests together may take
-        #[arg(long, default_value_t = 300)]
-        timeout: u64,
-    },
+    Selftest(Box<selftest::SelftestArgs>),
     /// Answer /health over HTTP (the unprivileged half; started by systemd)
     Serve {
         /// Where to listen; without it, where the settings say (`[health] listen`), or [::]:8080
@@ -197,45 +177,6 @@ fn start_log() {
         .init();
 }
 
-fn format(text: &str) -> Result<selftest::Format, String> {
-    match text {
-        "human" => Ok(selftest::Format::Human),
-        "json" => Ok(selftest::Format::Json),
-        "tap" => Ok(selftest::Format::Tap),
-        "junit" => Ok(selftest::Format::Junit),
-        _ => Err("human, json, tap or junit".into()),
-    }
-}
-
-fn self_test(
-    dirs: Vec<PathBuf>,
-    vars: &selftest::Vars,
-    root: PathBuf,
-    format: selftest::Format,
-    timeout: u64,
-) -> anyhow::Result<ExitCode> {
-    let tree = Root::new(&root);
-    let (board, built) = match system::look(&tree) {
-        System::Slots => {
-            let settings = config::load(&tree.path(config::IMAGE), Path::new(config::OWNER))?;
-            (settings.board, settings.built)
-        }
-        System::Plain(plain) => (plain.name, Timestamp::default()),
-    };
-    let budget = Duration::from_secs(timeout);
-    let options = selftest::Options {
-        dirs,
-        root,
-        board,
-        built,
-        format,
-        budget,
-    };
-    let (text, code) = selftest::cli(&options, vars, machine::clock());
-    print(&text);
-    Ok(ExitCode::from(code))
-}
-
 /// The board with its slots; [`NoSlots`] where there are none.
 fn open() -> anyhow::Result<Board> {
     if let System::Plain(_) = system::look(&Root::default()) {
@@ -268,20 +209,7 @@ fn command(command: Command) -> anyhow::Result<ExitCode> {
         Command::Commit => slots::commit(),
         Command::Rollback => slots::roll_back(),
         Command::Forgive { digest } => slots::forgive(&digest),
-        Command::Selftest {
-            dirs,
-            vars,
-            vars_inline,
-            root,
-            format,
-            timeout,
-        } => self_test(
-            dirs,
-            &selftest::vars(vars.as_deref(), vars_inline.as_deref())?,
-            root,
-            format,
-            timeout,
-        ),
+        Command::Selftest(args) => selftest::run(*args),
         Command::Serve {
             listen,
             report,

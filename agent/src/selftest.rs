@@ -3,11 +3,15 @@
 //! * `yaml`: files as trees with lines, bounded, without duplicate keys
 //! * `schema`: the vocabulary; `suite`: from files to tests; `matcher`, `pattern`: what is expected
 //! * `resource`: what is; `run`: all tests, some at a time, with waiting
-//! * `output`: results for people and programs
+//! * `output`: results for people and programs; `validate`: from the command line to them
+//! * `add`, `emit`: files of tests are written out of what is; `edit`: without harm to what stands in them
 //!
 //! Results are compared by their ids with those from before an update ([`hypriot_updater::health`]); nothing is judged
 //! here.
 
+mod add;
+mod edit;
+mod emit;
 mod gjson;
 mod glob;
 mod matcher;
@@ -19,6 +23,7 @@ mod run;
 mod schema;
 mod suite;
 mod template;
+mod validate;
 mod version;
 mod yaml;
 
@@ -32,10 +37,13 @@ use hypriot_updater::health::{Severity as Weight, TestResult as Vote};
 use crate::files;
 use crate::probe::Root;
 use crate::report::{self, Report, Severity, TestsView};
-pub use output::{Format, render};
-pub use run::{Outcome, Setting, TestResult, run};
+pub use add::{Wish, add, autoadd};
+pub use emit::{debug, rendered};
+pub use output::{Format, Style, Times, render};
+pub use run::{Outcome, Seen, Setting, TestResult, WORKERS, run};
 pub use suite::{Suite, load, load_with};
 pub use template::Vars;
+pub use validate::{Options, validate};
 
 /// The tests that come with the image.
 pub const IMAGE: &str = "/usr/share/hypriot/selftest.d";
@@ -48,25 +56,14 @@ pub mod exit {
     pub const HOLDS: u8 = 0;
     /// Something required does not hold.
     pub const FAILED: u8 = 1;
+    /// Nagios: something required does not hold.
+    pub const CRITICAL: u8 = 2;
+    /// It did not hold until the time of `--retry-timeout` was up.
+    pub const STILL: u8 = 3;
+    /// Nagios: nothing could be found out.
+    pub const UNKNOWN: u8 = 3;
     /// There are no tests, or the files are wrong (EX_CONFIG).
     pub const CONFIG: u8 = 78;
-}
-
-/// What the command line asks for.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Directories and files with tests; [`IMAGE`] and [`OWNER`] below the root when empty.
-    pub dirs: Vec<PathBuf>,
-    /// `/`, or the tree of an image that is not running.
-    pub root: PathBuf,
-    /// Name of the board file.
-    pub board: String,
-    /// When the image was built.
-    pub built: Timestamp,
-    /// How results are printed.
-    pub format: Format,
-    /// How long all tests may take.
-    pub budget: Duration,
 }
 
 /// The variables of `--vars` and `--vars-inline`.
@@ -77,48 +74,32 @@ pub fn vars(file: Option<&Path>, inline: Option<&str>) -> Result<Vars> {
     Vars::new(text.as_deref(), inline).map_err(|why| anyhow::anyhow!("variables: {why}"))
 }
 
-/// Runs the tests and gives the text to print and the exit code.
-pub fn cli(options: &Options, vars: &Vars, now: Timestamp) -> (String, u8) {
-    let root = Root::new(&options.root);
-    let dirs = if options.dirs.is_empty() {
-        [IMAGE, OWNER].map(|dir| root.path(dir)).into()
-    } else {
-        options.dirs.clone()
-    };
-    let suite = load_with(&dirs, vars);
-    for warning in suite.warnings() {
-        tracing::warn!("{warning}");
+/// A time as Go writes it: `1m30s`, `500ms`, `0`.
+pub fn go_duration(text: &str) -> Option<Duration> {
+    if text == "0" {
+        return Some(Duration::ZERO);
     }
-    if suite.is_empty() {
-        let names: Vec<String> = dirs.iter().map(|dir| dir.display().to_string()).collect();
-        return (
-            format!(
-                "no self-tests in {}; name a directory with --dir\n",
-                names.join(", ")
-            ),
-            exit::CONFIG,
-        );
+    let (mut rest, mut sum) = (text, 0.0);
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let number: f64 = rest[..digits].parse().ok()?;
+        rest = &rest[digits..];
+        let unit = rest
+            .find(|c: char| c.is_ascii_digit() || c == '.')
+            .unwrap_or(rest.len());
+        sum += number
+            * match &rest[..unit] {
+                "ns" => 1e-9,
+                "us" | "µs" => 1e-6,
+                "ms" => 1e-3,
+                "s" => 1.0,
+                "m" => 60.0,
+                "h" => 3600.0,
+                _ => return None,
+            };
+        rest = &rest[unit..];
     }
-    let setting = Setting {
-        update: view(&root),
-        root,
-        board: options.board.clone(),
-        built: options.built,
-        now,
-    };
-    let results = run(&suite, &setting, options.budget);
-    let text = render(&results, options.format);
-    let failed = results
-        .iter()
-        .any(|r| r.severity == Severity::Required && matches!(r.outcome, Outcome::Fail(_)));
-    let code = if suite.problems().next().is_some() {
-        exit::CONFIG
-    } else if failed {
-        exit::FAILED
-    } else {
-        exit::HOLDS
-    };
-    (text, code)
+    (!text.is_empty() && sum < 1e9).then(|| Duration::from_secs_f64(sum))
 }
 
 /// Runs the board's own tests within `patience`, for the verdict on a trial. What was skipped has no vote.
@@ -137,6 +118,7 @@ pub fn judge(
         board: board.to_owned(),
         built,
         now,
+        packages: None,
     };
     Ok(votes(&run(&suite, &setting, patience)))
 }

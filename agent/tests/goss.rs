@@ -14,6 +14,7 @@ fn setting() -> Setting {
         update: None,
         built: Timestamp(0),
         now: Timestamp(1_700_000_000),
+        packages: None,
     }
 }
 

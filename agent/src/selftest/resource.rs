@@ -29,7 +29,7 @@ pub(super) fn look(test: &Test, setting: &Setting, left: Duration) -> Result<Opt
     let values = match test.schema.kind {
         // Kinds that the files of an image tell everything about.
         Kind::File => file::look(test, root),
-        Kind::Package => package::look(name, root),
+        Kind::Package => package::look(name, setting),
         Kind::User => account::user(name, root),
         Kind::Group => account::group(name, root),
         Kind::KernelModule => kernel::module(name, root),

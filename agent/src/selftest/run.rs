@@ -1,23 +1,26 @@
 //! Running a suite: every test, also after one failed; a few at a time; those that may wait are looked at again until
 //! their time or the whole run's is up.
 
+mod found;
+
 use std::collections::BTreeMap;
-use std::io::{BufReader, Read};
-use std::sync::{Mutex, PoisonError};
+use std::io::BufReader;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use hypriot_keys::time::Timestamp;
 use serde_json::Value;
 
-use super::matcher::short;
+use super::matcher::Mismatch;
 use super::pattern;
 use super::resource;
 use super::suite::{Assert, Suite, Test};
 use crate::probe::Root;
 use crate::report::{Severity, UpdateView};
+pub(super) use found::{Found, Values};
 
 /// Tests at a time, as goss: they wait more than they compute.
-const WORKERS: usize = 50;
+pub const WORKERS: usize = 50;
 const STACK: usize = 512 * 1024;
 
 /// What the tests run on.
@@ -33,6 +36,8 @@ pub struct Setting {
     pub built: Timestamp,
     /// The time.
     pub now: Timestamp,
+    /// Which package manager to ask (`apk`, `dpkg`, `pacman`, `rpm`), where it is not to be found out.
+    pub packages: Option<String>,
 }
 
 /// What became of one property.
@@ -54,10 +59,31 @@ pub struct TestResult {
     pub severity: Severity,
     /// Whether it holds.
     pub outcome: Outcome,
+    /// What its author noted for those who read results.
+    pub meta: Value,
+    /// What was seen, in goss's words.
+    pub seen: Seen,
+    /// When it was begun, after the run was.
+    pub began: Duration,
     /// How long it took, waiting included.
     pub took: Duration,
     /// It failed because the time for all tests was up: nothing was found out.
     pub cut_short: bool,
+}
+
+/// What was seen of a property, for programs that read goss's results.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Seen {
+    /// What it was expected to be.
+    pub expected: Value,
+    /// What it is, where that is no long text.
+    pub actual: Value,
+    /// How the two were compared: `to equal`.
+    pub message: String,
+    /// Which of several expected things were not there.
+    pub missing: Vec<Value>,
+    /// Why it could not be looked at.
+    pub error: Option<String>,
 }
 
 /// Whether a property holds.
@@ -71,118 +97,84 @@ pub enum Outcome {
     Skip(String),
 }
 
-/// Values of a resource, by property; a value that could not be had comes with the reason.
-pub(super) type Values = BTreeMap<&'static str, anyhow::Result<Found>>;
-
-/// What a property is.
-pub(super) enum Found {
-    Value(Value),
-    /// Text that may be long: patterns are looked for line by line, everything else needs it whole.
-    Text(Box<dyn Read>),
-}
-
-/// Text that is needed whole.
-const WHOLE: u64 = 16 * 1024 * 1024;
-
-impl Found {
-    /// A text that is at hand.
-    pub(super) fn bytes(bytes: Vec<u8>) -> Self {
-        Self::Text(Box::new(std::io::Cursor::new(bytes)))
-    }
-
-    /// All of it.
-    pub(super) fn value(self) -> Result<Value, String> {
-        match self {
-            Self::Value(value) => Ok(value),
-            Self::Text(text) => {
-                let mut bytes = Vec::new();
-                text.take(WHOLE + 1)
-                    .read_to_end(&mut bytes)
-                    .map_err(|error| format!("reading: {error}"))?;
-                if bytes.len() as u64 > WHOLE {
-                    return Err(format!(
-                        "longer than {WHOLE} bytes: only a list of patterns can be looked for in it"
-                    ));
-                }
-                Ok(String::from_utf8_lossy(&bytes).into_owned().into())
-            }
-        }
-    }
-
-    fn is_false(&self) -> bool {
-        matches!(self, Self::Value(Value::Bool(false)))
-    }
-}
-
-macro_rules! found_from {
-    ($($kind:ty),*) => {$(
-        impl From<$kind> for Found {
-            fn from(value: $kind) -> Self {
-                Self::Value(value.into())
-            }
-        }
-    )*};
-}
-found_from!(
-    Value,
-    bool,
-    &str,
-    String,
-    i32,
-    u16,
-    u32,
-    u64,
-    usize,
-    f64,
-    Vec<Value>
-);
-
-impl<V: Into<Value>> FromIterator<V> for Found {
-    fn from_iter<T: IntoIterator<Item = V>>(items: T) -> Self {
-        Self::Value(items.into_iter().map(Into::into).collect::<Value>())
-    }
-}
-
 struct Task<'a> {
     test: &'a Test,
     index: usize,
-    since: Instant,
+    /// When it was looked at for the first time.
+    since: Option<Instant>,
     not_before: Instant,
+}
+
+/// How much a run may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// Time for all tests.
+    pub(super) budget: Duration,
+    /// Tests at a time.
+    pub(super) workers: usize,
+}
+
+impl Limits {
+    /// For a board that has other things to do.
+    pub(super) fn gentle(budget: Duration) -> Self {
+        let workers = 5 * std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            budget,
+            workers: WORKERS.min(workers),
+        }
+    }
+}
+
+/// What all workers share.
+struct Run<'a> {
+    /// Taken from the end: in the order of the files.
+    queue: Mutex<Vec<Task<'a>>>,
+    busy: Mutex<usize>,
+    results: Mutex<BTreeMap<usize, Vec<TestResult>>>,
+    setting: &'a Setting,
+    start: Instant,
+    deadline: Instant,
 }
 
 /// Runs every test of `suite`, for at most `budget`.
 pub fn run(suite: &Suite, setting: &Setting, budget: Duration) -> Vec<TestResult> {
+    run_within(suite, setting, Limits::gentle(budget))
+}
+
+/// The same, so many at a time.
+pub(super) fn run_within(suite: &Suite, setting: &Setting, limits: Limits) -> Vec<TestResult> {
     let start = Instant::now();
-    let deadline = start + budget;
     let task = |(index, test)| Task {
         test,
         index,
-        since: start,
+        since: None,
         not_before: start,
     };
-    // Taken from the end: in the order of the files.
-    let queue: Mutex<Vec<Task<'_>>> =
-        Mutex::new(suite.tests.iter().enumerate().map(task).rev().collect());
-    let busy = Mutex::new(0usize);
-    let results = Mutex::new(BTreeMap::new());
-    let workers = WORKERS.min(5 * std::thread::available_parallelism().map_or(1, usize::from));
+    let all = Run {
+        queue: Mutex::new(suite.tests.iter().enumerate().map(task).rev().collect()),
+        busy: Mutex::new(0),
+        results: Mutex::new(BTreeMap::new()),
+        setting,
+        start,
+        deadline: start + limits.budget,
+    };
     std::thread::scope(|scope| {
-        let work = || worker(&queue, &busy, &results, setting, deadline);
-        for _ in 1..workers.min(suite.tests.len()) {
+        for _ in 1..limits.workers.min(suite.tests.len()) {
             // One worker fewer is slower, not wrong.
             drop(
                 std::thread::Builder::new()
                     .stack_size(STACK)
-                    .spawn_scoped(scope, work),
+                    .spawn_scoped(scope, || worker(&all)),
             );
         }
-        work();
+        worker(&all);
     });
     let broken = suite
         .problems
         .iter()
         .map(|(path, what)| problem(&path.display().to_string(), what));
-    let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let results = all.results.into_inner();
+    let results = results.unwrap_or_else(PoisonError::into_inner);
     results.into_values().flatten().chain(broken).collect()
 }
 
@@ -202,50 +194,58 @@ fn problem(path: &str, what: &str) -> TestResult {
             Severity::Wanted
         },
         outcome: Outcome::Fail(what.into()),
+        meta: Value::Null,
+        seen: Seen {
+            error: Some(what.into()),
+            ..Seen::default()
+        },
+        began: Duration::ZERO,
         took: Duration::ZERO,
         cut_short: false,
     }
 }
 
-fn worker(
-    queue: &Mutex<Vec<Task<'_>>>,
-    busy: &Mutex<usize>,
-    results: &Mutex<BTreeMap<usize, Vec<TestResult>>>,
-    setting: &Setting,
-    deadline: Instant,
-) {
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The next task, `None` when some wait for their time; `Err` when there is nothing left to do.
+fn next<'a>(all: &Run<'a>, now: Instant) -> Result<Option<Task<'a>>, ()> {
+    let (mut queue, mut busy) = (lock(&all.queue), lock(&all.busy));
+    if queue.is_empty() && *busy == 0 {
+        return Err(());
+    }
+    let ready = queue.iter().rposition(|task| task.not_before <= now);
+    Ok(ready.map(|at| {
+        *busy += 1;
+        queue.remove(at)
+    }))
+}
+
+fn worker(all: &Run<'_>) {
     loop {
-        let now = Instant::now();
-        let task = {
-            let mut queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
-            let mut busy = busy.lock().unwrap_or_else(PoisonError::into_inner);
-            if queue.is_empty() && *busy == 0 {
-                return;
+        let began = Instant::now();
+        let mut task = match next(all, began) {
+            Err(()) => return,
+            Ok(Some(task)) => task,
+            Ok(None) => {
+                std::thread::sleep(Duration::from_millis(20));
+                continue;
             }
-            let ready = queue.iter().rposition(|task| task.not_before <= now);
-            ready.map(|at| {
-                *busy += 1;
-                queue.remove(at)
-            })
         };
-        let Some(mut task) = task else {
-            std::thread::sleep(Duration::from_millis(20));
-            continue;
-        };
-        let mut found = attempt(task.test, setting, deadline, task.since);
-        let failed = found
-            .iter()
-            .any(|result| matches!(result.outcome, Outcome::Fail(_)));
+        let since = *task.since.get_or_insert(began);
+        let mut found = attempt(task.test, all.setting, all.deadline);
+        let failed = |result: &TestResult| matches!(result.outcome, Outcome::Fail(_));
         let now = Instant::now();
         let patient = task
             .test
             .wait
-            .filter(|wait| failed && now + wait.interval <= task.since + wait.timeout);
-        let again = patient.filter(|wait| now + wait.interval <= deadline);
-        if now >= deadline || (patient.is_some() && again.is_none()) {
-            for result in &mut found {
-                result.cut_short = matches!(result.outcome, Outcome::Fail(_));
-            }
+            .filter(|wait| found.iter().any(failed) && now + wait.interval <= since + wait.timeout);
+        let again = patient.filter(|wait| now + wait.interval <= all.deadline);
+        let late = now >= all.deadline || (patient.is_some() && again.is_none());
+        for result in &mut found {
+            result.cut_short = late && failed(result);
+            (result.began, result.took) = (since - all.start, now - since);
         }
         let index = task.index;
         let retry = again.map(|wait| {
@@ -253,13 +253,9 @@ fn worker(
             task
         });
         if retry.is_none() {
-            results
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .insert(index, found);
+            lock(&all.results).insert(index, found);
         }
-        let mut queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut busy = busy.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut queue, mut busy) = (lock(&all.queue), lock(&all.busy));
         // At the end that is taken last, so that waiting tests do not starve the others.
         queue.splice(0..0, retry);
         *busy -= 1;
@@ -267,21 +263,19 @@ fn worker(
 }
 
 /// Looks at one resource once.
-fn attempt(test: &Test, setting: &Setting, deadline: Instant, since: Instant) -> Vec<TestResult> {
-    let all = |outcome: Outcome| {
-        test.asserts
-            .iter()
-            .map(|assert| one(test, assert, outcome.clone(), since))
-            .collect::<Vec<_>>()
+fn attempt(test: &Test, setting: &Setting, deadline: Instant) -> Vec<TestResult> {
+    let all = |outcome: &Outcome| {
+        let one = |assert| one(test, assert, outcome.clone(), None);
+        test.asserts.iter().map(one).collect::<Vec<_>>()
     };
     if test.skip {
-        return all(Outcome::Skip("skip: true".into()));
+        return all(&Outcome::Skip("skip: true".into()));
     }
     if !test.is_for(&setting.board) {
-        return all(Outcome::Skip(format!("not for board {:?}", setting.board)));
+        return all(&Outcome::Skip(format!("not for board {:?}", setting.board)));
     }
     if let Some(why) = &test.broken {
-        return all(failed(why.clone()));
+        return all(&Outcome::Fail(why.clone()));
     }
     let left = deadline.saturating_duration_since(Instant::now());
     let values = if left.is_zero() {
@@ -291,34 +285,27 @@ fn attempt(test: &Test, setting: &Setting, deadline: Instant, since: Instant) ->
     } else {
         resource::look(test, setting, left)
     };
-    judge(test, values, since)
+    judge(test, values)
 }
 
-fn judge(test: &Test, values: anyhow::Result<Option<Values>>, since: Instant) -> Vec<TestResult> {
-    let all = |outcome: Outcome| {
-        test.asserts
-            .iter()
-            .map(|assert| one(test, assert, outcome.clone(), since))
-            .collect()
+fn judge(test: &Test, values: anyhow::Result<Option<Values>>) -> Vec<TestResult> {
+    let all = |outcome: &dyn Fn(&Assert) -> Outcome| {
+        let one = |assert| one(test, assert, outcome(assert), None);
+        test.asserts.iter().map(one).collect()
     };
     let mut values = match values {
         Ok(Some(values)) => values,
-        Ok(None) => return all(Outcome::Skip("only on a running board".into())),
+        Ok(None) => return all(&|_| Outcome::Skip("only on a running board".into())),
         Err(error) => {
             let why = format!("could not be looked at: {error:#}");
             let alone = test.schema.main.is_empty();
-            let outcome = |assert: &Assert| {
+            return all(&|assert| {
                 if alone || assert.property == test.schema.main {
-                    failed(why.clone())
+                    Outcome::Fail(why.clone())
                 } else {
                     Outcome::Skip(why.clone())
                 }
-            };
-            return test
-                .asserts
-                .iter()
-                .map(|assert| one(test, assert, outcome(assert), since))
-                .collect();
+            });
         }
     };
     // As goss: what is not there, or not as wanted, has no other properties that could be looked at.
@@ -326,65 +313,110 @@ fn judge(test: &Test, values: anyhow::Result<Option<Values>>, since: Instant) ->
     let mut results = Vec::new();
     for assert in &test.asserts {
         let main = assert.property == test.schema.main;
-        let outcome = if let Some(why) = &gone {
-            Outcome::Skip(format!("{} {why}", test.schema.main))
-        } else {
-            let found = values.remove(assert.property);
-            let absent = found
-                .as_ref()
-                .is_some_and(|f| f.as_ref().is_ok_and(Found::is_false));
-            let outcome = check(test, assert, found);
-            if main && absent {
-                gone = Some("is false");
-            } else if main && outcome != Outcome::Pass {
-                gone = Some("does not hold");
-            }
-            outcome
+        if let Some(why) = &gone {
+            let why = format!("{} {why}", test.schema.main);
+            results.push(one(test, assert, Outcome::Skip(why), None));
+            continue;
+        }
+        let found = values.remove(assert.property);
+        let absent = found
+            .as_ref()
+            .is_some_and(|f| f.as_ref().is_ok_and(Found::is_false));
+        let (outcome, seen) = match check(test, assert, found) {
+            Ok(seen) => (Outcome::Pass, seen),
+            Err(seen) => (Outcome::Fail(words(&seen)), *seen),
         };
-        results.push(one(test, assert, outcome, since));
+        if main && absent {
+            gone = Some("is false");
+        } else if main && outcome != Outcome::Pass {
+            gone = Some("does not hold");
+        }
+        results.push(one(test, assert, outcome, Some(seen)));
     }
     results
 }
 
-fn failed(why: String) -> Outcome {
-    Outcome::Fail(why)
+/// Why a property does not hold.
+fn words(seen: &Seen) -> String {
+    let mismatch = Mismatch {
+        error: seen.error.clone(),
+        message: seen.message.clone(),
+        actual: seen.actual.clone(),
+        expected: seen.expected.clone(),
+        missing: seen.missing.clone(),
+    };
+    mismatch.to_string()
 }
 
-fn check(test: &Test, assert: &Assert, found: Option<anyhow::Result<Found>>) -> Outcome {
-    let matcher = match &assert.matcher {
-        Ok(matcher) => matcher,
-        Err(why) => return failed(why.clone()),
+fn check(
+    test: &Test,
+    assert: &Assert,
+    found: Option<anyhow::Result<Found>>,
+) -> Result<Seen, Box<Seen>> {
+    let error = |why: String| {
+        Box::new(Seen {
+            error: Some(why),
+            ..Seen::default()
+        })
     };
+    let matcher = assert.matcher.as_ref().map_err(|why| error(why.clone()))?;
     let found = match found {
         Some(Ok(found)) => found,
-        Some(Err(error)) => return failed(format!("could not be looked at: {error:#}")),
+        Some(Err(why)) => return Err(error(format!("could not be looked at: {why:#}"))),
         None => {
-            return failed(format!(
+            return Err(error(format!(
                 "{} {:?} has no {}",
                 test.schema.name, test.name, assert.property
-            ));
+            )));
         }
     };
-    let held = match (found, matcher.patterns()) {
-        (Found::Text(lines), Some(patterns)) => {
-            match pattern::missing(patterns, BufReader::new(lines)) {
-                Ok(missing) if missing.is_empty() => Ok(()),
-                Ok(missing) => Err(format!(
-                    "expected to have patterns {}, missing {}",
-                    short(&assert.expected),
-                    missing.join(", ")
-                )),
-                Err(why) => Err(why),
-            }
-        }
-        (found, _) => found
-            .value()
-            .and_then(|value| matcher.check(&value).map_err(|why| why.to_string())),
+    let good = |actual: Value| Seen {
+        expected: assert.expected.clone(),
+        actual,
+        message: "matches expectation".into(),
+        ..Seen::default()
     };
-    held.map_or_else(failed, |()| Outcome::Pass)
+    let is_text = matches!(found, Found::Text(_));
+    let (found, patterns) = match (found, matcher.patterns()) {
+        (Found::Text(lines), Some(patterns)) => (lines, patterns),
+        (found, _) => {
+            let value = found.value().map_err(error)?;
+            return match matcher.check(&value) {
+                Ok(()) => Ok(good(if is_text { TEXT.into() } else { value })),
+                Err(why) => Err(Box::new(Seen {
+                    expected: why.expected,
+                    actual: why.actual,
+                    message: why.message,
+                    missing: why.missing,
+                    error: why.error,
+                })),
+            };
+        }
+    };
+    let missing = pattern::missing(patterns, BufReader::new(found)).map_err(error)?;
+    if missing.is_empty() {
+        return Ok(good(TEXT.into()));
+    }
+    Err(Box::new(Seen {
+        expected: assert.expected.clone(),
+        actual: TEXT.into(),
+        message: "to have patterns".into(),
+        missing: missing.into_iter().map(Value::from).collect(),
+        error: None,
+    }))
 }
 
-fn one(test: &Test, assert: &Assert, outcome: Outcome, since: Instant) -> TestResult {
+/// Stands for a text that was read line by line, and may be long.
+const TEXT: &str = "its text";
+
+fn one(test: &Test, assert: &Assert, outcome: Outcome, seen: Option<Seen>) -> TestResult {
+    let seen = seen.unwrap_or_else(|| Seen {
+        error: match &outcome {
+            Outcome::Fail(why) => Some(why.clone()),
+            _ => None,
+        },
+        ..Seen::default()
+    });
     TestResult {
         id: test.id(assert.property),
         kind: test.schema.name.into(),
@@ -394,7 +426,10 @@ fn one(test: &Test, assert: &Assert, outcome: Outcome, since: Instant) -> TestRe
         title: test.title.clone(),
         severity: test.severity,
         outcome,
-        took: since.elapsed(),
+        meta: test.meta.clone(),
+        seen,
+        began: Duration::ZERO,
+        took: Duration::ZERO,
         cut_short: false,
     }
 }

@@ -13,6 +13,7 @@ fn setting(root: Root) -> Setting {
         update: Some(example().update),
         built: Timestamp(1_600_000_000),
         now: Timestamp(1_700_000_000),
+        packages: None,
     }
 }
 
@@ -290,7 +291,7 @@ fn unusable_file_is_a_failed_result_with_a_stable_id() {
     ]);
     let suite = load(&[root.path("/t")]);
     let results = run(&suite, &setting(root), Duration::from_secs(5));
-    let (passed, failed, _) = output::count(&results);
+    let (passed, failed, _) = output::count(&results.iter().collect::<Vec<_>>());
     assert_eq!((passed, failed), (1, 1));
     assert!(results[1].id.starts_with("suite:") && results[1].id.ends_with("/1.yaml:usable"));
     // A slip of the owner does not throw a release away; one of the image does.
@@ -311,9 +312,14 @@ fn exit_codes_are_those_of_goss() {
             board: "x".into(),
             built: Timestamp(0),
             format: Format::Tap,
+            style: Style::default(),
             budget: Duration::from_secs(5),
+            workers: 4,
+            retry: Duration::ZERO,
+            sleep: Duration::ZERO,
+            packages: None,
         };
-        cli(&options, &Vars::default(), Timestamp(1)).1
+        validate(&options, &Vars::default(), &|| Timestamp(1), &mut |_| {})
     };
     let there = (
         "/usr/share/hypriot/selftest.d/a.yaml",

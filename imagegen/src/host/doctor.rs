@@ -192,6 +192,12 @@ pub const NEEDS: &[Need] = &[
         &[Test],
     ),
     need(
+        Sign::Program("prove"),
+        "perl",
+        "prove, which reads our TAP",
+        &[Test],
+    ),
+    need(
         Sign::Program("mmdebstrap"),
         "mmdebstrap",
         "mmdebstrap, the other builder of root trees",

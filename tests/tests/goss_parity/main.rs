@@ -14,6 +14,7 @@ use hypriot_keys::time::Timestamp;
 use hypriot_tests::peers;
 use serde_json::Value;
 
+mod formats;
 mod servers;
 
 /// File, resource, property (`*`: every one), and why.
@@ -152,6 +153,7 @@ fn ours(file: &Path, port: &servers::Ports) -> Verdicts {
         update: None,
         built: Timestamp(0),
         now: Timestamp(1_700_000_000),
+        packages: None,
     };
     let results = selftest::run(&suite, &setting, Duration::from_mins(2));
     results

@@ -1,6 +1,7 @@
 //! Finding files: those of the image, which the owner replaces or masks by name, and what they include.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io::Read as _;
 use std::path::{Component, Path, PathBuf};
 
 use super::{Suite, Test, read};
@@ -50,8 +51,13 @@ pub fn load_with(dirs: &[PathBuf], given: &Vars) -> Suite {
     loader.suite(chosen.values())
 }
 
+/// Tests that come on stdin.
+const STDIN: &str = "-";
+
 fn one(path: &Path) -> std::io::Result<Vec<PathBuf>> {
-    path.symlink_metadata()?;
+    if path != Path::new(STDIN) {
+        path.symlink_metadata()?;
+    }
     Ok(vec![path.to_owned()])
 }
 
@@ -133,10 +139,9 @@ impl Loader {
                 "more than {INCLUDES} levels of gossfile, or {FILES} files: does one include itself?"
             )));
         }
-        let text =
-            files::read_text(path, yaml::LIMIT).map_err(|error| fail(error.source.to_string()))?;
+        let text = text_of(path).map_err(fail)?;
         let text = template::render(&text, vars).map_err(|error| fail(error.to_string()))?;
-        let json = path.extension().is_some_and(|e| e == "json");
+        let json = path == Path::new(STDIN) || path.extension().is_some_and(|e| e == "json");
         let read =
             read::parse(&text, json).map_err(|p| fail(format!("line {}: {}", p.line, p.what)))?;
         let mut tests = Tests::new();
@@ -195,6 +200,26 @@ impl Loader {
         }
         self.suite
     }
+}
+
+fn text_of(path: &Path) -> Result<String, String> {
+    if path != Path::new(STDIN) {
+        return files::read_text(path, yaml::LIMIT).map_err(|error| error.source.to_string());
+    }
+    let mut text = String::new();
+    let mut stdin = std::io::stdin().lock().take(yaml::LIMIT + 1);
+    stdin
+        .read_to_string(&mut text)
+        .map_err(|error| error.to_string())?;
+    if text.len() as u64 > yaml::LIMIT {
+        return Err(format!("larger than {} bytes", yaml::LIMIT));
+    }
+    Ok(text)
+}
+
+/// The text of a file after its templates.
+pub(in crate::selftest) fn expanded(path: &Path, vars: &Vars) -> Result<String, String> {
+    template::render(&text_of(path)?, vars).map_err(|error| error.to_string())
 }
 
 /// Adds what is new, replaces what is there, and tells what was replaced.
