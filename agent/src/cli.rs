@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 failed, 2 wrong usage, 3 nothing to do, 4 this system has no slots.
 
 mod fleet;
+mod owner;
 mod selftest;
 mod slots;
 pub mod status;
@@ -35,6 +36,9 @@ Examples:
   hypriot-agent install                      install what is offered, now
   hypriot-agent install https://host/repo/   from another repository (signed by the same keys)
   hypriot-agent install /media/stick         from a directory
+  hypriot-agent hold --for 3d --reason moving   no updates for three days
+  hypriot-agent pin                          stay on the version that runs
+  hypriot-agent inhibit backup --for 2h      no restart for an update while a backup runs
   hypriot-agent rollback                     go back to the other slot
   hypriot-agent selftest                     run the self-tests; goss's commands, too
 
@@ -110,6 +114,14 @@ enum Command {
         /// Its digest, or the first digits of it, as `status` shows it
         digest: String,
     },
+    /// Update nothing for now; also nothing is fetched
+    Hold(owner::Hold),
+    /// Stay on, or go to, one version and no other
+    Pin(owner::Pin),
+    /// Put the restart of an update off; without a name, list who does
+    Inhibit(owner::Inhibit),
+    /// Give the lock of the lock service back, also after an update that failed
+    Unlock,
     Selftest(Box<selftest::SelftestArgs>),
     /// Answer /health over HTTP (the unprivileged half; started by systemd)
     Serve {
@@ -209,6 +221,10 @@ fn command(command: Command) -> anyhow::Result<ExitCode> {
         Command::Commit => slots::commit(),
         Command::Rollback => slots::roll_back(),
         Command::Forgive { digest } => slots::forgive(&digest),
+        Command::Hold(wish) => owner::hold(&wish),
+        Command::Pin(wish) => owner::pin(&wish),
+        Command::Inhibit(wish) => owner::inhibit(&wish),
+        Command::Unlock => owner::unlock(),
         Command::Selftest(args) => selftest::run(*args),
         Command::Serve {
             listen,

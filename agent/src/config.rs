@@ -8,13 +8,19 @@ use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use hypriot_keys::time::Timestamp;
 use hypriot_updater::decide::{Automatic, Policy};
 use serde::Deserialize;
 
+use crate::update::lock::Server;
 use crate::update::store::DATA_LOST;
+
+mod updates;
+use updates::UpdateFragment;
+pub use updates::Windows;
 
 /// What the initramfs writes into the first line of [`DATA_LOST`] if the owner had closed `/health` to the network.
 pub const LOCAL: &str = "local";
@@ -45,37 +51,6 @@ struct HealthFragment {
     detail: Option<bool>,
 }
 
-#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct UpdateFragment {
-    /// The repository updates come from: a URL, or a directory. Empty: none, the board is not updated.
-    url: Option<String>,
-    /// Seconds between two questions, at least 5. Without it, 3600.
-    poll_seconds: Option<u64>,
-    /// Whether what is offered is installed by itself, or by `hypriot-agent install`. Without it, `automatic`.
-    install: Option<Choice>,
-    /// Whether the board restarts by itself to try what was installed, or tries it when somebody restarts it. Without it, `automatic`.
-    reboot: Option<Choice>,
-    /// A trial that nobody has judged so many seconds after boot has failed; at least 60. Without it, 900.
-    trial_deadline_seconds: Option<u64>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Choice {
-    Automatic,
-    Manual,
-}
-
-impl From<Choice> for Automatic {
-    fn from(choice: Choice) -> Self {
-        match choice {
-            Choice::Automatic => Self::Yes,
-            Choice::Manual => Self::No,
-        }
-    }
-}
-
 /// What the agent works with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -91,6 +66,12 @@ pub struct Settings {
     pub poll: u64,
     /// What happens by itself.
     pub policy: Policy,
+    /// Who is asked before the board restarts to try a release.
+    pub lock: Option<Server>,
+    /// When it may.
+    pub windows: Windows,
+    /// How long one hook may take.
+    pub hooks: Duration,
     /// The owner closed `/health` to the network.
     pub local: bool,
     /// Why the owner's settings do not count, if they do not: what they forbid is then not known.
@@ -110,12 +91,6 @@ pub struct Health {
 
 /// Where `flash` and `curl board:8080/health` expect it.
 const PORT: u16 = 8080;
-
-/// Asked more often than this, a fleet is a load test.
-const MIN_POLL: u64 = 5;
-const DEFAULT_POLL: u64 = 3600;
-/// A trial must be over within this time after boot. Self-tests wait up to five minutes for Docker on a slow card.
-const DEFAULT_DEADLINE: u64 = 900;
 
 /// Something and the file it comes from.
 type Named<T> = (PathBuf, T);
@@ -143,34 +118,17 @@ fn merge(fragments: &[Named<String>]) -> anyhow::Result<Settings> {
         if n > 0 {
             only_wishes(path, &fragment)?;
         }
-        let f = fragment.update;
-        update = UpdateFragment {
-            url: f.url.or(update.url),
-            poll_seconds: f.poll_seconds.or(update.poll_seconds),
-            install: f.install.or(update.install),
-            reboot: f.reboot.or(update.reboot),
-            trial_deadline_seconds: f.trial_deadline_seconds.or(update.trial_deadline_seconds),
-        };
+        update = update.under(fragment.update);
         if n == 0 {
-            image = Fragment {
-                update: UpdateFragment::default(),
-                ..fragment
-            };
+            (image.board, image.version, image.built) =
+                (fragment.board, fragment.version, fragment.built);
         }
     }
     let name = fragments
         .first()
         .map(|(p, _)| p.display().to_string())
         .unwrap_or_default();
-    let poll = update.poll_seconds.unwrap_or(DEFAULT_POLL);
-    if poll < MIN_POLL {
-        bail!("update.poll_seconds = {poll}: at least {MIN_POLL}");
-    }
-    let deadline = update.trial_deadline_seconds.unwrap_or(DEFAULT_DEADLINE);
-    if deadline < 60 {
-        bail!("update.trial_deadline_seconds = {deadline}: at least 60, no board starts faster");
-    }
-    let url = update.url.filter(|u| !u.is_empty());
+    let update = update.resolve()?;
     Ok(Settings {
         board: image
             .board
@@ -179,13 +137,12 @@ fn merge(fragments: &[Named<String>]) -> anyhow::Result<Settings> {
             .version
             .with_context(|| format!("{name}: `version` is missing"))?,
         built: image.built.unwrap_or_default(),
-        url,
-        poll,
-        policy: Policy {
-            install: update.install.map_or(Automatic::Yes, Into::into),
-            reboot: update.reboot.map_or(Automatic::Yes, Into::into),
-            trial_deadline: deadline,
-        },
+        url: update.url,
+        poll: update.poll,
+        policy: update.policy,
+        lock: update.lock,
+        windows: update.windows,
+        hooks: update.hooks,
         local: merge_health(fragments)?.listen.ip().is_loopback(),
         trouble: None,
     })
@@ -292,130 +249,4 @@ fn owners(owner: &Path) -> anyhow::Result<Vec<Named<String>>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn named(texts: &[&str]) -> Vec<Named<String>> {
-        let name = |n| PathBuf::from(format!("{n}.toml"));
-        let texts = texts.iter().enumerate();
-        texts.map(|(n, t)| (name(n), (*t).to_owned())).collect()
-    }
-
-    fn merged(texts: &[&str]) -> anyhow::Result<Settings> {
-        merge(&named(texts))
-    }
-
-    const IMAGE: &str = "board = 'x'\nversion = '1.2.3'\n[update]\nurl = 'http://a/'\n";
-
-    #[test]
-    fn the_owner_overrides_the_image_and_the_last_file_wins() {
-        let settings = merged(&[
-            IMAGE,
-            "[update]\npoll_seconds = 60\ninstall = 'manual'",
-            "[update]\nurl = ''\npoll_seconds = 61",
-        ])
-        .unwrap();
-        assert_eq!(
-            (settings.board.as_str(), settings.poll, settings.url),
-            ("x", 61, None)
-        );
-        assert_eq!(settings.policy.install, Automatic::No);
-        assert_eq!(settings.policy.reboot, Automatic::Yes);
-    }
-
-    #[test]
-    fn mistakes_are_named_with_their_file() {
-        for (danger, texts, expected) in [
-            ("typo", vec![IMAGE, "[update]\npol_seconds = 60"], "1.toml"),
-            ("other board", vec![IMAGE, "board = 'y'"], "1.toml: board"),
-            (
-                "busy loop",
-                vec![IMAGE, "[update]\npoll_seconds = 1"],
-                "at least 5",
-            ),
-            (
-                "no time to boot",
-                vec![IMAGE, "[update]\ntrial_deadline_seconds = 1"],
-                "at least 60",
-            ),
-            (
-                "a port that is none",
-                vec![IMAGE, "[health]\nlisten = '[::]:80800'"],
-                "1.toml",
-            ),
-            ("no board", vec!["version = '1.0.0'"], "0.toml: `board`"),
-            ("no version", vec!["board = 'x'\nversion = '1'"], "0.toml"),
-        ] {
-            let error = format!("{:#}", merged(&texts).expect_err(danger));
-            assert!(error.contains(expected), "{danger}: {error}");
-        }
-    }
-
-    /// A typo must neither open what was closed nor stop the agent, which has a slot on trial to judge.
-    #[test]
-    fn broken_settings_of_an_owner_forbid_everything_and_stop_nothing() {
-        let dir = tempfile::tempdir().unwrap();
-        let (image, owner) = (dir.path().join("agent.toml"), dir.path().join("d"));
-        fs::create_dir(&owner).unwrap();
-        crate::files::replace(&image, IMAGE.as_bytes(), 0o644).unwrap();
-        let with = |text: &[u8]| {
-            crate::files::replace(&owner.join("x.toml"), text, 0o644).unwrap();
-            load(&image, &owner).unwrap()
-        };
-        let fine = with(b"[update]\npoll_seconds = 60");
-        assert_eq!((fine.trouble, fine.poll), (None, 60));
-        for (danger, text) in [
-            ("typo", &b"[update]\ninstal = 'manual'"[..]),
-            ("no toml", b"["),
-            ("no text", b"\xff\xfe"),
-            ("another board", b"board = 'y'"),
-        ] {
-            let settings = with(text);
-            let why = settings.trouble.expect(danger);
-            assert!(why.contains("x.toml"), "{danger}: {why}");
-            assert_eq!(settings.policy.install, Automatic::No, "{danger}");
-            assert_eq!(settings.policy.reboot, Automatic::No, "{danger}");
-            assert_eq!((settings.url, settings.local), (None, true), "{danger}");
-        }
-        assert!(
-            load(&dir.path().join("none"), &owner).is_err(),
-            "the image's own"
-        );
-    }
-
-    #[test]
-    fn health_is_open_unless_the_owner_closes_it() {
-        let health = |texts: &[&str]| merge_health(&named(texts)).unwrap();
-        let all = health(&[]);
-        assert_eq!(all.listen, "[::]:8080".parse().unwrap());
-        assert!(!all.detail && all.hosts.is_empty());
-        let set = health(&[
-            IMAGE,
-            "[health]\nlisten = '127.0.0.1:9000'\nhosts = ['a']\ndetail = true",
-            "[health]\nhosts = ['b']",
-        ]);
-        assert_eq!(set.listen, "127.0.0.1:9000".parse().unwrap());
-        assert_eq!(
-            (set.hosts, set.detail),
-            (vec!["a".into(), "b".into()], true)
-        );
-        // closed for the network with a typo: an error, not the open default
-        let e = merge_health(&named(&["[health]\nlistn = '127.0.0.1:9000'"])).unwrap_err();
-        assert!(format!("{e:#}").contains("0.toml"), "{e:#}");
-    }
-
-    #[test]
-    fn owners_fragments_are_checked_where_there_is_no_image_too() {
-        let dir = tempfile::tempdir().unwrap();
-        let set = |text: &str| {
-            crate::files::replace(&dir.path().join("x.toml"), text.as_bytes(), 0o644).unwrap();
-            updates_are_set(dir.path())
-        };
-        assert!(!set("[health]\ndetail = true").unwrap());
-        assert!(set("[update]\npoll_seconds = 60").unwrap());
-        for wrong in ["board = 'x'", "[update]\npol_seconds = 60", "["] {
-            assert!(set(wrong).is_err(), "{wrong}");
-        }
-        assert!(!updates_are_set(Path::new("/nowhere")).unwrap());
-    }
-}
+mod tests;

@@ -9,6 +9,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use hypriot_keys::hash::sha256;
 
 use crate::exec::Cmd;
 use crate::files;
@@ -19,6 +20,11 @@ pub const KEYS: &str = "/etc/ssh";
 const KINDS: [&str; 3] = ["ed25519", "ecdsa", "rsa"];
 /// No key is longer.
 const LIMIT: u64 = 64 << 10;
+
+/// By this a fleet and a lock service know the board. The machine-id itself is not to be told to others (machine-id(5)).
+pub fn fleet_id(machine_id: &[u8]) -> String {
+    hex::encode(&sha256(&[b"hypriot-fleet", machine_id])[..8])
+}
 
 /// Makes the keys that are not there, or not whole, in `keys`; `work` is a place in memory. Gives the kinds that were made.
 pub fn host_keys(keys: &Path, work: &Path) -> anyhow::Result<Vec<&'static str>> {

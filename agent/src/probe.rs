@@ -21,6 +21,7 @@ use std::time::Duration;
 use hypriot_keys::time::Timestamp;
 
 use crate::report::{Check, Report, SCHEMA, Severity, Status, TestsView, UpdateView};
+pub(crate) use clock::synchronised;
 pub use kernel::uptime;
 pub use root::Root;
 pub use vitals::{Meter, Vitals};

@@ -119,6 +119,34 @@ pub struct UpdateView {
     /// Why nothing new begins, or what went wrong last; for people.
     #[serde(default)]
     pub trouble: Option<String>,
+    /// Why nothing is done at the moment.
+    #[serde(default)]
+    pub waits: Option<WaitsView>,
+    /// What a lock service has to do with it.
+    #[serde(default)]
+    pub lock: Option<LockView>,
+}
+
+/// Why nothing is done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WaitsView {
+    /// One word: `up-to-date`, `window`, `locked`, …
+    pub reason: String,
+    /// That in a sentence, for the owner.
+    pub text: String,
+}
+
+/// A lock of a lock service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LockView {
+    /// `none`, `asked`, `held`, or `kept` because what it was for failed here.
+    pub state: String,
+    /// Since when.
+    pub since: Option<Timestamp>,
+    /// What the service answered last, if that was no.
+    pub refused: Option<String>,
 }
 
 /// One slot.
@@ -139,7 +167,7 @@ pub struct TrialView {
     pub slot: String,
     /// The version on trial.
     pub version: String,
-    /// `armed` or `trying`.
+    /// `armed`, `trying`, or `lost` when nobody saw its end and it is tried once more.
     pub state: String,
     /// It must have been judged so many seconds after boot.
     pub deadline_seconds: u64,

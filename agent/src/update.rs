@@ -4,8 +4,11 @@ pub mod act;
 pub mod board;
 pub mod daemon;
 pub mod heartbeat;
+pub mod hooks;
+pub mod inhibit;
 pub mod install;
 pub mod last;
+pub mod lock;
 pub mod machine;
 #[cfg(test)]
 mod matrix;
@@ -13,7 +16,9 @@ pub mod offer;
 pub mod ports;
 #[cfg(test)]
 mod power_cuts;
+pub mod retry;
 #[cfg(test)]
 pub(crate) mod signed;
 pub mod store;
+mod terms;
 pub mod why;

@@ -10,8 +10,13 @@
 //! | `Commit` | boot state, record | default = pending slot, no trial | `Settle` confirmed |
 //! | `Fail` | boot state, report, restart | `failed` without a report | `Settle` failed, its report lost |
 //! | `Settle` | record, boot state, report away | trial without pending | `Settle` again, harmless |
+//! | `Lock` | record (asked), request, record (granted) | asked, not known whether granted | `Lock` again, which the holder may |
+//! | `Prepare` | hooks | hooks that ran | `Prepare` again |
+//! | `After` | hooks, record | hooks that ran | `After` again |
+//! | `Steady` | request, record | a lock that was given back | `Steady` again, harmless |
+//! | `Disarm` | boot state | - | `Arm` when it may |
 //!
-//! The way back (`Fail`, `RebootBack`) asks neither the record nor the settings: it is decided by the boot state, the slot
+//! When the board may restart to try a slot stands in [`terms`]. The way back (`Fail`, `RebootBack`) asks neither the record nor the settings: it is decided by the boot state, the slot
 //! that runs, the tests and the clock since boot.
 
 use alloc::string::{String, ToString};
@@ -20,8 +25,13 @@ use alloc::vec::Vec;
 
 use crate::boot::{BootState, Phase, Trial};
 use crate::health::Verdict;
-use crate::record::{MAX_IGNORED, MAX_LOST, Outcome, Pending, Record};
-use crate::slot::{Digest, Release, Slot};
+use crate::record::{After, MAX_IGNORED, MAX_LOST, Outcome, Pending, Record, Will};
+use crate::slot::{Release, Slot};
+
+pub mod terms;
+mod why;
+pub use terms::{Prepared, Service, Terms, Window};
+pub use why::Why;
 
 /// What the board told the agent at one instant. Gathered, never guessed.
 #[derive(Debug, Clone)]
@@ -50,6 +60,8 @@ pub struct Seen {
     pub trouble: Option<Trouble>,
     /// Seconds since boot.
     pub uptime: u64,
+    /// On which terms the board may restart to try a slot.
+    pub terms: Terms,
 }
 
 impl Seen {
@@ -137,6 +149,24 @@ pub struct Policy {
     pub reboot: Automatic,
     /// A trial that is armed from now on must be judged this many seconds after boot.
     pub trial_deadline: u64,
+    /// Install by itself, and leave the restart to the owner's `install`.
+    pub download_only: bool,
+    /// The maintenance windows are for the installation, too, and not only for the restart.
+    pub window_covers_install: bool,
+    /// Whose will it is that is decided about.
+    pub will: Will,
+}
+
+impl Policy {
+    /// Everything by itself, at any time; a trial has a quarter of an hour.
+    pub const AUTOMATIC: Self = Self {
+        install: Automatic::Yes,
+        reboot: Automatic::Yes,
+        trial_deadline: 900,
+        download_only: false,
+        window_covers_install: false,
+        will: Will::Settings,
+    };
 }
 
 /// Whether a thing happens by itself.
@@ -173,6 +203,16 @@ pub enum Step {
     },
     /// Arm the same slot again after a trial whose end nobody saw.
     Retry(Slot),
+    /// Ask the lock service, before the board restarts for this release.
+    Lock(Release),
+    /// Do what is to be done before the board restarts to try this release: hooks, containers.
+    Prepare(Release),
+    /// Do what is to be done after an update came to an end.
+    After(After),
+    /// Tell the lock service that the board is steady, which gives its lock back.
+    Steady,
+    /// Let the next boot not try the slot: the board may not restart for it now.
+    Disarm(Slot),
     /// Reboot into the armed slot, and count, once in a boot, that the boot loader was asked to.
     RebootToTry,
     /// Make the slot on trial the default.
@@ -185,51 +225,6 @@ pub enum Step {
     Settle(Outcome, Vec<String>),
     /// The default slot did not load and the boot loader started the other one: keep to what runs.
     Adopt(Slot),
-}
-
-/// Why nothing is done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Why {
-    /// Nothing newer is offered.
-    UpToDate,
-    /// The repository cannot be asked; in its words.
-    Unreachable(String),
-    /// No update source, or nothing for this board.
-    NoOffer,
-    /// The offered release failed here before.
-    Refused(Digest),
-    /// Not yet: the release's rollout, in its words.
-    Hold(String),
-    /// The owner wants to install by hand.
-    OwnerInstalls(Release),
-    /// The owner wants to reboot by hand.
-    OwnerReboots(Slot),
-    /// Something is wrong with the board.
-    Trouble(Trouble),
-}
-
-impl core::fmt::Display for Why {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        match self {
-            Self::UpToDate => f.write_str("up to date"),
-            Self::Unreachable(why) => write!(f, "the update source cannot be used: {why}"),
-            Self::NoOffer => f.write_str("no release for this board is offered"),
-            Self::Refused(digest) => {
-                write!(
-                    f,
-                    "the offered release failed here before; `hypriot-agent forgive {digest}` allows it again"
-                )
-            }
-            Self::Hold(why) => f.write_str(why),
-            Self::OwnerInstalls(release) => write!(
-                f,
-                "{} is offered; `hypriot-agent install` installs it",
-                release.version
-            ),
-            Self::OwnerReboots(slot) => write!(f, "slot {slot} is ready; a reboot tries it"),
-            Self::Trouble(trouble) => trouble.fmt(f),
-        }
-    }
 }
 
 /// A baseline older than this is none: what the owner changed since then would be laid on the release.
@@ -267,6 +262,7 @@ pub fn decide(seen: &Seen, policy: &Policy) -> Step {
         None => match idle(seen, policy) {
             // nothing to decide: then the result of this boot's self-tests should at least be known
             Step::Wait(_) if seen.tests == Tests::NotRun => Step::SelfTest,
+            Step::Wait(why) => terms::put_back(seen, &why).unwrap_or(Step::Wait(why)),
             step => step,
         },
     }
@@ -329,6 +325,7 @@ fn end_of_trial(seen: &Seen, trial: &Trial, policy: &Policy) -> Step {
         .filter(|(id, _)| *id == trial.id)
         .map(|(_, reasons)| reasons.clone());
     let pending = seen.record.pending.as_ref();
+    let will = terms::will(policy, &seen.record);
     let asked_now = |p: &Pending| p.asked_in.as_ref() == Some(&seen.boot_id);
     match trial.phase {
         Phase::Armed if pending.is_none() => Step::Settle(
@@ -344,10 +341,12 @@ fn end_of_trial(seen: &Seen, trial: &Trial, policy: &Policy) -> Step {
                 )],
             )
         }
-        Phase::Armed => match policy.reboot {
-            Automatic::Yes => Step::RebootToTry,
-            Automatic::No if !seen.tested_within(BASELINE_RENEWED) => Step::SelfTest,
-            Automatic::No => Step::Wait(Why::OwnerReboots(trial.slot)),
+        Phase::Armed => match pending {
+            Some(p) if terms::restarts(policy, will) => {
+                terms::armed(seen, policy, &p.release, will, trial)
+            }
+            _ if !seen.tested_within(BASELINE_RENEWED) => Step::SelfTest,
+            _ => Step::Wait(Why::OwnerReboots(trial.slot)),
         },
         Phase::Failed => Step::Settle(
             Outcome::Failed,
@@ -358,7 +357,9 @@ fn end_of_trial(seen: &Seen, trial: &Trial, policy: &Policy) -> Step {
         // `Trying` here: the boot loader went back but could not write that it did.
         Phase::Trying | Phase::Lost => match (reported, pending) {
             (Some(reasons), _) => Step::Settle(Outcome::Failed, reasons),
-            (None, Some(p)) if p.lost < MAX_LOST => seen.with_baseline(Step::Retry(trial.slot)),
+            (None, Some(p)) if p.lost < MAX_LOST => {
+                terms::to_arm(seen, policy, &p.release, will, Step::Retry(trial.slot))
+            }
             (None, _) => Step::Settle(
                 Outcome::Unknown,
                 vec!["the board was reset during the trial (panic, hang or power cut)".to_string()],
@@ -382,13 +383,17 @@ fn idle(seen: &Seen, policy: &Policy) -> Step {
     if let Some(pending) = pending
         && seen.record.content(pending.slot) == Some(&pending.release)
     {
-        return seen.with_baseline(Step::Arm {
+        let arm = Step::Arm {
             slot: pending.slot,
             release: pending.release.clone(),
-        });
+        };
+        let will = terms::will(policy, &seen.record);
+        return terms::to_arm(seen, policy, &pending.release, will, arm);
     }
+    let pin = seen.record.pin.as_ref().map(|p| &p.version);
     let (release, hold) = match &seen.offer {
         Offer::Due => return Step::Ask,
+        _ if pin == Some(&seen.running) => return Step::Wait(Why::Pinned(seen.running.clone())),
         Offer::Unreachable(why) => return Step::Wait(Why::Unreachable(why.clone())),
         Offer::Nothing => return Step::Wait(Why::NoOffer),
         Offer::UpToDate => return Step::Wait(Why::UpToDate),
@@ -397,6 +402,9 @@ fn idle(seen: &Seen, policy: &Policy) -> Step {
     };
     if release.version <= seen.running {
         return Step::Wait(Why::UpToDate);
+    }
+    if let Some(pin) = pin.filter(|p| **p != release.version) {
+        return Step::Wait(Why::Pinned(pin.clone()));
     }
     if refused(seen, release) {
         return Step::Wait(Why::Refused(release.digest));
@@ -407,12 +415,19 @@ fn idle(seen: &Seen, policy: &Policy) -> Step {
     if policy.install == Automatic::No {
         return Step::Wait(Why::OwnerInstalls(release.clone()));
     }
+    if let Some(why) = terms::held(seen, policy.will) {
+        return Step::Wait(why);
+    }
     let into = !seen.booted;
     if seen.record.content(into) == Some(release) {
-        return seen.with_baseline(Step::Arm {
+        let arm = Step::Arm {
             slot: into,
             release: release.clone(),
-        });
+        };
+        return terms::to_arm(seen, policy, release, policy.will, arm);
+    }
+    if let Some(why) = terms::closed(seen, policy.will).filter(|_| policy.window_covers_install) {
+        return Step::Wait(why);
     }
     Step::Install {
         into,

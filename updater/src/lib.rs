@@ -12,6 +12,7 @@
 //! * [`health`]: test results to a verdict
 //! * [`record`]: the one small thing a board must remember
 //! * [`rollout`]: which release is next, and when it is this board's turn
+//! * [`window`]: when the owner lets a board restart
 //! * [`decide`]: the whole update policy, one function
 #![no_std]
 #![forbid(unsafe_code)]
@@ -27,3 +28,4 @@ pub mod payload;
 pub mod record;
 pub mod rollout;
 pub mod slot;
+pub mod window;

@@ -85,6 +85,78 @@ pub struct Contents {
     pub b: Option<Release>,
 }
 
+/// Whose will it is that an update goes on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Will {
+    /// The settings': it happens by itself, when the settings allow it.
+    #[default]
+    Settings,
+    /// The owner asked for it: windows and the like are for what happens by itself.
+    Now,
+    /// The owner asked for it, and restarts the board himself.
+    AtRestart,
+}
+
+/// The owner's word that nothing is updated for now.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Hold {
+    /// Until then; without it, until the owner says otherwise.
+    pub until: Option<Timestamp>,
+    /// Why.
+    pub reason: String,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+impl Hold {
+    /// Whether it is over. A clock that is behind only keeps it longer.
+    pub fn is_over(&self, now: Timestamp) -> bool {
+        self.until.is_some_and(|until| until <= now)
+    }
+}
+
+/// The owner's word that the board stays on, or goes to, one version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pin {
+    /// Which.
+    pub version: semver::Version,
+    /// Why.
+    #[serde(default)]
+    pub reason: String,
+    /// Since when.
+    #[serde(default)]
+    pub since: Timestamp,
+}
+
+/// A lock of a lock service that this board has, or asked for and may have.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Held {
+    /// The service.
+    pub url: String,
+    /// The group in which it was asked for.
+    pub group: String,
+    /// For which release: its digest.
+    pub release: String,
+    /// It was granted, in the boot `boot`.
+    pub granted: bool,
+    /// In which boot it was asked for.
+    pub boot: String,
+    /// When it was asked for.
+    pub at: Timestamp,
+}
+
+/// Hooks that are still to be run because an update came to an end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct After {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What was tried.
+    pub version: semver::Version,
+}
+
 /// An update between its first write and its verdict.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pending {
@@ -101,6 +173,9 @@ pub struct Pending {
     /// The boot in which it was asked last: several requests in one boot are one.
     #[serde(default)]
     pub asked_in: Option<String>,
+    /// Whose will it is.
+    #[serde(default)]
+    pub will: Will,
 }
 
 /// The record.
@@ -118,6 +193,34 @@ pub struct Record {
     /// Releases that failed here.
     #[serde(default, deserialize_with = "all_readable")]
     pub refused: Vec<Refused>,
+    /// The owner holds updates back.
+    #[serde(
+        default,
+        deserialize_with = "readable",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub hold: Option<Hold>,
+    /// The owner wants one version and no other.
+    #[serde(
+        default,
+        deserialize_with = "readable",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub pin: Option<Pin>,
+    /// The lock that a lock service gave, or may have given, to this board.
+    #[serde(
+        default,
+        deserialize_with = "readable",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub lock: Option<Held>,
+    /// Hooks that are to be run after the last update.
+    #[serde(
+        default,
+        deserialize_with = "readable",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub after: Option<After>,
     /// What a newer agent wrote and this one does not know: kept for when that one is back.
     #[serde(flatten)]
     pub other: BTreeMap<String, serde_json::Value>,

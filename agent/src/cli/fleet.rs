@@ -5,12 +5,11 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail, ensure};
-use hypriot_keys::hash::sha256;
 use serde::{Deserialize, Serialize};
 
 use super::print;
 use crate::exec::Cmd;
-use crate::files;
+use crate::{files, identity};
 
 /// Another run works on this board (sysexits.h, EX_TEMPFAIL).
 const HELD: u8 = 75;
@@ -30,12 +29,12 @@ struct Claim {
     until: u64,
 }
 
-/// By this a fleet knows the board. The machine-id itself is not to be told to others (machine-id(5)).
+/// By this a fleet knows the board.
 pub(super) fn id() -> String {
     let Ok(text) = std::fs::read("/etc/machine-id") else {
         return String::new();
     };
-    hex::encode(&sha256(&[b"hypriot-fleet", text.trim_ascii()])[..8])
+    identity::fleet_id(text.trim_ascii())
 }
 
 pub(super) fn claim(run: &str, by: &str, seconds: u64, release: bool) -> anyhow::Result<ExitCode> {

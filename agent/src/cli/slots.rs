@@ -4,13 +4,13 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use hypriot_updater::decide::{Automatic, Offer, Policy, Seen, Step, Why};
+use hypriot_updater::record::Will;
 use hypriot_updater::slot::Digest;
 
 use super::{NOTHING, locked, open, print};
 use crate::update::act::{self, Hands, Tell};
 use crate::update::board::Session;
 use crate::update::daemon;
-use crate::update::offer::Hurry;
 
 pub(super) fn check(source: Option<String>, json: bool) -> anyhow::Result<ExitCode> {
     let (_lock, mut board, mut session) = (locked()?, open()?, Session::default());
@@ -18,7 +18,7 @@ pub(super) fn check(source: Option<String>, json: bool) -> anyhow::Result<ExitCo
     let url = source.or_else(|| board.settings.url.clone());
     let mut hands = Hands {
         url,
-        hurry: Hurry::No,
+        will: Will::Settings,
         tell: &mut |_| (),
     };
     act::act(&Step::Ask, &seen, &mut board, &mut session, &mut hands)?;
@@ -111,11 +111,16 @@ fn installed(
 ) -> anyhow::Result<End> {
     let (_lock, mut board, mut session) = (locked()?, open()?, Session::default());
     let url = source.or_else(|| board.settings.url.clone());
+    let will = if no_reboot {
+        Will::AtRestart
+    } else {
+        Will::Now
+    };
     let mut shown = String::new();
     let mut tell = |told: Tell<'_>| show(told, json, &mut shown);
     let mut hands = Hands {
         url,
-        hurry: Hurry::Yes,
+        will,
         tell: &mut tell,
     };
     let reboot = if no_reboot {
@@ -126,6 +131,7 @@ fn installed(
     let policy = Policy {
         install: Automatic::Yes,
         reboot,
+        will,
         ..board.settings.policy
     };
     if let Some(only) = only {

@@ -2,12 +2,10 @@
 
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use hypriot_updater::decide::Step;
 
 use super::{BUSY, NOTHING, lock_within, open, print};
-use crate::exec::Cmd;
 use crate::report::{self, Report};
 use crate::update::act::{self, Hands};
 use crate::update::board::Session;
@@ -39,7 +37,6 @@ pub(super) fn why(json: bool) -> anyhow::Result<ExitCode> {
         url: board.settings.url.as_deref(),
         failure: board.store.last_failure(),
         report: report.as_ref(),
-        inhibitors: inhibitors(),
         clock: (machine::clock(), floor),
     });
     show(&answer, json)
@@ -55,41 +52,6 @@ fn show(answer: &Answer, json: bool) -> anyhow::Result<ExitCode> {
         State::UpToDate | State::Updating => ExitCode::SUCCESS,
         State::Waiting => ExitCode::from(NOTHING),
     })
-}
-
-/// Who asks systemd not to shut down. Where systemd cannot be asked nobody does.
-fn inhibitors() -> Vec<String> {
-    let listed = Cmd::new("busctl")
-        .args([
-            "call",
-            "--json=short",
-            "org.freedesktop.login1",
-            "/org/freedesktop/login1",
-            "org.freedesktop.login1.Manager",
-            "ListInhibitors",
-        ])
-        .timeout(Duration::from_secs(5))
-        .run();
-    listed.map_or_else(|_| Vec::new(), |out| blockers(&out.stdout))
-}
-
-/// Those of logind's answer that block a shutdown: `a(ssssuu)`, which is what, who, why, mode, uid, pid
-/// (org.freedesktop.login1(5)).
-fn blockers(json: &[u8]) -> Vec<String> {
-    type Row = (String, String, String, String, u32, u32);
-    #[derive(serde::Deserialize)]
-    struct Listed {
-        data: (Vec<Row>,),
-    }
-    let Ok(Listed { data: (rows,) }) = serde_json::from_slice(json) else {
-        return Vec::new();
-    };
-    rows.into_iter()
-        .filter(|(what, _, _, mode, ..)| {
-            what.split(':').any(|w| w == "shutdown") && mode.starts_with("block")
-        })
-        .map(|(_, who, why, ..)| format!("{who}: {why}"))
-        .collect()
 }
 
 /// The answer for people: what, why, what to do.
@@ -153,16 +115,6 @@ mod tests {
     use hypriot_keys::time::Timestamp;
     use hypriot_updater::record::Outcome;
     use hypriot_updater::slot::Slot;
-
-    #[test]
-    fn an_inhibitor_of_sleep_or_a_delay_blocks_no_restart() {
-        let said = br#"{"type":"a(ssssuu)","data":[[
-            ["sleep","lid","x","block",0,1],
-            ["shutdown:sleep","unattended-upgrades","Stop ongoing upgrades","delay",0,2],
-            ["shutdown:idle","backup","copies the data","block",1000,3]]]}"#;
-        assert_eq!(blockers(said), ["backup: copies the data"]);
-        assert!(blockers(b"not json").is_empty());
-    }
 
     #[test]
     fn one_screen_says_state_reason_advice_and_what_failed() {

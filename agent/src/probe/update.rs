@@ -64,6 +64,14 @@ fn judge_update(view: &UpdateView) -> Finding {
             )
             .detail(Some(trouble.clone()));
     }
+    if let Some(lock) = view.lock.as_ref().filter(|l| l.state == "kept") {
+        let since = lock
+            .since
+            .map_or_else(String::new, |t| format!(" since {t}"));
+        return ok("an update failed here, and the fleet's lock is kept for it".into())
+            .worse(Status::Warn, "hypriot-agent why on the board tells more; hypriot-agent unlock lets the next board go on")
+            .detail(Some(format!("the lock is kept{since}")));
+    }
     match &view.last_attempt {
         None => ok(phase(view)),
         Some(AttemptView {

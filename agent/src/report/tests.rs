@@ -51,6 +51,8 @@ pub(crate) fn example() -> Report {
             }),
             phase: "committed".into(),
             trouble: None,
+            waits: None,
+            lock: None,
         },
         selftests: None,
     }

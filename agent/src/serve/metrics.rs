@@ -238,6 +238,28 @@ fn updates(report: &Report) -> Vec<Family> {
             samples: with_slots((vec![("phase", view.phase.clone())], 1.0)),
         },
         Family {
+            name: "update_waits",
+            kind: Kind::Info,
+            unit: "",
+            help: "What the update loop waits for; absent while it does something.",
+            samples: view
+                .waits
+                .iter()
+                .map(|w| (vec![("reason", w.reason.clone())], 1.0))
+                .collect(),
+        },
+        Family {
+            name: "update_lock",
+            kind: Kind::Info,
+            unit: "",
+            help: "The lock of the fleet's lock service: none, asked, held, or kept because an update failed here.",
+            samples: view
+                .lock
+                .iter()
+                .map(|l| (vec![("state", l.state.clone())], 1.0))
+                .collect(),
+        },
+        Family {
             name: "update_trial",
             kind: Kind::Gauge,
             unit: "",

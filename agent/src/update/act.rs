@@ -11,16 +11,20 @@ use hypriot_updater::boot::Phase;
 use hypriot_updater::decide::{Offer, Policy, Seen, Step, decide};
 use hypriot_updater::health::{self, TestResult};
 use hypriot_updater::index::Target;
-use hypriot_updater::record::{Attempt, Outcome, Pending};
+use hypriot_updater::record::{After, Attempt, Outcome, Pending, Will};
 use hypriot_updater::slot::{Digest, Release, Slot};
 
 use super::board::{self, Board, Session};
+use super::hooks::Event;
 use super::install::{self, Progress};
 use super::machine::PATIENCE;
 use super::offer::Hurry;
 use super::ports::Restart;
 use super::store::FailureReport;
 use crate::card::ports::TrialChange;
+
+mod hooks;
+mod lock;
 
 /// From the verdict on, a slot that failed runs no longer than this, whatever hangs.
 const LAST_RESTART: Duration = Duration::from_mins(4);
@@ -29,8 +33,8 @@ const LAST_RESTART: Duration = Duration::from_mins(4);
 pub struct Hands<'a> {
     /// Where updates come from.
     pub url: Option<String>,
-    /// How its rollouts are looked at.
-    pub hurry: Hurry,
+    /// Whose will it is: the owner who stands before the board does not wait for a rollout.
+    pub will: Will,
     /// Hears how far a long step is. Called often enough for a watchdog.
     pub tell: &'a mut dyn FnMut(Tell<'_>),
 }
@@ -39,7 +43,7 @@ impl std::fmt::Debug for Hands<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Hands")
             .field("url", &self.url)
-            .field("hurry", &self.hurry)
+            .field("will", &self.will)
             .finish_non_exhaustive()
     }
 }
@@ -60,7 +64,7 @@ impl<'a> Hands<'a> {
     pub fn offline(tell: &'a mut dyn FnMut(Tell<'_>)) -> Self {
         Self {
             url: None,
-            hurry: Hurry::No,
+            will: Will::Settings,
             tell,
         }
     }
@@ -124,7 +128,25 @@ pub fn act(
                 Err(error)
             }
         },
-        Step::Arm { slot, release } => arm(*slot, release, seen, board, session),
+        Step::Arm { slot, release } => {
+            let will = match hands.will {
+                Will::Settings => began(seen),
+                now => now,
+            };
+            arm(*slot, release, will, seen, board, session)
+        }
+        Step::Disarm(slot) => {
+            tracing::info!("slot {slot} is not tried now");
+            session.prepared = None;
+            board
+                .boot
+                .change(TrialChange::Cancel)
+                .context("disarming the slot")
+        }
+        Step::Lock(release) => lock::take(release, seen, board, session),
+        Step::Steady => lock::give_back(seen, board, session),
+        Step::Prepare(release) => hooks::prepare(release, seen, board, session),
+        Step::After(after) => hooks::after(after, seen, board, session),
         Step::Retry(slot) => retry(*slot, seen, board, session),
         Step::RebootToTry => reboot_to_try(seen, board, hands),
         Step::Commit(slot) => {
@@ -176,9 +198,13 @@ fn ask(seen: &Seen, board: &mut Board, hands: &Hands<'_>) -> Offer {
     match answer {
         Ok(id) => {
             let now = now(board);
+            let hurry = match hands.will {
+                Will::Settings => Hurry::No,
+                Will::Now | Will::AtRestart => Hurry::Yes,
+            };
             board
                 .releases
-                .offer(&id, &seen.running, &seen.record, hands.hurry, now)
+                .offer(&id, &seen.running, &seen.record, hurry, now)
         }
         Err(error) => Offer::Unreachable(format!("{error:#}")),
     }
@@ -232,6 +258,14 @@ fn install(
     Ok(())
 }
 
+/// Whose will the update was that is going on.
+fn began(seen: &Seen) -> Will {
+    seen.record
+        .pending
+        .as_ref()
+        .map_or(Will::Settings, |p| p.will)
+}
+
 fn fresh_baseline(session: &Session) -> Vec<TestResult> {
     let tests = session.tests.as_deref();
     tests.map(health::baseline).unwrap_or_default()
@@ -240,6 +274,7 @@ fn fresh_baseline(session: &Session) -> Vec<TestResult> {
 fn arm(
     slot: Slot,
     release: &Release,
+    will: Will,
     seen: &Seen,
     board: &mut Board,
     session: &Session,
@@ -254,6 +289,7 @@ fn arm(
         lost: before.as_ref().map_or(0, |p| p.lost),
         ignored: before.as_ref().map_or(0, |p| p.ignored),
         asked_in: None,
+        will,
     });
     if record.content(seen.booted).is_none() {
         // what was flashed has no index, so no digest; its version is enough to go back to it by hand
@@ -303,6 +339,7 @@ pub fn roll_back(seen: &Seen, board: &mut Board, session: &Session) -> anyhow::R
         lost: 0,
         ignored: 0,
         asked_in: None,
+        will: Will::Now,
     });
     board.store.forget_failure()?;
     board.store.save(&record)?;
@@ -355,6 +392,12 @@ fn settle(outcome: Outcome, reasons: &[String], seen: &Seen, board: &Board) -> a
         reasons.join("; ")
     );
     let Pending { release, slot, .. } = pending;
+    if record.after.is_some() || board.machine.has_hooks(Event::after(outcome)) {
+        record.after = Some(After {
+            outcome,
+            version: release.version.clone(),
+        });
+    }
     record.settle(Attempt {
         release,
         slot,

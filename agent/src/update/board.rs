@@ -6,21 +6,24 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use hypriot_updater::boot::{BootState, Phase, Trial};
-use hypriot_updater::decide::{Offer, Seen, Tests, Trouble, phase};
+use hypriot_updater::decide::terms::is_kept;
+use hypriot_updater::decide::{Offer, Policy, Seen, Step, Tests, Trouble, decide, phase};
 use hypriot_updater::health::{TestResult, verdict};
 use hypriot_updater::record::Record;
-use hypriot_updater::slot::Slot;
+use hypriot_updater::slot::{Digest, Slot};
 
+use super::lock::{FleetLock, Http};
 use super::machine;
 use super::offer::Tuf;
 use super::ports::{Machine, Releases, Store};
+use super::retry::Retry;
 use super::store::{self, Directory};
 use crate::card::bootloader::RawState;
 use crate::card::disk::Card;
 use crate::card::ports::{Bootloader, Slots};
 use crate::config::Settings;
 use crate::init::cmdline;
-use crate::report::{AttemptView, SlotView, TrialView, UpdateView};
+use crate::report::{AttemptView, LockView, SlotView, TrialView, UpdateView, WaitsView};
 
 /// Where the initramfs says which device it booted from.
 pub const CARD: &str = "/run/hypriot/card";
@@ -45,6 +48,8 @@ pub struct Board {
     pub machine: Box<dyn Machine>,
     /// Who offers releases.
     pub releases: Box<dyn Releases>,
+    /// The lock service of the fleet.
+    pub lock: Box<dyn FleetLock>,
 }
 
 impl std::fmt::Debug for Board {
@@ -72,6 +77,16 @@ pub struct Session {
     pub error: Option<String>,
     /// How many went wrong since.
     pub failures: u32,
+    /// What the lock service answered last, if that was no.
+    pub lock: Retry,
+    /// It was told in this boot that the board is steady.
+    pub steady: bool,
+    /// What is done before a restart was done, for the release with this digest.
+    pub prepared: Option<Digest>,
+    /// Or it went wrong.
+    pub preparing: Retry,
+    /// Hooks of after an update, if they went wrong.
+    pub after: Retry,
 }
 
 impl Default for Session {
@@ -83,6 +98,11 @@ impl Default for Session {
             tested: 0,
             error: None,
             failures: 0,
+            lock: Retry::default(),
+            steady: false,
+            prepared: None,
+            preparing: Retry::default(),
+            after: Retry::default(),
         }
     }
 }
@@ -135,6 +155,7 @@ impl Board {
             store: Box::new(Directory::new(Path::new(store::DIRECTORY), lost)),
             machine: Box::new(machine::Board),
             releases: Box::new(Tuf::default()),
+            lock: Box::new(Http::default()),
         })
     }
 
@@ -152,15 +173,17 @@ impl Board {
         });
         let uptime = self.machine.uptime();
         let stale = uptime.saturating_sub(session.asked) >= self.settings.poll;
+        let offer = if stale {
+            Offer::Due
+        } else {
+            session.offer.clone()
+        };
         Seen {
             booted: self.booted,
             running: self.settings.version.clone(),
             boot,
-            offer: if stale {
-                Offer::Due
-            } else {
-                session.offer.clone()
-            },
+            terms: self.terms(session, &record, &offer),
+            offer,
             tests,
             tests_age: uptime.saturating_sub(session.tested),
             report: self.store.failure().map(|r| (r.trial, r.reasons)),
@@ -259,7 +282,8 @@ pub fn view(seen: &Seen, error: Option<&str>) -> UpdateView {
             .boot
             .trial
             .as_ref()
-            .filter(|t| matches!(t.phase, Phase::Armed | Phase::Trying))
+            // a lost one is tried once more, which may have to wait
+            .filter(|t| t.phase != Phase::Failed)
             .map(|t| TrialView {
                 slot: t.slot.name().into(),
                 version: on_its_way(t),
@@ -278,5 +302,42 @@ pub fn view(seen: &Seen, error: Option<&str>) -> UpdateView {
             .as_ref()
             .map(ToString::to_string)
             .or_else(|| error.map(str::to_owned)),
+        waits: None,
+        lock: lock_view(seen),
+    }
+}
+
+/// The lock as it is known here; none where no service is set.
+fn lock_view(seen: &Seen) -> Option<LockView> {
+    let held = seen.record.lock.as_ref();
+    let service = &seen.terms.lock;
+    if held.is_none() && !service.set {
+        return None;
+    }
+    let state = match held {
+        None => "none",
+        Some(held) if is_kept(&seen.record, held) => "kept",
+        Some(held) if held.granted => "held",
+        Some(_) => "asked",
+    };
+    Some(LockView {
+        state: state.into(),
+        since: held.map(|h| h.at),
+        refused: service.later.clone(),
+    })
+}
+
+/// [`view`], with what the loop waits for.
+pub fn view_of(seen: &Seen, policy: &Policy, error: Option<&str>) -> UpdateView {
+    let waits = match decide(seen, policy) {
+        Step::Wait(why) => Some(WaitsView {
+            reason: why.name().into(),
+            text: why.to_string(),
+        }),
+        _ => None,
+    };
+    UpdateView {
+        waits,
+        ..view(seen, error)
     }
 }

@@ -9,14 +9,14 @@ use std::thread;
 use std::time::Duration;
 
 use hypriot_keys::time::Timestamp;
-use hypriot_updater::decide::{Seen, Step, decide};
+use hypriot_updater::decide::{Policy, Seen, Step, decide};
+use hypriot_updater::record::Will;
 
 use super::act::{self, Hands, Tell};
 use super::board::{self, Board, Lock, Session};
 use super::heartbeat::{self, Heartbeat};
 use super::install::Stage;
 use super::machine::{PATIENCE, clock};
-use super::offer::Hurry;
 use super::store;
 use crate::config::Settings;
 use crate::files;
@@ -52,7 +52,13 @@ pub fn run(mut board: Board) -> anyhow::Result<()> {
     }));
     let mut session = Session::default();
     // before the first report, which must not look like that of a system without slots
-    publish(&shared, &board.see(&session), &session, None);
+    publish(
+        &shared,
+        &board.see(&session),
+        &session,
+        &board.settings.policy,
+        None,
+    );
     let Settings {
         board: name,
         version,
@@ -110,19 +116,19 @@ fn tidy_up() {
 /// Looks, decides, acts, and rests for as long as the outcome asks for.
 fn one_turn(board: &mut Board, session: &mut Session, shared: &Mutex<Shared>, heart: &Heartbeat) {
     let seen = board.see(session);
-    publish(shared, &seen, session, None);
     let policy = board.settings.policy;
+    publish(shared, &seen, session, &policy, None);
     let next = decide(&seen, &policy);
     tell_systemd(&next, &seen);
     heart.grant(heartbeat::granted(&next, &seen));
     let mut hands = Hands {
         url: board.settings.url.clone(),
-        hurry: Hurry::No,
+        will: Will::Settings,
         tell: &mut |told| {
             if matches!(told, Tell::Installing(..)) {
                 heart.grant(heartbeat::SLOW);
             }
-            hear(shared, &seen, told);
+            hear(shared, &seen, &policy, told);
         },
     };
     let (_, step, done) = act::turn(board, session, &policy, &mut hands);
@@ -133,7 +139,7 @@ fn one_turn(board: &mut Board, session: &mut Session, shared: &Mutex<Shared>, he
     }
     if let Err(error) = done {
         tracing::error!("{error:#}");
-        publish(shared, &board.see(session), session, None);
+        publish(shared, &board.see(session), session, &policy, None);
         for _ in 0..1_u32 << (session.failures.clamp(1, MOST_PATIENT) - 1) {
             pulse("");
             thread::sleep(PULSE);
@@ -166,7 +172,7 @@ pub fn plain(system: &Plain, floor: Timestamp) -> anyhow::Result<()> {
     }
 }
 
-fn hear(shared: &Mutex<Shared>, seen: &Seen, told: Tell<'_>) {
+fn hear(shared: &Mutex<Shared>, seen: &Seen, policy: &Policy, told: Tell<'_>) {
     match told {
         Tell::Installing(release, p) => {
             let (percent, stage) = (p.done * 100 / p.total.max(1), stage_name(p.stage));
@@ -174,7 +180,13 @@ fn hear(shared: &Mutex<Shared>, seen: &Seen, told: Tell<'_>) {
                 "STATUS=installing {}: {stage} {percent} %",
                 release.version
             ));
-            publish(shared, seen, &Session::default(), Some("installing"));
+            publish(
+                shared,
+                seen,
+                &Session::default(),
+                policy,
+                Some("installing"),
+            );
         }
         Tell::Installed(release, s) => {
             tracing::info!(
@@ -227,8 +239,14 @@ fn pulse(status: &str) {
     drop(sd_notify::notify(&all));
 }
 
-fn publish(shared: &Mutex<Shared>, seen: &Seen, session: &Session, phase: Option<&str>) {
-    let mut view = board::view(seen, session.error.as_deref());
+fn publish(
+    shared: &Mutex<Shared>,
+    seen: &Seen,
+    session: &Session,
+    policy: &Policy,
+    phase: Option<&str>,
+) {
+    let mut view = board::view_of(seen, policy, session.error.as_deref());
     if let Some(phase) = phase {
         view.phase = phase.into();
     }

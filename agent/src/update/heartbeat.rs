@@ -57,7 +57,12 @@ pub fn granted(step: &Step, seen: &Seen) -> Duration {
                 Duration::from_secs(trial.deadline.saturating_sub(seen.uptime))
             }) + MARGIN
         }
-        Step::Ask | Step::Install { .. } => SLOW,
+        Step::Ask
+        | Step::Install { .. }
+        | Step::Lock(_)
+        | Step::Steady
+        | Step::Prepare(_)
+        | Step::After(_) => SLOW,
         // small writes and a restart: those hang if they last
         _ => Duration::ZERO,
     }

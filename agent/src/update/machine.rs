@@ -1,5 +1,6 @@
 //! The running system, as the update loop uses it.
 
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
@@ -8,9 +9,12 @@ use hypriot_keys::time::Timestamp;
 use hypriot_updater::health::TestResult;
 use nix::sys::reboot::{RebootMode, reboot};
 
+use super::hooks::{self, Call, Event, How};
+use super::inhibit;
 use super::ports::{Machine, Restart};
 use crate::config::Settings;
 use crate::exec::Cmd;
+use crate::probe::{Root, synchronised};
 use crate::report::UpdateView;
 use crate::selftest;
 
@@ -62,6 +66,24 @@ impl Machine for Board {
 
     fn now(&self) -> Timestamp {
         clock()
+    }
+
+    fn clock_is_right(&self) -> bool {
+        // the kernel took the time from it at boot (rtc, sysfs ABI)
+        let battery = std::fs::read_to_string("/sys/class/rtc/rtc0/hctosys");
+        battery.is_ok_and(|text| text.trim() == "1") || synchronised(&Root::default()) == Some(true)
+    }
+
+    fn inhibitors(&self) -> Vec<String> {
+        inhibit::all(clock(), self.uptime())
+    }
+
+    fn has_hooks(&self, event: Event) -> bool {
+        hooks::any(Path::new(hooks::DIRECTORY), event)
+    }
+
+    fn run_hooks(&self, call: &Call) -> Result<(), hooks::Refusal> {
+        hooks::run(Path::new(hooks::DIRECTORY), call, How::Service)
     }
 
     /// Its machine-id, which is as old as the card.

@@ -10,7 +10,7 @@ mod world;
 use hypriot_updater::decide::Step;
 use hypriot_updater::slot::Slot;
 
-use world::{Config, Data, Raw, Software, World};
+use world::{Config, Data, Fleet, Raw, Software, World};
 
 /// When the fault comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,18 +44,39 @@ struct End {
     breach: Option<String>,
 }
 
+/// What may become of the lock service, with what else may break beside it.
+fn with_a_fleet() -> (u32, Vec<String>) {
+    let (mut cells, mut breaches) = (0, Vec::new());
+    for fleet in Fleet::ALL {
+        for data in Data::ALL {
+            for software in Software::ALL {
+                for phase in PHASES {
+                    let (config, raw) = (Config::Fine, Raw::Fine);
+                    let end = live(data, config, software, raw, fleet, phase, Planted::No);
+                    cells += 1;
+                    let named = |b| format!("{fleet:?} {data:?} {software:?} {phase:?}: {b}");
+                    breaches.extend(end.breach.map(named));
+                }
+            }
+        }
+    }
+    (cells, breaches)
+}
+
 /// One life. `planted` is a fault of the agent itself, to see that the matrix finds it.
 fn live(
     data: Data,
     config: Config,
     software: Software,
     raw: Raw,
+    fleet: Fleet,
     phase: Phase,
     planted: Planted,
 ) -> End {
-    let mut world = World::new(software, planted);
+    let mut world = World::new(software, planted, fleet);
     world.until(|w, step| reached(phase, w, step));
     world.strike(data, config, raw);
+    world.strike_fleet(fleet);
     world.rest();
     // the owner, who sees that something is wrong, restarts the board: that must arm nothing
     world.orderly_reboot();
@@ -66,6 +87,7 @@ fn live(
     world.orderly_reboot();
     world.rest();
     breach = breach.or_else(|| judge(&world, software).err());
+    breach = breach.or_else(|| judge_lock(&world, fleet).err());
     let (reboots, tries) = (world.reboots(), world.tries());
     world.rest();
     if (reboots, tries) != (world.reboots(), world.tries()) {
@@ -113,6 +135,24 @@ fn judge(world: &World, software: Software) -> Result<(), String> {
     Ok(())
 }
 
+/// When all is mended and at rest, the lock is where it belongs: with the service, unless what it was taken for failed here.
+fn judge_lock(world: &World, fleet: Fleet) -> Result<(), String> {
+    if world.tries_without_lock() > 0 {
+        return Err("a slot was tried without the lock".into());
+    }
+    let failed = world.tries() > 0 && world.booted() == Slot::A;
+    let (held, lost) = (world.is_locked(), world.record_was_lost());
+    match fleet {
+        Fleet::None => Ok(()),
+        // the boot state remembers, so a lost record gives no lock back
+        _ if failed && !held && !lost => {
+            Err("the lock was given back by a board that came back broken".into())
+        }
+        _ if !failed && held => Err("a lock is held by a board that is well".into()),
+        _ => Ok(()),
+    }
+}
+
 /// A fault of the agent that the matrix must find.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Planted {
@@ -132,7 +172,7 @@ fn all(planted: Planted) -> (u32, Vec<String>, u32) {
             for software in Software::ALL {
                 for raw in Raw::ALL {
                     for phase in PHASES {
-                        let end = live(data, config, software, raw, phase, planted);
+                        let end = live(data, config, software, raw, Fleet::None, phase, planted);
                         cells += 1;
                         most = most.max(end.reboots);
                         breaches.extend(end.breach.map(|b| {
@@ -155,6 +195,17 @@ fn every_fault_at_every_moment_ends_on_a_slot_that_works() {
     let (cells, breaches, most) = all(Planted::No);
     let held = cells - u32::try_from(breaches.len()).expect("fits");
     println!("fault-matrix: cells={cells} held={held} reboots_max={most}");
+    assert!(
+        breaches.is_empty(),
+        "{}",
+        breaches[..breaches.len().min(20)].join("\n")
+    );
+}
+
+#[test]
+fn whatever_becomes_of_the_lock_service_no_lock_is_lost_and_none_is_passed_over() {
+    let (cells, breaches) = with_a_fleet();
+    println!("fault-matrix: with a lock service cells={cells}");
     assert!(
         breaches.is_empty(),
         "{}",

@@ -14,6 +14,7 @@ use hypriot_updater::index::Index;
 use hypriot_updater::record::Record;
 use hypriot_updater::slot::Release;
 
+use super::hooks::{self, Call, Event};
 use super::offer::Hurry;
 use super::store::FailureReport;
 use crate::config::Settings;
@@ -49,6 +50,14 @@ pub trait Machine {
     fn boot_id(&self) -> String;
     /// The clock, as it is now.
     fn now(&self) -> Timestamp;
+    /// Whether the clock was set by somebody who knows the time: a time server in this boot, or a battery.
+    fn clock_is_right(&self) -> bool;
+    /// Who asks not to restart the board: `who: why`.
+    fn inhibitors(&self) -> Vec<String>;
+    /// Whether there are hooks for `event`.
+    fn has_hooks(&self, event: Event) -> bool;
+    /// Runs the hooks of one event.
+    fn run_hooks(&self, call: &Call) -> Result<(), hooks::Refusal>;
     /// What a rollout knows this board by.
     fn id(&self) -> anyhow::Result<Vec<u8>>;
     /// Runs the self-tests, which may take so long, on a board that stands as `update` says.

@@ -4,7 +4,7 @@
 //! A pure function of what was looked at; `cli/why.rs` looks and prints.
 
 use hypriot_keys::time::Timestamp;
-use hypriot_updater::boot::Phase;
+use hypriot_updater::decide::terms::is_kept;
 use hypriot_updater::decide::{Offer, Policy, Seen, Step, Trouble, Why, decide};
 use hypriot_updater::record::{Attempt, Outcome};
 use hypriot_updater::slot::Slot;
@@ -26,8 +26,6 @@ pub struct Facts<'a> {
     pub failure: Option<FailureReport>,
     /// The agent's last look at the board, if there is one.
     pub report: Option<&'a Report>,
-    /// Who asks systemd not to restart the board: `who: why`.
-    pub inhibitors: Vec<String>,
     /// The clock, and a time that has passed for sure.
     pub clock: (Timestamp, Timestamp),
 }
@@ -124,18 +122,7 @@ pub fn answer(facts: &Facts<'_>) -> Answer {
             fix: check.fix.clone(),
         });
     also.extend(related);
-    let waits_for_restart = facts
-        .seen
-        .boot
-        .trial
-        .as_ref()
-        .is_some_and(|t| t.phase == Phase::Armed && t.slot != facts.seen.booted);
-    if waits_for_restart {
-        also.extend(facts.inhibitors.iter().map(|who| Obstacle {
-            what: format!("a restart is put off by {who}"),
-            fix: Some("systemd-inhibit --list shows who and for how long".into()),
-        }));
-    }
+    also.extend(terms(facts));
     Answer {
         state,
         because,
@@ -143,6 +130,44 @@ pub fn answer(facts: &Facts<'_>) -> Answer {
         also,
         rollback: rollback(facts),
     }
+}
+
+/// What will also be asked before the board restarts.
+fn terms(facts: &Facts<'_>) -> Vec<Obstacle> {
+    let seen = facts.seen;
+    let mut all: Vec<Obstacle> = Vec::new();
+    let inhibited = matches!(decide(seen, &facts.policy), Step::Wait(Why::Inhibited(_)));
+    if !inhibited {
+        all.extend(seen.terms.inhibitors.iter().map(|who| Obstacle {
+            what: format!("a restart is put off by {who}"),
+            fix: Some(INHIBITED.into()),
+        }));
+    }
+    if let Some(held) = &seen.record.lock
+        && is_kept(&seen.record, held)
+    {
+        all.push(Obstacle {
+            what: format!(
+                "the lock of {} is kept, so that no other board tries what failed here",
+                held.url
+            ),
+            fix: Some("hypriot-agent unlock, when others may go on".into()),
+        });
+    }
+    if let Some(why) = &seen.terms.after {
+        all.push(Obstacle {
+            what: format!("hooks of after an update: {why}"),
+            fix: None,
+        });
+    }
+    all
+}
+
+const INHIBITED: &str = "systemd-inhibit --list, and the files in /run/hypriot/inhibit.d and /data/hypriot/inhibit.d, show who and for how long";
+
+/// What the lock service said to the agent that runs; this command has not asked it.
+fn refused(facts: &Facts<'_>) -> Option<String> {
+    facts.report?.update.lock.as_ref()?.refused.clone()
 }
 
 type Standing = (State, String, Option<String>);
@@ -169,7 +194,7 @@ fn standing(facts: &Facts<'_>) -> Standing {
             }
             _ => "the self-tests run that the next trial is compared with".into(),
         }),
-        Step::Ask => offered(facts),
+        Step::Ask | Step::Steady => offered(facts),
         Step::Install { into, release } => updating(format!(
             "{} is offered and is installed into slot {into} next",
             release.version
@@ -181,6 +206,19 @@ fn standing(facts: &Facts<'_>) -> Standing {
         Step::Retry(slot) => updating(format!(
             "the trial of slot {slot} ended without a verdict (power cut, hang or panic); it is tried once more"
         )),
+        Step::Lock(_) if refused(facts).is_some() => {
+            waiting(facts, &Why::Locked(refused(facts).unwrap_or_default()))
+        }
+        Step::Lock(release) => updating(format!(
+            "the lock service is asked, then the board restarts to try {}",
+            release.version
+        )),
+        Step::Prepare(release) => updating(format!(
+            "hooks run, then the board restarts to try {}",
+            release.version
+        )),
+        Step::Disarm(slot) => updating(format!("slot {slot} is not tried now, and disarmed")),
+        Step::After(after) => updating(format!("hooks run after the update to {}", after.version)),
         Step::RebootToTry => updating("a slot is armed; the board restarts to try it".into()),
         Step::Commit(slot) => updating(format!("slot {slot} proved good and is kept")),
         Step::Fail(reasons) => updating(format!(
@@ -259,6 +297,39 @@ fn waiting(facts: &Facts<'_>, why: &Why) -> Standing {
         Why::Hold(why) => wait(
             format!("the release's rollout: {why}"),
             Some("wait, or hypriot-agent install takes it now"),
+        ),
+        Why::Held(hold) => wait(hold.to_string(), Some("hypriot-agent hold --release")),
+        Why::Pinned(version) => wait(
+            format!("the board is pinned to {version}"),
+            Some("hypriot-agent pin --release"),
+        ),
+        Why::Downloaded(release) => wait(
+            format!(
+                "{} lies in the other slot, and trying it is by hand here",
+                release.version
+            ),
+            Some("hypriot-agent install"),
+        ),
+        Why::Window(Some(_)) => wait(
+            why.to_string(),
+            Some("wait, or hypriot-agent install takes it now"),
+        ),
+        Why::Window(None) => wait(
+            why.to_string(),
+            Some("correct [[update.window]] in /etc/hypriot/agent.d"),
+        ),
+        Why::NoClock => wait(
+            why.to_string(),
+            Some("let it reach a time server: timedatectl timesync-status"),
+        ),
+        Why::Inhibited(_) => wait(why.to_string(), Some(INHIBITED)),
+        Why::Locked(_) => wait(
+            why.to_string(),
+            Some("it is asked again by itself; whoever runs the service sees who has its lock"),
+        ),
+        Why::Hook(_) => wait(
+            why.to_string(),
+            Some("correct the hook in /etc/hypriot/hooks.d; it is tried again by itself"),
         ),
         Why::OwnerInstalls(release) => wait(
             format!(

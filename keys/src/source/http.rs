@@ -96,6 +96,11 @@ impl std::fmt::Debug for HttpOptions {
     }
 }
 
+/// TLS by the same rules, for another client of the same device.
+pub fn tls_config(time: TlsTime) -> Result<rustls::ClientConfig, String> {
+    tls::config(time)
+}
+
 /// A base URL as a source.
 #[derive(Debug)]
 pub struct HttpSource {

@@ -6,13 +6,12 @@ use crate::slot::Digest;
 use alloc::boxed::Box;
 use hypriot_keys::time::Timestamp;
 
-const POLICY: Policy = Policy {
-    install: Automatic::Yes,
-    reboot: Automatic::Yes,
+pub(super) const POLICY: Policy = Policy {
     trial_deadline: 600,
+    ..Policy::AUTOMATIC
 };
 
-fn release(n: u8) -> Release {
+pub(super) fn release(n: u8) -> Release {
     Release {
         version: semver::Version::new(u64::from(n), 0, 0),
         digest: Digest([n; 32]),
@@ -20,7 +19,7 @@ fn release(n: u8) -> Release {
 }
 
 /// Slot A with 1.0.0 runs, committed; 2.0.0 is offered; tests ran and hold.
-fn calm() -> Seen {
+pub(super) fn calm() -> Seen {
     Seen {
         booted: Slot::A,
         running: release(1).version,
@@ -37,10 +36,14 @@ fn calm() -> Seen {
         boot_id: "this".into(),
         trouble: None,
         uptime: 60,
+        terms: Terms {
+            prepared: Prepared::Yes,
+            ..Terms::default()
+        },
     }
 }
 
-fn pending(lost: u8, ignored: u8) -> Pending {
+pub(super) fn pending(lost: u8, ignored: u8) -> Pending {
     Pending {
         release: release(2),
         slot: Slot::B,
@@ -48,10 +51,11 @@ fn pending(lost: u8, ignored: u8) -> Pending {
         lost,
         ignored,
         asked_in: None,
+        will: Will::Settings,
     }
 }
 
-fn trial(phase: Phase) -> impl Fn(&mut Seen) {
+pub(super) fn trial(phase: Phase) -> impl Fn(&mut Seen) {
     move |s| {
         s.boot.trial = Some(Trial {
             slot: Slot::B,

@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::bail;
 use hypriot_keys::Verified;
 use hypriot_keys::source::Source;
+use hypriot_keys::source::http::TlsTime;
 use hypriot_keys::time::Timestamp;
 use hypriot_updater::decide::Offer;
 use hypriot_updater::health::{Severity, TestResult};
@@ -19,11 +20,13 @@ use hypriot_updater::record::Record;
 use hypriot_updater::slot::{Digest, Release, Slot};
 
 use super::Planted;
-use super::world::{Config, Data, Software};
+use super::world::{Config, Data, Fleet, Software};
 use crate::card::fakes::{MemDisk, MemSource};
 use crate::card::ports::{Disk, Slots};
 use crate::config::Settings;
 use crate::report::UpdateView;
+use crate::update::hooks::{self, Call, Event};
+use crate::update::lock::{Ask, Asker, FleetLock, Refusal, Server};
 use crate::update::offer::Hurry;
 use crate::update::ports::{Machine, Releases, Restart, Store};
 use crate::update::signed::verified;
@@ -50,6 +53,11 @@ pub(super) struct Shared {
     pub(super) boots: Cell<u32>,
     pub(super) restart: Cell<bool>,
     pub(super) installing: Cell<bool>,
+    pub(super) fleet: Cell<Fleet>,
+    /// The lock service has given its lock to this board.
+    pub(super) locked: Cell<bool>,
+    /// The record was lost in some boot.
+    pub(super) record_lost: Cell<bool>,
 }
 
 pub(super) fn release() -> Release {
@@ -177,6 +185,22 @@ impl Machine for System {
         Timestamp(1)
     }
 
+    fn clock_is_right(&self) -> bool {
+        true
+    }
+
+    fn inhibitors(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn has_hooks(&self, _: Event) -> bool {
+        true
+    }
+
+    fn run_hooks(&self, _: &Call) -> Result<(), hooks::Refusal> {
+        Ok(())
+    }
+
     fn id(&self) -> anyhow::Result<Vec<u8>> {
         Ok(b"id".to_vec())
     }
@@ -229,6 +253,39 @@ impl Slots for Card {
         );
         let of = &self.0.disks[usize::from(slot == Slot::B)];
         Ok(Box::new(of[usize::from(target == Target::Root)].clone()))
+    }
+}
+
+pub(super) struct LockService(pub(super) Rc<Shared>);
+
+impl FleetLock for LockService {
+    fn ask(&self, what: Ask, _: &Server, _: &Asker, _: TlsTime) -> Result<(), Refusal> {
+        let shared = &self.0;
+        let no = |kind: &str| Refusal {
+            kind: kind.into(),
+            value: String::new(),
+            after: None,
+        };
+        match (what, shared.fleet.get()) {
+            (_, Fleet::Dead) => Err(no("request-failed")),
+            (Ask::SteadyState, Fleet::Deaf) => {
+                shared.locked.set(false);
+                Err(no("request-failed"))
+            }
+            (Ask::SteadyState, _) => {
+                shared.locked.set(false);
+                Ok(())
+            }
+            (Ask::PreReboot, Fleet::Full) if !shared.locked.get() => Err(no("lock_held")),
+            (Ask::PreReboot, Fleet::Deaf) => {
+                shared.locked.set(true);
+                Err(no("request-failed"))
+            }
+            (Ask::PreReboot, _) => {
+                shared.locked.set(true);
+                Ok(())
+            }
+        }
     }
 }
 

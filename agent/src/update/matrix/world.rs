@@ -2,25 +2,26 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::time::Duration;
 
 use hypriot_keys::time::Timestamp;
 use hypriot_updater::boot::{Copies, Phase};
 use hypriot_updater::decide::{Automatic, Policy, Seen, Step};
 use hypriot_updater::layout::{BOOT_STATE, BOOT_STATE_SIZE};
-use hypriot_updater::record::Record;
+use hypriot_updater::record::{Record, Will};
 use hypriot_updater::slot::Slot;
 
 use super::Planted;
-use super::ports::{BOOT, Card, Partition, RELEASE, ROOT, Repository, Shared, System};
+use super::ports::{BOOT, Card, LockService, Partition, RELEASE, ROOT, Repository, Shared, System};
 use crate::card::bootloader::RawState;
 use crate::card::fakes::{MemDisk, MemSource};
 use crate::card::ports::{Bootloader, Disk, TrialChange};
-use crate::config::Settings;
+use crate::config::{Settings, Windows};
 use crate::report::UpdateView;
 use crate::update::act::{self, Hands, Tell};
 use crate::update::board::{self, Board, Session};
 use crate::update::last::{self, Next};
-use crate::update::offer::Hurry;
+use crate::update::lock::Server;
 
 /// What is wrong with `/data`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,6 +98,24 @@ impl Raw {
     pub(super) const ALL: [Self; 4] = [Self::Fine, Self::OneBad, Self::BothBad, Self::Unreadable];
 }
 
+/// What becomes of the lock service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fleet {
+    /// None is set.
+    None,
+    Grants,
+    /// Somebody else has the only slot.
+    Full,
+    /// It does not answer.
+    Dead,
+    /// It grants, and the answer is lost.
+    Deaf,
+}
+
+impl Fleet {
+    pub(super) const ALL: [Self; 4] = [Self::Grants, Self::Full, Self::Dead, Self::Deaf];
+}
+
 /// Turns after which a board that does not come to rest is taken for one that never does.
 const TURNS: u32 = 200;
 
@@ -106,10 +125,11 @@ pub(super) struct World {
     board: Board,
     session: Session,
     tries: u32,
+    unlocked: u32,
 }
 
 impl World {
-    pub(super) fn new(software: Software, planted: Planted) -> Self {
+    pub(super) fn new(software: Software, planted: Planted, fleet: Fleet) -> Self {
         let disks = || [MemDisk::new(BOOT), MemDisk::new(ROOT)];
         let shared = Rc::new(Shared {
             data: Cell::new(Data::Fine),
@@ -126,6 +146,12 @@ impl World {
             boots: Cell::new(0),
             restart: Cell::new(false),
             installing: Cell::new(false),
+            fleet: Cell::new(match fleet {
+                Fleet::None => Fleet::None,
+                _ => Fleet::Grants,
+            }),
+            locked: Cell::new(false),
+            record_lost: Cell::new(false),
         });
         let mut raw = RawState(shared.gap.clone());
         raw.commit(Slot::A).expect("a fresh card");
@@ -134,6 +160,7 @@ impl World {
             session: Session::default(),
             shared,
             tries: 0,
+            unlocked: 0,
         }
     }
 
@@ -147,6 +174,24 @@ impl World {
 
     pub(super) fn tries(&self) -> u32 {
         self.tries
+    }
+
+    /// Of those, how many while the lock service knew of no lock.
+    pub(super) fn tries_without_lock(&self) -> u32 {
+        self.unlocked
+    }
+
+    pub(super) fn is_locked(&self) -> bool {
+        self.shared.locked.get()
+    }
+
+    pub(super) fn record_was_lost(&self) -> bool {
+        self.shared.record_lost.get()
+    }
+
+    /// From now on the lock service is as it is.
+    pub(super) fn strike_fleet(&self, fleet: Fleet) {
+        self.shared.fleet.set(fleet);
     }
 
     pub(super) fn is_installing(&self) -> bool {
@@ -167,6 +212,9 @@ impl World {
         self.shared.data.set(Data::Fine);
         self.shared.config.set(Config::Fine);
         self.shared.gap.mended();
+        if self.shared.fleet.get() != Fleet::None {
+            self.shared.fleet.set(Fleet::Grants);
+        }
     }
 
     /// Slot A is what runs in the beginning and what must be there in the end.
@@ -262,7 +310,7 @@ impl World {
         };
         let mut hands = Hands {
             url,
-            hurry: Hurry::No,
+            will: Will::Settings,
             tell: &mut tell,
         };
         let (_, step, done) = act::turn(&mut self.board, &mut self.session, &policy, &mut hands);
@@ -318,6 +366,7 @@ impl World {
         shared.lost.set(lost);
         if lost {
             // an empty one in memory
+            shared.record_lost.set(true);
             *shared.record.borrow_mut() = Record::default().encode();
             *shared.failure.borrow_mut() = None;
         }
@@ -325,7 +374,10 @@ impl World {
             s.on_trial(slot)
                 .is_some_and(|t| matches!(t.phase, Phase::Armed | Phase::Trying))
         });
-        self.tries += u32::from(slot == Slot::B && tried);
+        let trial = slot == Slot::B && tried;
+        let lock = shared.fleet.get() == Fleet::None || shared.locked.get();
+        self.tries += u32::from(trial);
+        self.unlocked += u32::from(trial && !lock);
         self.board = open(&shared, tried && shared.planted != Planted::TrialUnmarked);
         self.session = Session::default();
     }
@@ -377,8 +429,12 @@ fn open(shared: &Rc<Shared>, tried: bool) -> Board {
             policy: Policy {
                 install: automatic,
                 reboot: automatic,
-                trial_deadline: 900,
+                ..Policy::AUTOMATIC
             },
+            lock: (shared.fleet.get() != Fleet::None)
+                .then(|| Server::new("http://lock", "default").expect("a server")),
+            windows: Windows::default(),
+            hooks: Duration::from_mins(1),
             local: false,
             trouble: broken.then(|| "x.toml: a key that is none".into()),
         },
@@ -389,5 +445,6 @@ fn open(shared: &Rc<Shared>, tried: bool) -> Board {
         store: Box::new(Partition(Rc::clone(shared))),
         machine: Box::new(System(Rc::clone(shared))),
         releases: Box::new(Repository(MemSource::new("p.full", RELEASE.1.clone()))),
+        lock: Box::new(LockService(Rc::clone(shared))),
     }
 }

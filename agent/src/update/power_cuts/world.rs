@@ -1,5 +1,7 @@
 //! A board in memory: a card that records, a boot loader that keeps the script's rules, and the agent's real loop on it.
 
+mod board;
+
 use std::cell::RefCell;
 use std::io::{self, Cursor, Read};
 use std::path::Path;
@@ -10,19 +12,21 @@ use hypriot_keys::Verified;
 use hypriot_keys::source::{Source, SourceError};
 use hypriot_keys::time::Timestamp;
 use hypriot_updater::boot::{BootState, Copies, Phase};
-use hypriot_updater::decide::{Automatic, Offer, Policy, Step};
+use hypriot_updater::decide::{Offer, Policy, Step};
 use hypriot_updater::health::{Severity, TestResult};
 use hypriot_updater::index::{Index, Target};
-use hypriot_updater::record::Record;
+use hypriot_updater::record::{Record, Will};
 use hypriot_updater::slot::{Digest, Release, Slot};
 
+use board::board;
+
 use super::tape::{Event, Medium, Part, Tape};
-use crate::card::bootloader::RawState;
 use crate::card::ports::{Disk, Slots};
 use crate::config::Settings;
 use crate::report::UpdateView;
 use crate::update::act::{self, Hands};
 use crate::update::board::{Board, Session};
+use crate::update::hooks::{self, Call};
 use crate::update::install;
 use crate::update::offer::Hurry;
 use crate::update::ports::{Machine, Releases, Restart, Store};
@@ -272,6 +276,22 @@ impl Machine for World {
         Timestamp(1_800_000_000)
     }
 
+    fn clock_is_right(&self) -> bool {
+        true
+    }
+
+    fn inhibitors(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn has_hooks(&self, _: hooks::Event) -> bool {
+        true
+    }
+
+    fn run_hooks(&self, _: &Call) -> Result<(), hooks::Refusal> {
+        Ok(())
+    }
+
     fn id(&self) -> anyhow::Result<Vec<u8>> {
         Ok(b"board".to_vec())
     }
@@ -410,43 +430,7 @@ pub(super) fn live(
     Err(format!("reboots for ever: {started:?}"))
 }
 
-const POLICY: Policy = Policy {
-    install: Automatic::Yes,
-    reboot: Automatic::Yes,
-    trial_deadline: 900,
-};
-
-fn board(
-    world: &World,
-    catalog: &Catalog,
-    booted: Slot,
-    tried: bool,
-    running: &Made,
-    offered: u8,
-) -> Board {
-    Board {
-        settings: Settings {
-            board: "test".into(),
-            version: running.release().version,
-            built: Timestamp(0),
-            url: Some("memory".into()),
-            poll: 3600,
-            policy: POLICY,
-            local: false,
-            trouble: None,
-        },
-        booted,
-        tried,
-        boot: Box::new(RawState(RecordingDisk(world.clone(), Part::State))),
-        slots: Box::new(world.clone()),
-        store: Box::new(world.clone()),
-        machine: Box::new(world.clone()),
-        releases: Box::new(Shop {
-            catalog: Rc::clone(catalog),
-            offered,
-        }),
-    }
-}
+const POLICY: Policy = Policy::AUTOMATIC;
 
 /// The agent's loop in one boot: whether it came to rest; else the board restarts.
 fn one_boot(world: &World, board: &mut Board) -> Result<bool, String> {
@@ -454,7 +438,7 @@ fn one_boot(world: &World, board: &mut Board) -> Result<bool, String> {
     for _ in 0..MOST_STEPS {
         let mut hands = Hands {
             url: board.settings.url.clone(),
-            hurry: Hurry::No,
+            will: Will::Settings,
             tell: &mut |_| (),
         };
         let (_, step, done) = act::turn(board, &mut session, &POLICY, &mut hands);

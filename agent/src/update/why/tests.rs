@@ -1,19 +1,15 @@
 //! Each reason for which a board does not update, as a row: what is said and what is advised.
 
-use hypriot_updater::boot::{BootState, Trial};
-use hypriot_updater::decide::{Automatic, Tests};
+use hypriot_updater::boot::{BootState, Phase, Trial};
+use hypriot_updater::decide::{Automatic, Prepared, Terms, Tests};
 use hypriot_updater::health::Verdict;
-use hypriot_updater::record::{Pending, Record};
+use hypriot_updater::record::{Pending, Record, Will};
 use hypriot_updater::slot::{Digest, Release};
 
 use super::*;
 use crate::report::tests::example;
 
-const POLICY: Policy = Policy {
-    install: Automatic::Yes,
-    reboot: Automatic::Yes,
-    trial_deadline: 900,
-};
+const POLICY: Policy = Policy::AUTOMATIC;
 
 fn release(n: u8) -> Release {
     Release {
@@ -40,6 +36,10 @@ pub(crate) fn calm() -> Seen {
         boot_id: "this".into(),
         trouble: None,
         uptime: 60,
+        terms: Terms {
+            prepared: Prepared::Yes,
+            ..Terms::default()
+        },
     }
 }
 
@@ -50,7 +50,6 @@ fn facts(seen: &Seen, policy: Policy) -> Facts<'_> {
         url: Some("https://host/repo/"),
         failure: None,
         report: None,
-        inhibitors: Vec::new(),
         clock: (Timestamp(100), Timestamp(100)),
     }
 }
@@ -73,6 +72,7 @@ fn armed(seen: &mut Seen) {
         lost: 0,
         ignored: 0,
         asked_in: None,
+        will: Will::Settings,
     });
     seen.boot.trial = Some(Trial {
         slot: Slot::B,
@@ -209,7 +209,6 @@ fn what_else_stands_in_the_way_is_said_but_no_inhibitor_while_no_restart_is_due(
     let also = |seen: &Seen| {
         let answer = answer(&Facts {
             report: Some(&report),
-            inhibitors: vec!["backup: copies the data".into()],
             clock: (Timestamp(5), Timestamp(100)),
             ..facts(seen, POLICY)
         });
@@ -222,6 +221,7 @@ fn what_else_stands_in_the_way_is_said_but_no_inhibitor_while_no_restart_is_due(
         "{calm:?}"
     );
     armed(&mut seen);
+    seen.terms.inhibitors = vec!["backup: copies the data".into()];
     assert!(
         also(&seen)
             .iter()

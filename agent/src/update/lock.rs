@@ -1,0 +1,243 @@
+//! The client of a lock service that speaks FleetLock: asked before the board restarts to try a release, told when it is steady.
+//!
+//! The protocol is that of Zincati (<https://coreos.github.io/zincati/development/fleetlock/protocol/>), so any such server will
+//! do: `POST {url}/v1/pre-reboot` and `POST {url}/v1/steady-state` with the header `fleet-lock-protocol: true` and
+//! `{"client_params": {"id": …, "group": …}}`; 200 is yes, all else is no, with `{"kind": …, "value": …}` to say why. What we
+//! add to the body (`version`, `target`, `progress`, `reason`) other servers pass over.
+
+use std::io::Read;
+use std::time::Duration;
+
+use hypriot_keys::source::http::{TlsTime, tls_config};
+use reqwest::Url;
+use reqwest::blocking::{Client, Response};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
+use reqwest::redirect;
+use serde::{Deserialize, Serialize};
+
+/// A server may drain the node before it answers.
+const PATIENCE: Duration = Duration::from_mins(5);
+const CONNECT: Duration = Duration::from_secs(10);
+/// No answer is longer.
+const LIMIT: u64 = 16 * 1024;
+/// Longest text of a server that is shown.
+const SHOWN: usize = 200;
+/// Slots are taken: somebody else restarts, which takes a few minutes.
+const BUSY: Duration = Duration::from_mins(1);
+
+/// A lock service and the group of this board.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// Where it is, without `/v1/…`.
+    pub url: String,
+    /// Which boards share its slots.
+    pub group: String,
+}
+
+impl Server {
+    /// Checks what an owner wrote.
+    pub fn new(url: &str, group: &str) -> Result<Self, String> {
+        let parsed = Url::parse(url).map_err(|e| e.to_string())?;
+        if !matches!(parsed.scheme(), "http" | "https") || !parsed.has_host() {
+            return Err("not an http or https URL".into());
+        }
+        if !parsed.username().is_empty() || parsed.password().is_some() {
+            return Err("a name or password in the URL would be shown in every log".into());
+        }
+        if parsed.query().is_some() || parsed.fragment().is_some() {
+            return Err("a base URL has no ? and no #".into());
+        }
+        // FleetLock, "Body": `group` matches ^[a-zA-Z0-9.-]+$
+        let plain = |c: u8| c.is_ascii_alphanumeric() || c == b'.' || c == b'-';
+        if group.is_empty() || group.len() > 128 || !group.bytes().all(plain) {
+            return Err(format!(
+                "a group is made of letters, digits, dots and hyphens, not {group:?}"
+            ));
+        }
+        Ok(Self {
+            url: url.trim_end_matches('/').into(),
+            group: group.into(),
+        })
+    }
+}
+
+/// What is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ask {
+    /// To restart.
+    PreReboot,
+    /// To take the lock back: the board is well.
+    SteadyState,
+}
+
+/// Who asks, and for what.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Asker {
+    /// What runs.
+    pub version: String,
+    /// What is to be tried, if something is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// `restart` or `steady`.
+    pub progress: &'static str,
+    /// That in a sentence.
+    pub reason: String,
+    /// The board.
+    #[serde(skip)]
+    pub id: String,
+}
+
+/// No.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{kind}: {value}")]
+pub struct Refusal {
+    /// One word: the server's, or `request-failed`, `http-<code>`.
+    pub kind: String,
+    /// For people; without control characters, and short.
+    pub value: String,
+    /// When it is worth asking again.
+    pub after: Option<Duration>,
+}
+
+/// Whoever can be asked.
+pub trait FleetLock {
+    /// Asks once.
+    fn ask(&self, what: Ask, of: &Server, by: &Asker, time: TlsTime) -> Result<(), Refusal>;
+}
+
+/// Over HTTP.
+#[derive(Debug, Clone, Copy)]
+pub struct Http {
+    /// Longest wait for the whole answer.
+    pub patience: Duration,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self { patience: PATIENCE }
+    }
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    client_params: Params<'a>,
+    #[serde(flatten)]
+    more: &'a Asker,
+}
+
+#[derive(Serialize)]
+struct Params<'a> {
+    id: &'a str,
+    group: &'a str,
+}
+
+impl FleetLock for Http {
+    fn ask(&self, what: Ask, of: &Server, by: &Asker, time: TlsTime) -> Result<(), Refusal> {
+        let path = match what {
+            Ask::PreReboot => "v1/pre-reboot",
+            Ask::SteadyState => "v1/steady-state",
+        };
+        let url = format!("{}/{path}", of.url);
+        let failed = |why: String| Refusal {
+            kind: "request-failed".into(),
+            value: plain(&format!("{url}: {why}")),
+            after: None,
+        };
+        let body = serde_json::to_vec(&Body {
+            client_params: Params {
+                id: &by.id,
+                group: &of.group,
+            },
+            more: by,
+        })
+        .map_err(|e| failed(e.to_string()))?;
+        let client = self.client(time).map_err(failed)?;
+        let answer = client
+            .post(&url)
+            .header(CONTENT_TYPE, "application/json")
+            .header("fleet-lock-protocol", "true")
+            .body(body)
+            .send()
+            .map_err(|e| failed(causes(&e.without_url())))?;
+        judge(answer)
+    }
+}
+
+impl Http {
+    fn client(&self, time: TlsTime) -> Result<Client, String> {
+        Client::builder()
+            .tls_backend_preconfigured(tls_config(time)?)
+            .user_agent(concat!("hypriot-agent/", env!("CARGO_PKG_VERSION")))
+            // a redirect turns a POST into a GET, and its answer into anything
+            .redirect(redirect::Policy::none())
+            .referer(false)
+            .no_proxy()
+            .retry(reqwest::retry::never())
+            .connect_timeout(CONNECT)
+            .timeout(self.patience)
+            .build()
+            .map_err(|e| e.to_string())
+    }
+}
+
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+/// Only 200 is yes: what a captive portal or a proxy says with 204 or 302 is not.
+fn judge(answer: Response) -> Result<(), Refusal> {
+    #[derive(Deserialize)]
+    struct Said {
+        kind: String,
+        value: String,
+    }
+    let (code, after) = (answer.status().as_u16(), retry_after(answer.headers()));
+    if code == 200 {
+        return Ok(());
+    }
+    let mut text = Vec::new();
+    // what cannot be read says nothing, and the answer is no all the same
+    drop(answer.take(LIMIT).read_to_end(&mut text));
+    let said = serde_json::from_slice::<Said>(&text).ok();
+    let (kind, value) = said.map_or_else(
+        || {
+            let hint = if (300..400).contains(&code) {
+                "; a redirect is not followed, set the URL it leads to"
+            } else {
+                ""
+            };
+            let value = format!("the server answered {code}{hint}");
+            (format!("http-{code}"), value)
+        },
+        |said| (plain(&said.kind), plain(&said.value)),
+    );
+    // 409 and 423 are what servers say when all slots are taken; airlock says 500 with this kind
+    let taken = matches!(code, 409 | 423) || kind.starts_with("failed_lock");
+    Err(Refusal {
+        kind,
+        value,
+        after: after.or_else(|| taken.then_some(BUSY)),
+    })
+}
+
+/// Seconds only: no clock of a board is good enough for a date.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?;
+    text.trim().parse().ok().map(Duration::from_secs)
+}
+
+/// What another machine says, fit for a terminal, a journal and a page.
+fn plain(text: &str) -> String {
+    let clean = |c: char| if c.is_control() { ' ' } else { c };
+    let text: String = text.chars().map(clean).take(SHOWN).collect();
+    text.trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests;

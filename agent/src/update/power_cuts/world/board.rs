@@ -1,0 +1,50 @@
+//! The agent's board, on the card that records.
+
+use super::{Catalog, Made, POLICY, Part, RecordingDisk, Shop, World};
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use hypriot_keys::time::Timestamp;
+use hypriot_updater::slot::Slot;
+
+use crate::card::bootloader::RawState;
+use crate::config::{Settings, Windows};
+use crate::update::board::Board;
+use crate::update::lock::Http;
+
+pub(super) fn board(
+    world: &World,
+    catalog: &Catalog,
+    booted: Slot,
+    tried: bool,
+    running: &Made,
+    offered: u8,
+) -> Board {
+    Board {
+        settings: Settings {
+            board: "test".into(),
+            version: running.release().version,
+            built: Timestamp(0),
+            url: Some("memory".into()),
+            poll: 3600,
+            policy: POLICY,
+            lock: None,
+            windows: Windows::default(),
+            hooks: Duration::from_mins(1),
+            local: false,
+            trouble: None,
+        },
+        booted,
+        tried,
+        boot: Box::new(RawState(RecordingDisk(world.clone(), Part::State))),
+        slots: Box::new(world.clone()),
+        store: Box::new(world.clone()),
+        machine: Box::new(world.clone()),
+        releases: Box::new(Shop {
+            catalog: Rc::clone(catalog),
+            offered,
+        }),
+        lock: Box::new(Http::default()),
+    }
+}
