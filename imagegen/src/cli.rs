@@ -16,6 +16,7 @@ mod image;
 mod inspect;
 mod packages;
 mod progress;
+mod refresh;
 
 use crate::pipeline::clean::Request;
 use crate::pipeline::root_tree::make::Job;
@@ -47,6 +48,7 @@ enum Cmd {
     Root(packages::RootArgs),
     Image(Box<image::ImageArgs>),
     Publish(image::PublishArgs),
+    Refresh(Box<refresh::RefreshArgs>),
     Inspect(inspect::InspectArgs),
     Explain(inspect::ExplainArgs),
     Diff(diff::DiffArgs),
@@ -81,6 +83,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let done = match cli.command {
         Cmd::Diff(args) => return Ok(diff::diff(&args)),
         Cmd::Verify(args) => return Ok(diff::verify(&args)),
+        Cmd::Refresh(args) => return refresh::refresh(&args),
         Cmd::InsideErrand => {
             return Ok(errand::inside(&[
                 errand::known::<Job>(),

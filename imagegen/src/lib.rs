@@ -15,6 +15,7 @@
 //! | [`bake`] | a tree becomes a system: agent, units, initramfs, boot files, expectations, record |
 //! | [`image`] | cards: partitions, and the forms in which they are handed out |
 //! | [`release`] | a signed update, and publishing it |
+//! | [`refresh`] | the next release out of Debian's own updates |
 //! | [`imagecheck`] | whether an image is right |
 //! | [`questions`] | what else is asked of images that are there: same bytes again? from where? what changed? |
 //! | [`agent_deb`] | the agent as a package for plain Debian |
@@ -46,6 +47,7 @@ pub mod normalise;
 pub mod pipeline;
 pub mod progress;
 pub mod questions;
+pub mod refresh;
 pub mod release;
 pub mod sandbox;
 #[cfg(test)]

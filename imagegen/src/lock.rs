@@ -299,6 +299,11 @@ impl Lock {
             .chain(&self.tools)
     }
 
+    /// Those that leave something in an image.
+    pub fn in_image(&self) -> impl Iterator<Item = &LockedPackage> {
+        self.packages.iter().chain(&self.boot_packages)
+    }
+
     /// What to fetch, and from where.
     pub fn wanted(&self, mirror: &Mirror) -> Result<Vec<Wanted>, LockError> {
         let of = |p: &LockedPackage| {

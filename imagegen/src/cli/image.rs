@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use hypriot_keys::keyfile;
 use hypriot_keys::repo::Repository;
+use hypriot_keys::secret::SecretKey;
 use hypriot_keys::time::Timestamp;
 
 use super::agent;
@@ -250,16 +251,19 @@ pub(super) fn build_agent(project: &Project, target: &str, out: &Path) -> Result
     agent::build_one(project, target, out)
 }
 
+/// The private keys in these files.
+pub(super) fn signers(files: &[PathBuf], passphrase_file: Option<&Path>) -> Result<Vec<SecretKey>> {
+    let one = |path: &PathBuf| {
+        let prompt = format!("Passphrase of {}: ", path.display());
+        let passphrase = keyfile::passphrase(passphrase_file, &prompt)?;
+        Ok(keyfile::load(path, &passphrase)?)
+    };
+    files.iter().map(one).collect()
+}
+
 /// `publish`
 pub(super) fn publish(args: &PublishArgs) -> Result<()> {
-    let mut keys = Vec::new();
-    for path in &args.key {
-        let passphrase = keyfile::passphrase(
-            args.passphrase_file.as_deref(),
-            &format!("Passphrase of {}: ", path.display()),
-        )?;
-        keys.push(keyfile::load(path, &passphrase)?);
-    }
+    let keys = signers(&args.key, args.passphrase_file.as_deref())?;
     let mut repo = Repository::open(&args.repo, now()?)?;
     let listed = if args.replace {
         Listed::Replaced
@@ -306,7 +310,7 @@ fn staged(args: &PublishArgs, repo: &Repository) -> Result<()> {
     clippy::disallowed_methods,
     reason = "the outermost place: everything below takes the time as an argument"
 )]
-fn now() -> Result<Timestamp> {
+pub(super) fn now() -> Result<Timestamp> {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .context("this machine's clock is before 1970")?;

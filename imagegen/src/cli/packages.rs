@@ -1,5 +1,6 @@
 //! The commands about packages and trees: boards, lock, fetch, plan, root; and those the program gives itself.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
@@ -93,6 +94,23 @@ impl MirrorArgs {
     /// Whether the answer shall be JSON.
     pub(super) fn json(&self) -> bool {
         self.json
+    }
+
+    /// The same arguments, for this program started again.
+    pub(super) fn again(&self) -> Vec<OsString> {
+        let mut out: Vec<OsString> = vec!["--cache".into(), self.cache.clone().into()];
+        for (option, value) in [
+            ("--mirror", &self.mirror),
+            ("--security-mirror", &self.security_mirror),
+        ] {
+            if let Some(value) = value {
+                out.extend([OsString::from(option), value.into()]);
+            }
+        }
+        if self.quiet {
+            out.push("--quiet".into());
+        }
+        out
     }
 
     /// The options these arguments mean.

@@ -206,4 +206,4 @@ fn indices_once(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -17,7 +17,7 @@ const OLDER: &str = "Package: a\nVersion: 1\nArchitecture: arm64\n\n";
 
 /// What the server says to a request for a path.
 #[derive(Clone)]
-enum Answer {
+pub(crate) enum Answer {
     Bytes(Vec<u8>),
     Status(u16),
     /// One byte of so many, then nothing for longer than anybody waits.
@@ -27,9 +27,9 @@ enum Answer {
 }
 
 /// Answers by path; the nth request gets the nth, later ones the last.
-type Site = BTreeMap<String, Vec<Answer>>;
+pub(crate) type Site = BTreeMap<String, Vec<Answer>>;
 
-fn xz(text: &str) -> Vec<u8> {
+pub(crate) fn xz(text: &str) -> Vec<u8> {
     let mut out = Vec::new();
     xz2::read::XzEncoder::new(text.as_bytes(), 1)
         .read_to_end(&mut out)
@@ -47,7 +47,7 @@ fn table(day: u8, list: &[u8], by_hash: &str) -> String {
     )
 }
 
-fn serve(site: Site) -> String {
+pub(crate) fn serve(site: Site) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     let site = Arc::new(Mutex::new(site));
