@@ -22,7 +22,7 @@ const ENTRIES_MAX: usize = 500;
 pub struct Why {
     /// The highest urgency of the new entries.
     pub urgency: Option<String>,
-    /// The first point of the newest entry that says something.
+    /// The first point that names a vulnerability, or else the first that says something.
     pub first: Option<String>,
     /// Vulnerabilities named in the new entries, sorted.
     pub cves: Vec<String>,
@@ -69,7 +69,7 @@ pub fn since(text: &str, version: &str) -> Why {
     };
     let known = Version::new(version);
     let (mut why, mut cves) = (Why::default(), BTreeSet::new());
-    let (mut urgency, mut entries) = (0, 0);
+    let (mut urgency, mut entries, mut first_names) = (0, 0, false);
     for line in text.lines() {
         if let Some((is, how)) = header(line) {
             entries += 1;
@@ -87,11 +87,14 @@ pub fn since(text: &str, version: &str) -> Why {
             continue;
         }
         cves.extend(named(line));
-        if why.first.is_none()
-            && let Some(point) = line.trim_start().strip_prefix("* ")
-            && !point.starts_with("Non-maintainer upload")
-        {
-            why.first = Some(plain(point));
+        let point = line.trim_start().strip_prefix("* ");
+        if let Some(point) = point.filter(|p| !p.starts_with("Non-maintainer upload")) {
+            let names = named(point).next().is_some();
+            // What closes a vulnerability says more than what stands first.
+            if why.first.is_none() || (names && !first_names) {
+                why.first = Some(plain(point));
+                first_names = names;
+            }
         }
     }
     why.cves = cves.into_iter().collect();

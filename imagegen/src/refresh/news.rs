@@ -23,7 +23,7 @@ pub struct Change {
     pub archive: String,
     /// How urgent its maintainers call it: `low`, `medium`, `high`, …
     pub urgency: Option<String>,
-    /// The first thing its changelog says of the newest version.
+    /// What its changelog says first of a vulnerability, or else at all.
     pub first: Option<String>,
     /// The vulnerabilities that its changelog names since the last release's version.
     pub cves: Vec<String>,

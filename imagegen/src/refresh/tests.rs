@@ -320,7 +320,7 @@ fn a_changelog_is_read_down_to_the_version_that_boards_have() {
         (
             "all of it",
             "1.0-1",
-            Some("Newest point."),
+            Some("CVE-2026-10000"),
             Some("emergency"),
             1,
         ),
