@@ -116,6 +116,9 @@ pub struct UpdateView {
     pub last_attempt: Option<AttemptView>,
     /// Where the update stands: `committed`, `installing`, `armed`, `on-trial`, `rolled-back`, `fallback`, `no-slots`.
     pub phase: String,
+    /// A slot that gave back other bytes than its release has, when it was the base of an update; for people.
+    #[serde(default)]
+    pub worn: Option<String>,
     /// Why nothing new begins, or what went wrong last; for people.
     #[serde(default)]
     pub trouble: Option<String>,

@@ -1,34 +1,39 @@
-//! Makes the update release that belongs to an image: the index with a hash for every segment, and the full payload.
+//! Makes the update release that belongs to an image: the index with a hash for every segment, the full payload, and
+//! deltas from earlier releases.
 //!
 //! Segments are hashed and compressed on all cores; the result does not depend on how many there are. Segments that an
 //! earlier release in the same directory holds, packed by the same encoder, are taken from there.
 
-pub mod publish;
-
-use std::collections::HashMap;
 use std::io::Write;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use hypriot_keys::time::Timestamp;
-use hypriot_updater::index::{
-    FORMAT, Image, Index, MAX_INDEX, PayloadFile, SEGMENT, SegmentHash, Target,
-};
+use hypriot_updater::index::{FORMAT, Image, Index, PayloadFile, SEGMENT, SegmentHash, Target};
 use hypriot_updater::payload::{self, Operation};
 
+use self::earlier::Earlier;
 use crate::files;
 use crate::formats::{Blocks, pass};
 use crate::image::card::Volumes;
 use crate::image::output::zst::Frames;
+
+mod apply;
+mod base;
+mod delta;
+mod earlier;
+pub mod publish;
+
+pub use self::apply::{applied, verify};
+pub use self::base::{Base, earlier_of};
 
 #[cfg(test)]
 pub(crate) mod tests;
 
 /// Compression level of segments: the best that keeps two cores below half a minute for a whole image.
 pub const LEVEL: i32 = 9;
-/// Earlier releases that are looked into.
-const EARLIER_MAX: usize = 4;
+/// Deltas are made from this many earlier releases unless told otherwise.
+pub const DELTAS: usize = 3;
 
 /// What a release says about itself.
 #[derive(Debug, Clone)]
@@ -43,6 +48,8 @@ pub struct Spec<'a> {
     pub level: i32,
     /// Threads.
     pub threads: usize,
+    /// Indexes of the releases that deltas are made from, their payloads beside them.
+    pub bases: &'a [PathBuf],
 }
 
 /// A finished release.
@@ -54,8 +61,10 @@ pub struct Release {
     pub index_name: String,
     /// The bytes to sign.
     pub index_bytes: Vec<u8>,
-    /// The payload's file.
+    /// The full payload's file.
     pub payload: PathBuf,
+    /// The deltas' files.
+    pub deltas: Vec<PathBuf>,
     /// Segments that came from an earlier release.
     pub reused: usize,
     /// All segments.
@@ -110,28 +119,23 @@ pub fn make(
         });
         packed.extend(segments);
     }
-    let rows: Vec<(Operation, usize)> =
-        packed.iter().map(|p| (p.operation, p.data.len())).collect();
-    let table = payload::encode_table(&rows);
-    let size = table.len() as u64 + packed.iter().map(|p| p.data.len() as u64).sum::<u64>();
-    let name = format!("{stem}.payload");
-    let index = Index {
+    let mut index = Index {
         format: FORMAT.to_owned(),
         board: spec.board.to_owned(),
         version: spec.version.clone(),
         created: Timestamp(spec.created),
         images,
-        payload: PayloadFile {
-            name: name.clone(),
-            size,
-        },
+        payloads: Vec::new(),
     };
+    let rows: Vec<(&Operation, &[u8])> = packed
+        .iter()
+        .map(|p| (&p.operation, p.data.as_slice()))
+        .collect();
+    let full = write_payload(out, format!("{stem}.payload"), &rows, None)?;
+    let path = out.join(&full.name);
+    index.payloads.push(full);
+    let deltas = deltas(volumes, spec, out, &mut index, &rows)?;
     let index_bytes = index.encode()?;
-    let path = out.join(&name);
-    files::replace_with(&path, |file| {
-        file.write_all(&table)?;
-        packed.iter().try_for_each(|p| file.write_all(&p.data))
-    })?;
     let index_name = format!("{stem}.json");
     files::replace(&out.join(&index_name), &index_bytes)?;
     files::replace(&out.join(mark_name(&stem)), encoder.as_bytes())?;
@@ -141,9 +145,67 @@ pub fn make(
         index_name,
         index_bytes,
         payload: path,
+        deltas,
         reused,
         segments: packed.len(),
     })
+}
+
+/// Writes a payload of these segments, and says what the index says about it.
+fn write_payload(
+    out: &Path,
+    name: String,
+    rows: &[(&Operation, &[u8])],
+    base: Option<hypriot_updater::index::Base>,
+) -> Result<PayloadFile> {
+    let table = payload::encode_table(rows.iter().copied());
+    files::replace_with(&out.join(&name), |file| {
+        file.write_all(&table)?;
+        rows.iter().try_for_each(|(_, data)| file.write_all(data))
+    })?;
+    let data: u64 = rows.iter().map(|(_, data)| data.len() as u64).sum();
+    Ok(PayloadFile {
+        name,
+        format: payload::FORMAT,
+        size: table.len() as u64 + data,
+        table_size: u32::try_from(table.len()).context("the table of the payload is too long")?,
+        table: SegmentHash::of(&table),
+        base,
+    })
+}
+
+/// Writes a delta from each base and adds it to the index, unless it saves less than a tenth: no board's choice would ever
+/// fall on it to speak of, and every server would have to keep it.
+fn deltas(
+    volumes: &Volumes,
+    spec: &Spec<'_>,
+    out: &Path,
+    index: &mut Index,
+    full: &[(&Operation, &[u8])],
+) -> Result<Vec<PathBuf>> {
+    let mut made = Vec::new();
+    for path in spec.bases {
+        let base = Base::open(path, out)
+            .with_context(|| format!("cannot make a delta from {}", path.display()))?;
+        let segments = delta::make(&base, volumes, index, full, spec.threads)?;
+        let rows: Vec<(&Operation, &[u8])> =
+            segments.iter().map(|(o, d)| (o, d.as_slice())).collect();
+        let stem = stem(spec.board, spec.version);
+        let name = format!("{stem}-from-{}.payload", base.version);
+        let named = hypriot_updater::index::Base {
+            version: base.version.clone(),
+            content: base.content,
+        };
+        let file = write_payload(out, name, &rows, Some(named))?;
+        let path = out.join(&file.name);
+        if file.size.saturating_mul(10) >= index.payloads[0].size.saturating_mul(9) {
+            std::fs::remove_file(&path)?;
+            continue;
+        }
+        index.payloads.push(file);
+        made.push(path);
+    }
+    Ok(made)
 }
 
 /// What packed the segments: the bytes of a frame depend on it.
@@ -190,116 +252,4 @@ fn pack(bytes: &[u8], level: i32, earlier: &Earlier) -> Result<Packed> {
             reused: false,
         }
     })
-}
-
-/// Segments of earlier releases, by hash. What is wrong with an earlier release makes it useless here, nothing more.
-struct Earlier {
-    payloads: Vec<std::fs::File>,
-    segments: HashMap<[u8; 32], (usize, payload::Entry)>,
-}
-
-impl Earlier {
-    fn find(dir: &Path, board: &str, encoder: &str) -> Self {
-        let mut found = Self {
-            payloads: Vec::new(),
-            segments: HashMap::new(),
-        };
-        let mut names: Vec<(std::time::SystemTime, String)> = std::fs::read_dir(dir)
-            .into_iter()
-            .flatten()
-            .filter_map(|e| {
-                let e = e.ok()?;
-                let name = e.file_name().into_string().ok()?;
-                let stem = name.strip_suffix(".encoder")?.to_owned();
-                let made = e.metadata().ok()?.modified().ok()?;
-                stem.starts_with(&format!("hypriotos-{board}-"))
-                    .then_some((made, stem))
-            })
-            .collect();
-        names.sort();
-        for (_, stem) in names.iter().rev().take(EARLIER_MAX) {
-            let same =
-                std::fs::read(dir.join(mark_name(stem))).is_ok_and(|m| m == encoder.as_bytes());
-            if same && let Some((index, file)) = open(dir, stem) {
-                found.add(&index, file);
-            }
-        }
-        found
-    }
-
-    fn add(&mut self, index: &Index, file: std::fs::File) {
-        let mut table = vec![0; payload::table_len(index)];
-        if file.read_exact_at(&mut table, 0).is_err() {
-            return;
-        }
-        let Ok(entries) = payload::parse_table(index, &table) else {
-            return;
-        };
-        let n = self.payloads.len();
-        self.payloads.push(file);
-        for ((_, _, _, hash), entry) in index.segments().zip(entries) {
-            if entry.operation != Operation::Zeros {
-                self.segments.entry(hash.0).or_insert((n, entry));
-            }
-        }
-    }
-
-    /// The packed form of a segment, proved to give `len` bytes of this hash.
-    fn get(&self, hash: SegmentHash, len: usize) -> Option<(Operation, Vec<u8>)> {
-        let (n, entry) = self.segments.get(&hash.0)?;
-        let mut data = vec![0; entry.len];
-        self.payloads[*n].read_exact_at(&mut data, entry.at).ok()?;
-        let right = match entry.operation {
-            Operation::Zstd => {
-                zstd::bulk::decompress(&data, len).is_ok_and(|b| SegmentHash::of(&b) == hash)
-            }
-            _ => SegmentHash::of(&data) == hash,
-        };
-        right.then_some((entry.operation, data))
-    }
-}
-
-fn open(dir: &Path, stem: &str) -> Option<(Index, std::fs::File)> {
-    let path = dir.join(format!("{stem}.json"));
-    let small = std::fs::metadata(&path).is_ok_and(|m| m.len() <= MAX_INDEX);
-    let index = Index::parse(&small.then(|| std::fs::read(&path).ok()).flatten()?).ok()?;
-    let file = std::fs::File::open(dir.join(&index.payload.name)).ok()?;
-    Some((index, file))
-}
-
-/// Reads a release back and compares every segment with its index: what a board would do.
-pub fn verify(dir: &Path, index_bytes: &[u8]) -> Result<u64> {
-    let index = Index::parse(index_bytes)?;
-    let path = dir.join(&index.payload.name);
-    let file =
-        std::fs::File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
-    let size = file.metadata()?.len();
-    ensure!(
-        size == index.payload.size,
-        "{} has {size} bytes, its index says {}",
-        path.display(),
-        index.payload.size
-    );
-    let mut table = vec![0; payload::table_len(&index)];
-    file.read_exact_at(&mut table, 0)
-        .context("the payload's table")?;
-    let entries = payload::parse_table(&index, &table)?;
-    let mut total = 0;
-    for (n, ((_, _, len, hash), entry)) in index.segments().zip(entries).enumerate() {
-        let mut data = vec![0; entry.len];
-        file.read_exact_at(&mut data, entry.at)
-            .with_context(|| format!("segment {n} of the payload"))?;
-        let bytes = match entry.operation {
-            Operation::Zeros => vec![0; len],
-            Operation::Raw => data,
-            Operation::Zstd => zstd::bulk::decompress(&data, len)
-                .with_context(|| format!("segment {n} of the payload"))?,
-        };
-        ensure!(
-            SegmentHash::of(&bytes) == hash,
-            "segment {n} of the payload is not what the index says"
-        );
-        total += len as u64;
-    }
-    Ok(total)
 }

@@ -143,6 +143,7 @@ fn make(tree: &RootTree, inputs: &Path, out: &Path) -> BTreeMap<String, String> 
         blobs: BTreeMap::new(),
         out: out.to_owned(),
         image: true,
+        delta_from: None,
         inspect: false,
         level: 1,
         forms: Forms {

@@ -14,13 +14,28 @@ use std::io::Read;
 use std::string::String;
 
 /// A repository seen as a flat set of named byte strings.
-pub trait Source {
+pub trait Source: Sync {
     /// Opens the file `name` at byte `from`.
     ///
     /// A name is a relative URL path as [`crate::names`] makes it: unreserved characters, `%XX`, and `/` only where a
     /// target's own name has one. The files of our own releases are single segments without `%`.
     /// The reader may end early or give wrong bytes; it must not block for ever (implementations bound time and rate).
     fn open(&self, name: &str, from: u64) -> Result<Box<dyn Read + '_>, SourceError>;
+
+    /// The same, when nothing from byte `until` on is wanted. The reader may go on behind it.
+    fn open_part(
+        &self,
+        name: &str,
+        from: u64,
+        _until: u64,
+    ) -> Result<Box<dyn Read + '_>, SourceError> {
+        self.open(name, from)
+    }
+
+    /// Whether the middle of `name` can be had without its front. Known once it was asked for; true until then.
+    fn has_parts(&self, _name: &str) -> bool {
+        true
+    }
 }
 
 /// What a caller does about a source that did not answer.

@@ -2,9 +2,9 @@
 #![cfg(feature = "std")]
 #![expect(clippy::unwrap_used, reason = "a helper of a test fails by panicking")]
 
-use std::cell::Cell;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hypriot_keys::Error;
 use hypriot_keys::client::Client;
@@ -80,16 +80,18 @@ fn put(path: &Path, bytes: &[u8]) {
 /// Everything ends after a number of files, as when the plug is pulled.
 struct CutAfter<'a> {
     source: &'a FileSource,
-    left: Cell<usize>,
+    left: AtomicUsize,
 }
 
 impl Source for CutAfter<'_> {
     fn open(&self, name: &str, from: u64) -> Result<Box<dyn Read + '_>, SourceError> {
-        let left = self.left.get().checked_sub(1).ok_or_else(|| SourceError {
+        let one_less = |left: usize| left.checked_sub(1);
+        let (set, get) = (Ordering::Relaxed, Ordering::Relaxed);
+        let left = self.left.fetch_update(set, get, one_less);
+        left.map_err(|_zero| SourceError {
             kind: SourceErrorKind::Temporary,
             what: format!("{name}: the plug was pulled"),
         })?;
-        self.left.set(left);
         self.source.open(name, from)
     }
 }
@@ -107,7 +109,7 @@ fn a_refresh_cut_at_every_file_goes_on_where_it_was() {
             .unwrap();
         let cut = CutAfter {
             source: &two,
-            left: Cell::new(n),
+            left: AtomicUsize::new(n),
         };
         let mut client = scene.open(&store);
         let first = client

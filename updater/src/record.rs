@@ -178,6 +178,17 @@ pub struct Pending {
     pub will: Will,
 }
 
+/// A slot that did not give back what its release says, when it was the base of an update: the card may be wearing out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Worn {
+    /// The slot that ran.
+    pub slot: Slot,
+    /// Segments for which it was of no use; they came whole.
+    pub segments: usize,
+    /// When that was seen.
+    pub at: Timestamp,
+}
+
 /// The record.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
@@ -190,6 +201,9 @@ pub struct Record {
     /// The last one that ended.
     #[serde(default, deserialize_with = "readable")]
     pub last: Option<Attempt>,
+    /// A slot that reads wrong, until it is written anew.
+    #[serde(default, deserialize_with = "readable")]
+    pub worn: Option<Worn>,
     /// Releases that failed here.
     #[serde(default, deserialize_with = "all_readable")]
     pub refused: Vec<Refused>,
@@ -260,6 +274,10 @@ impl Record {
 
     /// Sets or clears what lies in `slot`.
     pub fn set_content(&mut self, slot: Slot, release: Option<Release>) {
+        if self.worn.as_ref().is_some_and(|w| w.slot == slot) {
+            // all of it was written and read back
+            self.worn = None;
+        }
         match slot {
             Slot::A => self.contents.a = release,
             Slot::B => self.contents.b = release,

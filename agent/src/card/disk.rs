@@ -11,7 +11,7 @@ use hypriot_updater::layout::{self, Partition};
 use hypriot_updater::slot::Slot;
 use nix::fcntl::{OFlag, PosixFadviseAdvice, posix_fadvise};
 
-use crate::card::ports::{Disk, Slots};
+use crate::card::ports::{Disk, Running, Slots};
 use hypriot_updater::mbr::{self, ReadError, Table};
 
 /// A part of a device. Nothing outside it can be read or written.
@@ -219,6 +219,34 @@ impl Slots for Card {
 
     fn open(&self, slot: Slot, target: Target) -> io::Result<Box<dyn Disk>> {
         Ok(Box::new(self.open_idle(&target.partition(slot))?))
+    }
+
+    fn running(&self, slot: Slot) -> io::Result<Box<dyn Running>> {
+        let open = |target: Target| {
+            let partition = target.partition(slot);
+            let file = File::open(self.partition_node(&partition))?;
+            Ok::<_, io::Error>(Window::new(file, 0, partition.size))
+        };
+        Ok(Box::new(ReadOnly {
+            boot: open(Target::Boot)?,
+            root: open(Target::Root)?,
+        }))
+    }
+}
+
+/// The partitions of a slot, open for reading.
+#[derive(Debug)]
+struct ReadOnly {
+    boot: Window,
+    root: Window,
+}
+
+impl Running for ReadOnly {
+    fn read_at(&self, target: Target, at: u64, buf: &mut [u8]) -> io::Result<()> {
+        match target {
+            Target::Boot => self.boot.read_at(at, buf),
+            Target::Root => self.root.read_at(at, buf),
+        }
     }
 }
 

@@ -3,10 +3,13 @@
 use std::cell::RefCell;
 use std::io::{self, Cursor, Read};
 use std::rc::Rc;
+use std::sync::Mutex;
 
 use hypriot_keys::source::{Source, SourceError, SourceErrorKind};
 
-use crate::card::ports::Disk;
+use hypriot_updater::index::Target;
+
+use crate::card::ports::{Disk, Running};
 
 #[derive(Debug, Default)]
 struct Memory {
@@ -22,6 +25,8 @@ struct Memory {
     forgets: bool,
     protected: bool,
     unreadable: Option<(usize, usize)>,
+    /// Every write that was asked for.
+    written: Vec<(usize, Vec<u8>)>,
 }
 
 /// A disk in memory that keeps [`Disk`]'s contract: unsynced writes are lost when the power is cut.
@@ -73,6 +78,11 @@ impl MemDisk {
         let mut m = self.0.borrow_mut();
         m.protected = false;
         m.unreadable = None;
+    }
+
+    /// Every write that there was: place and bytes.
+    pub(crate) fn written(&self) -> Vec<(usize, Vec<u8>)> {
+        self.0.borrow().written.clone()
     }
 
     /// Writes since the power is on.
@@ -136,6 +146,7 @@ impl Disk for MemDisk {
             return Err(io::Error::other("power cut"));
         }
         m.writes += 1;
+        m.written.push((at, data.to_vec()));
         if m.unreadable
             .is_some_and(|(a, b)| at <= a && b <= at + data.len())
         {
@@ -164,21 +175,39 @@ impl Disk for MemDisk {
     }
 }
 
-/// One file, served from memory.
+/// A slot that runs: its two disks, boot and root.
+impl Running for [MemDisk; 2] {
+    fn read_at(&self, target: Target, at: u64, buf: &mut [u8]) -> io::Result<()> {
+        self[usize::from(target == Target::Root)].read_at(at, buf)
+    }
+}
+
+/// Files, served from memory.
 #[derive(Debug)]
 pub(crate) struct MemSource {
-    name: String,
-    bytes: Vec<u8>,
+    files: Vec<(String, Vec<u8>)>,
     cut: Option<u64>,
+    asked: Mutex<Vec<String>>,
 }
 
 impl MemSource {
     pub(crate) fn new(name: &str, bytes: Vec<u8>) -> Self {
         Self {
-            name: name.into(),
-            bytes,
+            files: vec![(name.into(), bytes)],
             cut: None,
+            asked: Mutex::default(),
         }
+    }
+
+    /// Serves one more file.
+    pub(crate) fn and(mut self, name: &str, bytes: Vec<u8>) -> Self {
+        self.files.push((name.into(), bytes));
+        self
+    }
+
+    /// Names that were asked for, in order.
+    pub(crate) fn asked(&self) -> Vec<String> {
+        self.asked.lock().expect("no panic").clone()
     }
 
     /// Every transfer ends after this many bytes.
@@ -190,15 +219,15 @@ impl MemSource {
 
 impl Source for MemSource {
     fn open(&self, name: &str, from: u64) -> Result<Box<dyn Read + '_>, SourceError> {
-        if name != self.name {
-            return Err(SourceError {
-                kind: SourceErrorKind::Missing,
-                what: format!("{name}: no such file"),
-            });
-        }
+        self.asked.lock().expect("no panic").push(name.into());
+        let file = self.files.iter().find(|(n, _)| n == name);
+        let (_, bytes) = file.ok_or_else(|| SourceError {
+            kind: SourceErrorKind::Missing,
+            what: format!("{name}: no such file"),
+        })?;
         let rest = usize::try_from(from)
             .ok()
-            .and_then(|from| self.bytes.get(from..))
+            .and_then(|from| bytes.get(from..))
             .unwrap_or_default();
         Ok(Box::new(
             Cursor::new(rest).take(self.cut.unwrap_or(u64::MAX)),

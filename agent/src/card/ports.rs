@@ -30,6 +30,8 @@ pub trait Slots {
     fn check(&self) -> io::Result<()>;
     /// A partition of a slot that nobody uses; the running slot's is refused.
     fn open(&self, slot: Slot, target: Target) -> io::Result<Box<dyn Disk>>;
+    /// The slot that runs, which is read and never written.
+    fn running(&self, slot: Slot) -> io::Result<Box<dyn Running>>;
 }
 
 /// What can happen to a trial besides being won.
@@ -43,6 +45,12 @@ pub enum TrialChange {
     Refuse,
     /// There is no trial any more.
     Cancel,
+}
+
+/// The slot that runs, to be read: what a delta starts from.
+pub trait Running {
+    /// Fills `buf` from `at` of a partition of it.
+    fn read_at(&self, target: Target, at: u64, buf: &mut [u8]) -> io::Result<()>;
 }
 
 /// One stretch of storage. Writes may be lost or reordered until `sync` returns.

@@ -49,6 +49,12 @@ fn judge_slot(view: &UpdateView, booted: &str) -> Finding {
             Status::Warn,
             "the boot loader starts the other slot by default: hypriot-agent status shows both",
         ),
+        _ if view.worn.is_some() => finding
+            .worse(
+                Status::Warn,
+                "the card may be wearing out: have another one ready; the update itself was fetched whole and is good",
+            )
+            .detail(view.worn.clone()),
         _ => finding,
     }
 }
@@ -114,6 +120,15 @@ mod tests {
         assert_eq!(found.status, Status::Warn);
         assert_eq!(found.output, "1.2.4 was rolled back");
         assert!(found.detail.expect("a reason").contains("/etc/hostname"));
+    }
+
+    #[test]
+    fn a_slot_that_reads_wrong_is_told_to_the_owner() {
+        let mut view = example().update;
+        view.worn = Some("slot a: 1 MiB did not read as they were written".into());
+        let found = judge_slot(&view, "b");
+        assert_eq!(found.status, Status::Warn);
+        assert!(found.detail.expect("a reason").contains("slot a: 1 MiB"));
     }
 
     #[test]

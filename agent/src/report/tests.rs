@@ -50,6 +50,7 @@ pub(crate) fn example() -> Report {
                 at: Timestamp(1_699_999_000),
             }),
             phase: "committed".into(),
+            worn: None,
             trouble: None,
             waits: None,
             lock: None,

@@ -11,7 +11,7 @@ use hypriot_updater::boot::Phase;
 use hypriot_updater::decide::{Offer, Policy, Seen, Step, decide};
 use hypriot_updater::health::{self, TestResult};
 use hypriot_updater::index::Target;
-use hypriot_updater::record::{After, Attempt, Outcome, Pending, Will};
+use hypriot_updater::record::{After, Attempt, Outcome, Pending, Will, Worn};
 use hypriot_updater::slot::{Digest, Release, Slot};
 
 use super::board::{self, Board, Session};
@@ -54,7 +54,7 @@ pub enum Tell<'a> {
     /// An installation goes on.
     Installing(&'a Release, Progress),
     /// It is done.
-    Installed(&'a Release, install::Summary),
+    Installed(&'a Release, &'a install::Summary),
     /// The board restarts.
     Rebooting,
 }
@@ -248,13 +248,28 @@ fn install(
         board.slots.open(into, Target::Boot)?,
         board.slots.open(into, Target::Root)?,
     ];
+    let running = board.slots.running(board.booted);
+    if let Err(error) = &running {
+        tracing::warn!("the running slot cannot be read ({error}): going on without deltas");
+    }
+    let base = running.as_deref().ok().map(|slot| install::Base {
+        version: &board.settings.version,
+        slot,
+    });
     let tell = &mut hands.tell;
-    let summary = install::install(&index, source, &mut disks, &mut |p| {
+    let summary = install::install(&index, source, base, &mut disks, &mut |p| {
         tell(Tell::Installing(release, p));
     })?;
     record.set_content(into, Some(release.clone()));
+    if summary.worn > 0 {
+        record.worn = Some(Worn {
+            slot: board.booted,
+            segments: summary.worn,
+            at: now(board),
+        });
+    }
     board.store.save(&record)?;
-    tell(Tell::Installed(release, summary));
+    tell(Tell::Installed(release, &summary));
     Ok(())
 }
 

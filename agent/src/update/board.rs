@@ -297,6 +297,10 @@ pub fn view(seen: &Seen, error: Option<&str>) -> UpdateView {
             at: a.at,
         }),
         phase: phase(seen).into(),
+        worn: seen.record.worn.as_ref().map(|worn| {
+            let (slot, segments, at) = (worn.slot, worn.segments, worn.at);
+            format!("slot {slot}: {segments} MiB did not read as they were written (seen {at})")
+        }),
         trouble: seen
             .trouble
             .as_ref()

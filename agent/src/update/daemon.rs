@@ -189,13 +189,7 @@ fn hear(shared: &Mutex<Shared>, seen: &Seen, policy: &Policy, told: Tell<'_>) {
             );
         }
         Tell::Installed(release, s) => {
-            tracing::info!(
-                "{} written: {} of {} segments, {} bytes fetched",
-                release.version,
-                s.written,
-                s.total,
-                s.fetched
-            );
+            tracing::info!("{} written: {s}", release.version);
         }
         Tell::Rebooting => pulse("STATUS=restarting the board"),
     }
@@ -206,7 +200,6 @@ pub fn stage_name(stage: Stage) -> &'static str {
     match stage {
         Stage::Survey => "looking at what is there",
         Stage::Write => "writing",
-        Stage::ReadBack => "reading back",
     }
 }
 

@@ -85,6 +85,13 @@ pub(super) struct ImageArgs {
     /// zstd level of the payload's segments.
     #[arg(long, default_value_t = release::LEVEL, value_parser = clap::value_parser!(i32).range(1..=19))]
     level: i32,
+    /// Index of a release that a delta is made from, its payload beside it; may be given again. Without it, the last three
+    /// releases in --out.
+    #[arg(long, value_name = "INDEX")]
+    delta_from: Vec<PathBuf>,
+    /// Make the full payload only.
+    #[arg(long, conflicts_with = "delta_from")]
+    no_delta: bool,
     /// The folder that receives the files.
     #[arg(long, default_value = "out")]
     out: PathBuf,
@@ -202,6 +209,8 @@ pub(super) fn image(args: &ImageArgs) -> Result<()> {
             out: args.out.clone(),
             image: !args.release_only,
             level: args.level,
+            delta_from: (args.no_delta || !args.delta_from.is_empty())
+                .then(|| args.delta_from.clone()),
             inspect: !args.no_inspect,
             forms: Forms {
                 zip: args.zip,
@@ -214,7 +223,8 @@ pub(super) fn image(args: &ImageArgs) -> Result<()> {
     let index = args.out.join(&release.index_name);
     if args.build.json() {
         return row(&serde_json::json!({
-            "image": made.image, "files": made.files, "index": index, "payload": release.payload, "payload-bytes": release.index.payload.size,
+            "image": made.image, "files": made.files, "index": index, "payload": release.payload, "payload-bytes": release.index.payloads[0].size,
+            "payloads": release.index.payloads,
             "root-bytes": made.root_bytes, "boot-bytes": made.boot_bytes, "segments": release.segments, "reused": release.reused,
             "version": release.index.version.to_string(), "board": board.name, "seconds": made.took.as_secs_f64(),
         }));

@@ -68,6 +68,8 @@ pub struct Request<'a> {
     pub image: bool,
     /// Compression level of the payload.
     pub level: i32,
+    /// Indexes of the releases that deltas are made from; without, the last ones in `out`.
+    pub delta_from: Option<Vec<PathBuf>>,
     /// Whether what the image's tests find wrong is not made.
     pub inspect: bool,
     /// Which compressed forms of the card image are wanted besides it.
@@ -127,12 +129,16 @@ pub fn make(request: &Request<'_>, progress: Progress) -> Result<Made> {
 
     let stage = progress.bytes("image", volumes.root.size() + volumes.boot.size());
     let threads = pass::cores();
+    let bases = request.delta_from.clone().unwrap_or_else(|| {
+        release::earlier_of(&request.out, &board.name, version, release::DELTAS)
+    });
     let spec = release::Spec {
         board: &board.name,
         version,
         created: epoch,
         level: request.level,
         threads,
+        bases: &bases,
     };
     let stem = release::stem(&board.name, version);
     let mut made = Vec::new();
@@ -168,6 +174,7 @@ pub fn make(request: &Request<'_>, progress: Progress) -> Result<Made> {
         request.out.join(&release.index_name),
         release.payload.clone(),
     ]);
+    made.extend(release.deltas.iter().cloned());
     let tests = request.out.join(format!("{stem}.selftest.yaml"));
     crate::files::replace(&tests, &baked.root.read(expectations::PATH)?)?;
     made.push(tests);
@@ -190,10 +197,11 @@ pub fn make(request: &Request<'_>, progress: Progress) -> Result<Made> {
     )?;
     made.push(manifest);
     stage.done(&format!(
-        "{stem}: payload {} MiB, {} of {} segments from earlier releases",
-        release.index.payload.size >> 20,
+        "{stem}: payload {} MiB, {} of {} segments from earlier releases{}",
+        release.index.payloads[0].size >> 20,
         release.reused,
-        release.segments
+        release.segments,
+        deltas(&release)
     ));
     Ok(Made {
         image,
@@ -203,6 +211,19 @@ pub fn make(request: &Request<'_>, progress: Progress) -> Result<Made> {
         boot_bytes: volumes.boot.size(),
         took: begun.elapsed(),
     })
+}
+
+/// The deltas of a release, for people.
+fn deltas(release: &Release) -> String {
+    let one = |p: &hypriot_updater::index::PayloadFile| {
+        let base = p.base.as_ref()?;
+        Some(format!(
+            "; from {} {} KiB",
+            base.version,
+            p.size.div_ceil(1024)
+        ))
+    };
+    release.index.payloads.iter().filter_map(one).collect()
 }
 
 fn epoch(request: &Request<'_>) -> Result<u64> {

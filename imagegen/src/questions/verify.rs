@@ -191,6 +191,7 @@ pub fn verify_with(
         out: scratch.path().to_owned(),
         image: true,
         level: crate::release::LEVEL,
+        delta_from: Some(Vec::new()),
         inspect: false,
         forms: Forms::default(),
     };

@@ -38,22 +38,23 @@ pub fn publish(
 pub fn stage(repo: &mut Repository, indexes: &[PathBuf], listed: Listed, to: &Path) -> Result<()> {
     let _held = repo.hold()?;
     for path in indexes {
-        let payload = list(repo, path, listed)?;
-        let name = payload.file_name().context("it was made from a name")?;
-        let there = to.join(name);
-        if !same_file(&payload, &there) {
-            let mut from = std::fs::File::open(&payload)
-                .with_context(|| format!("cannot open {}", payload.display()))?;
-            files::replace_with(&there, |file| {
-                std::io::copy(&mut from, file).and_then(|_| file.flush())
-            })?;
+        for payload in list(repo, path, listed)? {
+            let name = payload.file_name().context("it was made from a name")?;
+            let there = to.join(name);
+            if !same_file(&payload, &there) {
+                let mut from = std::fs::File::open(&payload)
+                    .with_context(|| format!("cannot open {}", payload.display()))?;
+                files::replace_with(&there, |file| {
+                    std::io::copy(&mut from, file).and_then(|_| file.flush())
+                })?;
+            }
         }
     }
     Ok(())
 }
 
-/// Puts one release on the list and gives its payload, which has been verified.
-fn list(repo: &mut Repository, path: &Path, listed: Listed) -> Result<PathBuf> {
+/// Puts one release on the list and gives its payloads, which have been verified.
+fn list(repo: &mut Repository, path: &Path, listed: Listed) -> Result<Vec<PathBuf>> {
     let dir = path
         .parent()
         .filter(|p| !p.as_os_str().is_empty())
@@ -83,7 +84,7 @@ fn list(repo: &mut Repository, path: &Path, listed: Listed) -> Result<PathBuf> {
     }
     let custom = serde_json::json!({ "board": index.board, "version": index.version.to_string() });
     repo.add_target(name, &bytes, custom)?;
-    Ok(dir.join(&index.payload.name))
+    Ok(index.known().map(|p| dir.join(&p.name)).collect())
 }
 
 fn same_file(a: &Path, b: &Path) -> bool {

@@ -7,7 +7,7 @@ mod body;
 mod tls;
 
 use std::boxed::Box;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::string::{String, ToString};
 use std::sync::{Mutex, PoisonError};
@@ -109,6 +109,8 @@ pub struct HttpSource {
     options: HttpOptions,
     /// Strong entity tags of files seen, so that a resumed transfer is of the same file (RFC 9110, 13.1.5).
     tags: Mutex<BTreeMap<String, String>>,
+    /// Files of which the server sent the whole when a part was asked for.
+    whole: Mutex<BTreeSet<String>>,
 }
 
 impl HttpSource {
@@ -153,20 +155,22 @@ impl HttpSource {
             base: url,
             options,
             tags: Mutex::default(),
+            whole: Mutex::default(),
         })
     }
 
     /// Asks once, following redirects.
-    fn ask(&self, name: &str, from: u64) -> Result<body::Body, Failure> {
+    fn ask(&self, name: &str, from: u64, until: Option<u64>) -> Result<body::Body, Failure> {
         let mut url = self.url(name)?;
         let tag = self.tag(name);
         for _ in 0..=MAX_REDIRECTS {
-            let response = self.send(&url, from, tag.as_deref())?;
-            let headers = response.headers();
             let asked = Asked {
                 from,
+                until,
                 tag: tag.as_deref(),
             };
+            let response = self.send(&url, &asked)?;
+            let headers = response.headers();
             match judge(response.status().as_u16(), headers, &asked) {
                 Verdict::Redirect => url = self.redirected(&url, headers)?,
                 Verdict::Refused(why) => return Err(refused(url.as_str(), &why).into()),
@@ -187,6 +191,10 @@ impl HttpSource {
                 }
                 Verdict::Body { skip, length } => {
                     self.remember(name, strong_tag(headers));
+                    if asked.is_part() && length.is_none() {
+                        let mut whole = self.whole.lock().unwrap_or_else(PoisonError::into_inner);
+                        whole.insert(name.into());
+                    }
                     return Ok(body::Body::new(response, skip, length, self.options.pace));
                 }
             }
@@ -194,15 +202,18 @@ impl HttpSource {
         Err(refused(name, "too many redirects").into())
     }
 
-    fn send(&self, url: &Url, from: u64, tag: Option<&str>) -> Result<Response, Failure> {
+    fn send(&self, url: &Url, asked: &Asked<'_>) -> Result<Response, Failure> {
         // A body in another coding would be counted, resumed and hashed wrongly.
         let mut request = self
             .client
             .get(url.clone())
             .header(ACCEPT_ENCODING, "identity");
-        if from > 0 {
-            request = request.header(RANGE, std::format!("bytes={from}-"));
-            if let Some(tag) = tag {
+        if asked.is_part() {
+            // RFC 9110, 14.1.2: both ends are included
+            let last = asked.until.map(|u| u.saturating_sub(1).to_string());
+            let range = std::format!("bytes={}-{}", asked.from, last.unwrap_or_default());
+            request = request.header(RANGE, range);
+            if let (Some(tag), true) = (asked.tag, asked.from > 0) {
                 request = request.header(IF_RANGE, tag);
             }
         }
@@ -283,8 +294,13 @@ impl HttpSource {
     }
 }
 
-impl Source for HttpSource {
-    fn open(&self, name: &str, from: u64) -> Result<Box<dyn Read + '_>, SourceError> {
+impl HttpSource {
+    fn patiently(
+        &self,
+        name: &str,
+        from: u64,
+        until: Option<u64>,
+    ) -> Result<Box<dyn Read + '_>, SourceError> {
         if from == 0 {
             // From the beginning is another transfer: whatever file is there now is fine.
             self.remember(name, None);
@@ -293,7 +309,7 @@ impl Source for HttpSource {
         let mut pause = self.options.pause;
         let mut attempt = 1;
         loop {
-            let failure = match self.ask(name, from) {
+            let failure = match self.ask(name, from, until) {
                 Ok(body) => return Ok(Box::new(body)),
                 Err(failure) => failure,
             };
@@ -307,6 +323,26 @@ impl Source for HttpSource {
             pause = pause.saturating_mul(2);
             attempt += 1;
         }
+    }
+}
+
+impl Source for HttpSource {
+    fn open(&self, name: &str, from: u64) -> Result<Box<dyn Read + '_>, SourceError> {
+        self.patiently(name, from, None)
+    }
+
+    fn open_part(
+        &self,
+        name: &str,
+        from: u64,
+        until: u64,
+    ) -> Result<Box<dyn Read + '_>, SourceError> {
+        self.patiently(name, from, Some(until))
+    }
+
+    fn has_parts(&self, name: &str) -> bool {
+        let whole = self.whole.lock().unwrap_or_else(PoisonError::into_inner);
+        !whole.contains(name)
     }
 }
 

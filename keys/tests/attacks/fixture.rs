@@ -3,10 +3,10 @@
 //! `case.json` says what is done; `before/` and `served/` hold the files that differ from the honest repository of version
 //! 2 in `honest/`, `absent` names those that are not served. Files above 64 KiB are not kept but made anew.
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use hypriot_keys::Error;
 use hypriot_keys::client::{Client, Limits};
@@ -65,7 +65,13 @@ impl Run {
             Ok(client.timestamp().unwrap().header.version)
         });
         let after = stored(place.path());
-        let aftermath = aftermath(&outcome, &before, &after, source.read.get()).or_else(|| {
+        let aftermath = aftermath(
+            &outcome,
+            &before,
+            &after,
+            source.read.load(Ordering::Relaxed),
+        )
+        .or_else(|| {
             outcome
                 .is_err()
                 .then(|| unrecoverable(open(), day_zero))
@@ -164,7 +170,7 @@ fn stored(place: &Path) -> Files {
 struct Memory<'a> {
     files: &'a Files,
     endless: Option<&'a str>,
-    read: Cell<u64>,
+    read: AtomicU64,
 }
 
 impl<'a> Memory<'a> {
@@ -172,7 +178,7 @@ impl<'a> Memory<'a> {
         Self {
             files,
             endless,
-            read: Cell::new(0),
+            read: AtomicU64::new(0),
         }
     }
 }
@@ -199,13 +205,13 @@ impl Source for Memory<'_> {
 
 struct Counted<'a, R> {
     inner: R,
-    read: &'a Cell<u64>,
+    read: &'a AtomicU64,
 }
 
 impl<R: Read> Read for Counted<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let read = self.inner.read(buffer)?;
-        self.read.set(self.read.get() + read as u64);
+        self.read.fetch_add(read as u64, Ordering::Relaxed);
         Ok(read)
     }
 }

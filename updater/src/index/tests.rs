@@ -5,6 +5,17 @@ use alloc::format;
 use alloc::string::ToString;
 use alloc::vec;
 
+fn payload(name: &str, base: Option<Base>) -> PayloadFile {
+    PayloadFile {
+        name: name.into(),
+        format: crate::payload::FORMAT,
+        size: 90,
+        table_size: 80,
+        table: SegmentHash::of(b"table"),
+        base,
+    }
+}
+
 fn good() -> Index {
     let image = |target, size: u64| Image {
         target,
@@ -20,10 +31,16 @@ fn good() -> Index {
             image(Target::Boot, 3 * SEGMENT),
             image(Target::Root, 2 * SEGMENT + 512),
         ],
-        payload: PayloadFile {
-            name: "hypriotos-qemu-arm64-1.0.1.full".into(),
-            size: 9,
-        },
+        payloads: vec![
+            payload("hypriotos-qemu-arm64-1.0.1.payload", None),
+            payload(
+                "hypriotos-qemu-arm64-1.0.1-from-1.0.0.payload",
+                Some(Base {
+                    version: "1.0.0".parse().unwrap(),
+                    content: SegmentHash::of(b"old"),
+                }),
+            ),
+        ],
     }
 }
 
@@ -38,10 +55,10 @@ fn what_is_written_is_read() {
 #[test]
 fn wrong_contents_are_refused_by_name() {
     type Case = (&'static str, fn(&mut Index), fn(&IndexError) -> bool);
-    let cases: [Case; 9] = [
+    let cases: [Case; 13] = [
         (
             "newer format",
-            |i| i.format = "hypriot-release/2".into(),
+            |i| i.format = "hypriot-release/3".into(),
             |e| matches!(e, IndexError::Format(_)),
         ),
         (
@@ -85,13 +102,33 @@ fn wrong_contents_are_refused_by_name() {
         ),
         (
             "payload is a path",
-            |i| i.payload.name = "../x".into(),
+            |i| i.payloads[1].name = "../x".into(),
             |e| matches!(e, IndexError::PayloadName(_)),
         ),
         (
             "payload without a name",
-            |i| i.payload.name.clear(),
+            |i| i.payloads[0].name.clear(),
             |e| matches!(e, IndexError::PayloadName(_)),
+        ),
+        (
+            "deltas only",
+            |i| drop(i.payloads.remove(0)),
+            |e| *e == IndexError::Payloads,
+        ),
+        (
+            "a full payload of a later format only",
+            |i| i.payloads[0].format = 3,
+            |e| *e == IndexError::Payloads,
+        ),
+        (
+            "a table longer than its file",
+            |i| i.payloads[0].table_size = 91,
+            |e| matches!(e, IndexError::Table { .. }),
+        ),
+        (
+            "a table that fills the memory",
+            |i| (i.payloads[1].table_size, i.payloads[1].size) = (u32::MAX, u64::MAX),
+            |e| matches!(e, IndexError::Table { .. }),
         ),
     ];
     for (danger, change, expected) in cases {
@@ -104,14 +141,28 @@ fn wrong_contents_are_refused_by_name() {
 }
 
 #[test]
+fn what_a_later_release_adds_does_not_lock_older_boards_out() {
+    let text = serde_json::to_string(&good()).unwrap();
+    let more =
+        text.replacen('{', "{\"extra\":1,", 1)
+            .replacen("{\"name\"", "{\"extra\":[],\"name\"", 1);
+    assert_eq!(Index::parse(more.as_bytes()).unwrap(), good());
+    // a payload of a format that this agent does not know is none for it
+    let mut index = good();
+    index.payloads[1].format = 3;
+    let index = Index::parse(&serde_json::to_vec(&index).unwrap()).unwrap();
+    assert_eq!(index.known().count(), 1);
+}
+
+#[test]
 fn hostile_json_is_refused() {
     let text = serde_json::to_string(&good()).unwrap();
-    let unknown = text.replacen('{', "{\"extra\":1,", 1);
-    let hash = text.replacen(&hex::encode(SegmentHash::of(b"x").0), "zz", 1);
+    let hash = text.replacen(&hex::encode(SegmentHash::of(b"table").0), "zz", 1);
+    let segments = text.replacen("\"segments\":\"", "\"segments\":\"AAAA", 1);
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
     for bad in [
-        unknown,
         hash,
+        segments,
         deep,
         "{}".to_string(),
         String::new(),
@@ -127,4 +178,13 @@ fn hostile_json_is_refused() {
         Index::parse(&vec![b' '; 300 << 10]),
         Err(IndexError::TooLong(_))
     ));
+}
+
+#[test]
+fn a_release_of_the_first_format_is_refused_with_what_to_do() {
+    let old = include_bytes!("../../testdata/releases/1.json");
+    let refused = Index::parse(old).unwrap_err();
+    assert_eq!(refused, IndexError::Old);
+    let told = format!("{refused}");
+    assert!(told.contains("make the release again"), "{told}");
 }

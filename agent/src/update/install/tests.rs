@@ -1,63 +1,122 @@
 //! Power cuts at every write, lying sources, failing media.
 
+mod delta;
+
 use super::*;
 use crate::card::fakes::{MemDisk, MemSource};
 use crate::update::signed::verified;
-use hypriot_updater::index::{FORMAT, Image, PayloadFile, Target};
+use hypriot_updater::index::{Base, FORMAT, Image, PayloadFile, SegmentHash, Target};
+use hypriot_updater::payload::{self, Operation};
 
 const MIB: usize = 1 << 20;
 
-/// A release with zeros, raw and compressible segments, and its payload.
-pub(crate) fn release(seed: u8) -> (Verified<Index>, [Vec<u8>; 2], Vec<u8>) {
-    let noise = |n: usize| {
-        let mut x = u32::from(seed) + 1;
-        (0..n)
-            .map(|_| {
-                x ^= x << 13;
-                x ^= x >> 17;
-                x ^= x << 5;
-                x.to_le_bytes()[0]
-            })
-            .collect::<Vec<u8>>()
+/// Bytes that do not compress, the same for the same seed.
+fn noise(seed: u8, len: usize) -> Vec<u8> {
+    let mut x = u32::from(seed) + 1;
+    let mut next = || {
+        x ^= x << 13;
+        x ^= x >> 17;
+        x ^= x << 5;
+        x.to_le_bytes()[0]
     };
-    let boot = [vec![seed; MIB], noise(MIB)].concat();
-    let root = [vec![0; MIB], noise(MIB), vec![seed; 512]].concat();
+    (0..len).map(|_| next()).collect()
+}
+
+/// How each segment of a payload is sent.
+type Rows = Vec<(Operation, Vec<u8>)>;
+
+/// The bytes of a payload and what its index says about it.
+fn payload_of(name: &str, rows: &Rows, base: Option<Base>) -> (PayloadFile, Vec<u8>) {
+    let table = payload::encode_table(rows.iter().map(|(o, d)| (o, d.as_slice())));
+    let data = rows.iter().flat_map(|(_, d)| d.iter().copied());
+    let bytes: Vec<u8> = table.iter().copied().chain(data).collect();
+    let file = PayloadFile {
+        name: name.into(),
+        format: payload::FORMAT,
+        size: bytes.len() as u64,
+        table_size: u32::try_from(table.len()).unwrap(),
+        table: SegmentHash::of(&table),
+        base,
+    };
+    (file, bytes)
+}
+
+/// How the full payload sends these images.
+fn full_rows(images: &[Vec<u8>; 2]) -> Rows {
+    let segments = images.iter().flat_map(|image| image.chunks(MIB));
+    segments
+        .map(|segment| {
+            let packed = zstd::bulk::compress(segment, 3).unwrap();
+            if segment.iter().all(|b| *b == 0) {
+                (Operation::Zeros, Vec::new())
+            } else if packed.len() < segment.len() {
+                (Operation::Zstd, packed)
+            } else {
+                (Operation::Raw, segment.to_vec())
+            }
+        })
+        .collect()
+}
+
+/// A release of these images and payloads, signed.
+fn index_of(number: u8, images: &[Vec<u8>; 2], payloads: Vec<PayloadFile>) -> Verified<Index> {
     let image = |target, bytes: &[u8]| Image {
         target,
         size: bytes.len() as u64,
         segments: bytes.chunks(MIB).map(SegmentHash::of).collect(),
     };
-    let mut rows = Vec::new();
-    let mut data = Vec::new();
-    for segment in boot.chunks(MIB).chain(root.chunks(MIB)) {
-        let packed = zstd::bulk::compress(segment, 3).unwrap();
-        if segment.iter().all(|b| *b == 0) {
-            rows.push((Operation::Zeros, 0));
-        } else if packed.len() < segment.len() {
-            rows.push((Operation::Zstd, packed.len()));
-            data.extend(packed);
-        } else {
-            rows.push((Operation::Raw, segment.len()));
-            data.extend_from_slice(segment);
-        }
-    }
-    let bytes = [payload::encode_table(&rows), data].concat();
-    let index = Index {
+    verified(&Index {
         format: FORMAT.into(),
         board: "test".into(),
-        version: semver::Version::new(u64::from(seed), 0, 0),
+        version: semver::Version::new(u64::from(number), 0, 0),
         created: hypriot_keys::time::Timestamp(0),
-        images: vec![image(Target::Boot, &boot), image(Target::Root, &root)],
-        payload: PayloadFile {
-            name: "p.full".into(),
-            size: bytes.len() as u64,
-        },
-    };
-    (verified(&index), [boot, root], bytes)
+        images: vec![
+            image(Target::Boot, &images[0]),
+            image(Target::Root, &images[1]),
+        ],
+        payloads,
+    })
+}
+
+/// What a release contains: filling, noise with a page of its own in it, zeros, noise that moves with each odd number.
+fn images(seed: u8) -> [Vec<u8>; 2] {
+    let mut changed = noise(200, MIB);
+    changed[300_000..][..4096].copy_from_slice(&noise(seed, 4096));
+    let boot = [vec![seed; MIB], changed].concat();
+    let (one, other) = (noise(101 + seed % 2, MIB), noise(102 - seed % 2, MIB));
+    let root = [vec![0; MIB], one, other, vec![seed; 512]].concat();
+    [boot, root]
+}
+
+/// Signed index, images and full payload of a release with zeros, raw and compressible segments.
+pub(crate) fn release(seed: u8) -> (Verified<Index>, [Vec<u8>; 2], Vec<u8>) {
+    let (index, images, mut files) = release_from(seed, &[]);
+    (index, images, files.remove(0).1)
+}
+
+/// The same with deltas from other releases: the files by name, the full payload first.
+pub(crate) fn release_from(
+    seed: u8,
+    bases: &[u8],
+) -> (Verified<Index>, [Vec<u8>; 2], Vec<(String, Vec<u8>)>) {
+    let images = images(seed);
+    let full = full_rows(&images);
+    let mut made = vec![payload_of("p.full", &full, None)];
+    for number in bases {
+        let rows = delta::rows(&self::images(*number), &images, &full);
+        let base = Base {
+            version: semver::Version::new(u64::from(*number), 0, 0),
+            content: SegmentHash([*number; 32]),
+        };
+        made.push(payload_of(&format!("p.from-{number}"), &rows, Some(base)));
+    }
+    let payloads = made.iter().map(|(file, _)| file.clone()).collect();
+    let files = made.into_iter().map(|(f, bytes)| (f.name, bytes));
+    (index_of(seed, &images, payloads), images, files.collect())
 }
 
 fn slot() -> [MemDisk; 2] {
-    [MemDisk::new(3 * MIB), MemDisk::new(4 * MIB)]
+    [MemDisk::new(3 * MIB), MemDisk::new(5 * MIB)]
 }
 
 fn run(
@@ -66,7 +125,7 @@ fn run(
     slot: &[MemDisk; 2],
 ) -> Result<Summary, InstallError> {
     let mut disks: [Box<dyn Disk>; 2] = [Box::new(slot[0].clone()), Box::new(slot[1].clone())];
-    install(index, source, &mut disks, &mut |_| ())
+    install(index, source, None, &mut disks, &mut |_| ())
 }
 
 fn holds(slot: &[MemDisk; 2], images: &[Vec<u8>; 2]) -> bool {
@@ -84,7 +143,7 @@ fn a_release_is_written_and_a_second_time_costs_nothing() {
     assert!(holds(&slot, &images));
     assert_eq!(
         (first.total, first.written),
-        (5, 4),
+        (6, 5),
         "the zero segment lies there already"
     );
     let again = run(&index, &source, &slot).unwrap();
@@ -128,37 +187,62 @@ fn a_power_cut_at_any_write_leaves_no_loadable_slot_and_the_next_run_finishes() 
 }
 
 #[test]
-fn altered_bytes_are_never_written() {
-    let (index, _, payload) = release(7);
-    let table = payload::table_len(&index);
-    for at in [table, table + 40, table + 200_000, payload.len() - 1] {
+fn garbage_is_handed_to_no_decoder_and_written_to_no_disk() {
+    let (index, images, payload) = release(7);
+    let table = index.payloads[0].table_size as usize;
+    let good = MemSource::new("p.full", payload.clone());
+    let whole = slot();
+    run(&index, &good, &whole).unwrap();
+    // a byte of the table, and one of each segment's data
+    let entries = payload::parse_table(&index, &index.payloads[0], &payload[..table]).unwrap();
+    let data = entries.iter().filter(|e| e.len > 0);
+    let places = data.map(|e| usize::try_from(e.at).unwrap() + e.len / 2);
+    let mut refused = 0;
+    for at in [9, table - 1].into_iter().chain(places) {
         let mut altered = payload.clone();
         altered[at] ^= 1;
         let slot = slot();
         let error = run(&index, &MemSource::new("p.full", altered), &slot).unwrap_err();
-        assert!(matches!(error, InstallError::Segment { .. }), "{error}");
-        assert!(
-            slot[0].medium()[..512] == [0; 512],
-            "the slot must not start"
-        );
+        match (&error, at < table) {
+            // the hash of the table is wrong: it was not parsed, and nothing was touched
+            (InstallError::Payload { source, .. }, true) => {
+                assert_eq!(*source, PayloadError::Altered);
+                assert_eq!(slot.iter().map(MemDisk::writes).sum::<usize>(), 0);
+            }
+            // the hash of the data is wrong: `Segment` would say that it was decoded
+            (InstallError::Altered { .. }, false) => (),
+            _ => panic!("altered at {at}: {error}"),
+        }
+        refused += 1;
+        // every write of every disk: nothing but bytes that belong there, and the broken first sector
+        for (disk, image) in slot.iter().zip(&images) {
+            for (at, bytes) in disk.written() {
+                let end = at + bytes.len();
+                let right = image.get(at..end) == Some(&bytes[..]);
+                let broken = at == 0 && bytes == [0; 512];
+                assert!(right || broken, "{} bytes at {at}", bytes.len());
+            }
+        }
+        assert_eq!(slot[0].medium()[..512], [0; 512], "the slot must not start");
     }
+    assert_eq!(refused, 7);
 }
 
 #[test]
 fn a_source_that_breaks_off_is_taken_up_again() {
     let (index, images, payload) = release(7);
+    // each transfer ends after 300 kB, less than a segment
     let slot = slot();
-    let source = MemSource::new("p.full", payload).cut_every(300_000);
-    let summary = run(&index, &source, &slot);
-    // each transfer ends after 300 kB, less than the raw segment of 1 MiB: no progress is possible there
-    assert!(
-        matches!(summary, Err(InstallError::Cut { .. })),
-        "{summary:?}"
-    );
-    let (index2, _, payload2) = release(7);
-    let source = MemSource::new("p.full", payload2).cut_every(1_100_000);
-    run(&index2, &source, &slot).unwrap();
+    let source = MemSource::new("p.full", payload.clone()).cut_every(300_000);
+    run(&index, &source, &slot).unwrap();
     assert!(holds(&slot, &images));
+    // a server that drips is given up
+    let source = MemSource::new("p.full", payload).cut_every(1000);
+    let dripped = run(&index, &source, &self::slot());
+    assert!(
+        matches!(dripped, Err(InstallError::Cut { .. })),
+        "{dripped:?}"
+    );
 }
 
 #[test]

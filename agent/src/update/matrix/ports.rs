@@ -22,7 +22,7 @@ use hypriot_updater::slot::{Digest, Release, Slot};
 use super::Planted;
 use super::world::{Config, Data, Fleet, Software};
 use crate::card::fakes::{MemDisk, MemSource};
-use crate::card::ports::{Disk, Slots};
+use crate::card::ports::{Disk, Running, Slots};
 use crate::config::Settings;
 use crate::report::UpdateView;
 use crate::update::hooks::{self, Call, Event};
@@ -76,12 +76,10 @@ pub(super) static RELEASE: LazyLock<(Verified<Index>, Vec<u8>)> = LazyLock::new(
 /// A release of two small images, and its payload.
 fn index() -> (Index, Vec<u8>) {
     let images = [(Target::Boot, vec![7; BOOT]), (Target::Root, vec![9; ROOT])];
-    let rows: Vec<_> = images
-        .iter()
-        .map(|(_, b)| (Operation::Raw, b.len()))
-        .collect();
+    let rows = images.iter().map(|(_, b)| (&Operation::Raw, b.as_slice()));
+    let table = payload::encode_table(rows);
     let data: Vec<u8> = images.iter().flat_map(|(_, b)| b.clone()).collect();
-    let bytes = [payload::encode_table(&rows), data].concat();
+    let bytes = [table.clone(), data].concat();
     let image = |(target, bytes): &(Target, Vec<u8>)| Image {
         target: *target,
         size: bytes.len() as u64,
@@ -93,10 +91,14 @@ fn index() -> (Index, Vec<u8>) {
         version: release().version,
         created: Timestamp(0),
         images: images.iter().map(image).collect(),
-        payload: PayloadFile {
+        payloads: vec![PayloadFile {
             name: "p.full".into(),
+            format: payload::FORMAT,
             size: bytes.len() as u64,
-        },
+            table_size: u32::try_from(table.len()).expect("small"),
+            table: SegmentHash::of(&table),
+            base: None,
+        }],
     };
     (index, bytes)
 }
@@ -253,6 +255,11 @@ impl Slots for Card {
         );
         let of = &self.0.disks[usize::from(slot == Slot::B)];
         Ok(Box::new(of[usize::from(target == Target::Root)].clone()))
+    }
+
+    fn running(&self, slot: Slot) -> io::Result<Box<dyn Running>> {
+        assert_eq!(slot, self.0.booted.get(), "the base is what runs");
+        Ok(Box::new(self.0.disks[usize::from(slot == Slot::B)].clone()))
     }
 }
 

@@ -21,7 +21,7 @@ use hypriot_updater::slot::{Digest, Release, Slot};
 use board::board;
 
 use super::tape::{Event, Medium, Part, Tape};
-use crate::card::ports::{Disk, Slots};
+use crate::card::ports::{Disk, Running, Slots};
 use crate::config::Settings;
 use crate::report::UpdateView;
 use crate::update::act::{self, Hands};
@@ -35,6 +35,8 @@ use crate::update::store::FailureReport;
 /// No life needs more: three to go back, three to try again, one to settle, one to spare.
 pub(super) const MOST_BOOTS: u32 = 8;
 const MOST_STEPS: u32 = 40;
+/// Which release comes with a delta from which: the last two are installed by one, wherever the board stands.
+const DELTAS: [(u8, u8); 4] = [(4, 2), (5, 2), (6, 5), (6, 2)];
 const RECORD: &str = "record.json";
 const FAILURE: &str = "failure.json";
 
@@ -55,18 +57,20 @@ pub(super) struct Made {
     pub(super) kind: Kind,
     index: Verified<Index>,
     images: [Vec<u8>; 2],
-    payload: Vec<u8>,
+    files: Vec<(String, Vec<u8>)>,
 }
 
 impl Made {
     pub(super) fn new(number: u8, kind: Kind) -> Self {
-        let (index, images, payload) = install::tests::release(number);
+        let bases = DELTAS.iter().filter(|(of, _)| *of == number);
+        let bases: Vec<u8> = bases.map(|(_, from)| *from).collect();
+        let (index, images, files) = install::tests::release_from(number, &bases);
         Self {
             number,
             kind,
             index,
             images,
-            payload,
+            files,
         }
     }
 
@@ -86,11 +90,11 @@ impl Made {
 }
 
 impl Source for Made {
-    fn open(&self, _: &str, from: u64) -> Result<Box<dyn Read + '_>, SourceError> {
+    fn open(&self, name: &str, from: u64) -> Result<Box<dyn Read + '_>, SourceError> {
         let from = usize::try_from(from).unwrap_or(usize::MAX);
-        Ok(Box::new(Cursor::new(
-            self.payload.get(from..).unwrap_or_default(),
-        )))
+        let file = self.files.iter().find(|(n, _)| n == name);
+        let bytes = file.and_then(|(_, bytes)| bytes.get(from..));
+        Ok(Box::new(Cursor::new(bytes.unwrap_or_default())))
     }
 }
 
@@ -226,6 +230,19 @@ impl Slots for World {
             self.clone(),
             Part::Slot(slot, target),
         )))
+    }
+
+    fn running(&self, slot: Slot) -> io::Result<Box<dyn Running>> {
+        Ok(Box::new(RunningSlot(self.clone(), slot)))
+    }
+}
+
+/// A slot, for reading.
+struct RunningSlot(World, Slot);
+
+impl Running for RunningSlot {
+    fn read_at(&self, target: Target, at: u64, buf: &mut [u8]) -> io::Result<()> {
+        RecordingDisk(self.0.clone(), Part::Slot(self.1, target)).read_at(at, buf)
     }
 }
 

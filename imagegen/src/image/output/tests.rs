@@ -73,6 +73,7 @@ fn zstd_gives_the_card_out_of_the_payload() {
         created: 1,
         level: 3,
         threads: 2,
+        bases: &[],
     };
     let made = release::make(&volumes, &spec, work.path(), |_, _, _| Ok(())).unwrap();
     let card = Card::plan(&volumes, &[], 1).unwrap();

@@ -40,10 +40,11 @@ pub fn write<B: Blocks + ?Sized>(
 ) -> Result<()> {
     let file = File::open(release.payload)
         .with_context(|| format!("cannot open {}", release.payload.display()))?;
-    let mut table = vec![0; payload::table_len(release.index)];
+    let full = release.index.full().context("there is no full payload")?;
+    let mut table = vec![0; usize::try_from(full.table_size)?];
     file.read_exact_at(&mut table, 0)
         .context("cannot read the payload's table")?;
-    let entries = payload::parse_table(release.index, &table)?;
+    let entries = payload::parse_table(release.index, full, &table)?;
     let mut known = std::collections::HashMap::new();
     for ((image, n, len, _), entry) in release.index.segments().zip(entries) {
         if entry.operation == Operation::Zstd && len as u64 == SEGMENT {
@@ -61,7 +62,7 @@ pub fn write<B: Blocks + ?Sized>(
         threads,
         |_, at, bytes| {
             Ok(match known.get(&at) {
-                Some(entry) => Piece::Payload(*entry),
+                Some(entry) => Piece::Payload(entry.clone()),
                 None if bytes.len() as u64 == SEGMENT && pass::is_zero(bytes) => {
                     Piece::Made(zeros.clone())
                 }

@@ -8,7 +8,16 @@ use reqwest::header::{CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, ETAG, Heade
 /// What was asked for.
 pub(super) struct Asked<'a> {
     pub(super) from: u64,
+    /// Where the part ends that was asked for; none asks for all the rest.
+    pub(super) until: Option<u64>,
     pub(super) tag: Option<&'a str>,
+}
+
+impl Asked<'_> {
+    /// Whether less than the whole file was asked for.
+    pub(super) const fn is_part(&self) -> bool {
+        self.from > 0 || self.until.is_some()
+    }
 }
 
 /// What to do with the answer.
@@ -67,7 +76,7 @@ fn whole(headers: &HeaderMap, asked: &Asked<'_>) -> Verdict {
 
 /// RFC 9110, 14.4: a part must say which part it is, and be the one that was asked for.
 fn part(headers: &HeaderMap, asked: &Asked<'_>) -> Verdict {
-    if asked.from == 0 {
+    if !asked.is_part() {
         return Verdict::Refused("a part, though the whole was asked for".into());
     }
     let kind = text(headers, &CONTENT_TYPE).unwrap_or_default();
@@ -80,10 +89,16 @@ fn part(headers: &HeaderMap, asked: &Asked<'_>) -> Verdict {
         return Verdict::Changed;
     }
     match text(headers, &CONTENT_RANGE).and_then(range) {
-        Some((first, last)) if first == asked.from && last >= first => Verdict::Body {
-            skip: 0,
-            length: Some(last - first + 1),
-        },
+        Some((first, last))
+            if first == asked.from
+                && last >= first
+                && asked.until.is_none_or(|until| last < until) =>
+        {
+            Verdict::Body {
+                skip: 0,
+                length: Some(last - first + 1),
+            }
+        }
         _ => Verdict::Refused(format!(
             "a part that is not the one from byte {} on ({:?})",
             asked.from,

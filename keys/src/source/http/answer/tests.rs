@@ -58,6 +58,7 @@ fn lies_about_ranges() {
     ] {
         let asked = Asked {
             from,
+            until: None,
             tag: Some("\"a\""),
         };
         assert_eq!(judge(status, &headers(&lines), &asked), expected, "{name}");
@@ -125,14 +126,30 @@ fn refused_or_postponed() {
         ("forbidden to us", 401, vec![], 0),
         ("not modified", 304, vec![], 0),
     ] {
-        let verdict = judge(status, &headers(&lines), &Asked { from, tag: None });
+        let verdict = judge(
+            status,
+            &headers(&lines),
+            &Asked {
+                from,
+                until: None,
+                tag: None,
+            },
+        );
         assert!(
             matches!(verdict, Verdict::Refused(_)),
             "{name}: {verdict:?}"
         );
     }
     for status in [408, 425, 429, 500, 502, 503, 504] {
-        let verdict = judge(status, &HeaderMap::new(), &Asked { from: 0, tag: None });
+        let verdict = judge(
+            status,
+            &HeaderMap::new(),
+            &Asked {
+                from: 0,
+                until: None,
+                tag: None,
+            },
+        );
         assert!(
             matches!(verdict, Verdict::Later(_)),
             "{status}: {verdict:?}"
