@@ -1,5 +1,7 @@
 //! Command line of `hypriot-fleet`: parses and prints.
 
+mod group;
+mod serve;
 mod update;
 
 use std::io::{Read, Write};
@@ -78,6 +80,15 @@ enum Command {
         /// The public key, ~/.ssh/id_ed25519.pub for example
         key: PathBuf,
     },
+    /// Serve locks (FleetLock) to boards that update themselves, with a page of the cluster
+    #[command(after_help = serve::EXAMPLES)]
+    Serve(Box<serve::Arguments>),
+    /// Groups of `hypriot-fleet serve`: slots, windows, pause, resume, clear
+    #[command(subcommand, after_help = group::EXAMPLES)]
+    Group(group::Group),
+    /// Rollout plans of `hypriot-fleet serve`
+    #[command(subcommand, after_help = group::EXAMPLES)]
+    Plan(group::Plans),
     /// Wait until freshly flashed boards have tested themselves, and print the result as TAP
     #[command(after_help = EXAMPLES)]
     Validate {
@@ -119,6 +130,9 @@ pub fn main() -> ExitCode {
         Command::Pause(run) => update::pause(&run),
         Command::Abort(run) => update::abort(&run),
         Command::Rollback(run) => update::roll_back(&run),
+        Command::Serve(arguments) => serve::serve(&arguments),
+        Command::Group(words) => group::group(&words),
+        Command::Plan(words) => group::plan(&words),
         Command::Authorize { key } => read(&key)
             .with_context(|| format!("reading {}", key.display()))
             .and_then(|text| crate::ssh::authorize(&text))

@@ -41,6 +41,8 @@ pub struct BoardSeen {
     pub bad_since: Option<u64>,
     /// An order to it is under way from this hand.
     pub busy: bool,
+    /// It asks at this moment whether it may go; of meaning in a plan whose boards ask.
+    pub asks: bool,
 }
 
 /// A board's own words about itself.

@@ -186,20 +186,21 @@ fn plan(arguments: &Arguments) -> Result<Plan> {
         strict: arguments.strict,
         ssh: arguments.ssh.clone(),
         no_sudo: arguments.no_sudo,
+        ..Plan::new(Vec::new())
     };
     plan.check().map_err(|e| anyhow!(e))?;
     Ok(plan)
 }
 
 /// Who we are, for the next one to read.
-fn operator() -> String {
+pub(super) fn operator() -> String {
     let user = std::env::var("USER").unwrap_or_else(|_| "somebody".into());
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     format!("{user}@{}", host.trim())
 }
 
 /// `20261127-0101-3fa2`: sorts by time, and two that begin at once differ.
-fn fresh_id() -> Result<String> {
+pub(super) fn fresh_id() -> Result<String> {
     let mut random = [0; 2];
     getrandom::fill(&mut random).map_err(|e| anyhow!("no random numbers: {e}"))?;
     let time: String = now()

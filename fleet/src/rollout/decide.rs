@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use super::journal::{Action, Before, Journal, Outcome, State, Track, What};
 use super::plan::{Canary, Member, Plan};
-use super::room::{QUIET, Room};
+use super::room::Room;
 use super::{BoardSeen, Order};
 
 /// An order is given again when its messenger is gone and the board shows nothing of it for this long.
@@ -246,7 +246,7 @@ impl<'a> View<'a> {
                 let answer = seen.answer.as_ref()?;
                 let fresh = seen
                     .heard
-                    .is_some_and(|h| self.now.saturating_sub(h) < QUIET);
+                    .is_some_and(|h| self.now.saturating_sub(h) < self.plan.quiet);
                 let started = answer.trial.as_ref().is_some_and(|t| !t.armed)
                     || answer.version == told.version;
                 let due = self.now.saturating_sub(told.again) >= AGAIN;
@@ -283,7 +283,8 @@ impl<'a> View<'a> {
             let Some(version) = &facts.target else {
                 continue;
             };
-            if room.admits(*n) && self.up(*n) {
+            let can_be_told = !self.plan.pull || self.asks(*n);
+            if can_be_told && room.admits(*n) && self.up(*n) {
                 room.add(*n);
                 let name = &self.plan.boards[*n].name;
                 orders.push(Order::Act {
@@ -419,7 +420,11 @@ impl<'a> View<'a> {
         Order::Wait(why)
     }
 
+    /// Boards that come by themselves may have a reason not to: a window, an owner who is away.
     fn stuck(&self) -> bool {
+        if self.plan.pull {
+            return false;
+        }
         // a hand that was just started has not heard of the boards yet
         let watched = self.seen.values().map(|s| s.watched).max().unwrap_or(0);
         self.now.saturating_sub(self.journal.last.max(watched)) > self.plan.patience

@@ -173,7 +173,7 @@ pub enum Outcome {
 }
 
 /// Where one board stands.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Track {
     /// What the preflight found.
     pub facts: Option<Facts>,
@@ -188,7 +188,8 @@ pub struct Track {
 }
 
 /// A board's state within the run.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum State {
     /// Not looked at yet.
     #[default]
@@ -208,7 +209,7 @@ pub enum State {
 }
 
 /// An order that has not ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Told {
     /// What.
     pub action: Action,
@@ -223,7 +224,7 @@ pub struct Told {
 }
 
 /// The sum of a run's events.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Journal {
     /// The run's id.
     pub run: String,

@@ -53,6 +53,17 @@ pub struct Plan {
     /// The agent is called without sudo.
     #[serde(default)]
     pub no_sudo: bool,
+    /// Boards are not told but ask, and are let go when it is their turn.
+    #[serde(default)]
+    pub pull: bool,
+    /// A board that was not told anything and says nothing for so many seconds counts as out.
+    #[serde(default = "quiet")]
+    pub quiet: u64,
+}
+
+/// Boards that are watched over HTTP are asked every few seconds.
+fn quiet() -> u64 {
+    60
 }
 
 /// One board of a plan.
@@ -170,6 +181,8 @@ impl Plan {
             strict: false,
             ssh: Vec::new(),
             no_sudo: false,
+            pull: false,
+            quiet: quiet(),
         }
     }
 

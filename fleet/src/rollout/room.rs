@@ -5,17 +5,23 @@ use std::collections::BTreeSet;
 use super::decide::View;
 use super::journal::{Action, State};
 
-/// A board that was not told anything and says nothing for this long is counted as out.
-pub(super) const QUIET: u64 = 60;
-
 impl View<'_> {
     /// It answers, now.
     pub(super) fn answers(&self, n: usize) -> bool {
         self.seen
             .get(self.plan.boards[n].name.as_str())
             .is_some_and(|s| {
-                s.answer.is_some() && s.heard.is_some_and(|h| self.now.saturating_sub(h) <= QUIET)
+                s.answer.is_some()
+                    && s.heard
+                        .is_some_and(|h| self.now.saturating_sub(h) <= self.plan.quiet)
             })
+    }
+
+    /// It wants to be told, at this moment.
+    pub(super) fn asks(&self, n: usize) -> bool {
+        self.seen
+            .get(self.plan.boards[n].name.as_str())
+            .is_some_and(|s| s.asks)
     }
 
     /// It does its work: answers, is good, and nothing is being tried on it.

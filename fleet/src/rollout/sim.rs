@@ -180,6 +180,7 @@ impl Sim {
             good_since: b.good_since.map(|g| g.max(self.watched)),
             bad_since: b.bad_since.map(|g| g.max(self.watched)),
             busy: !b.dead && matches!(b.phase, Phase::Downloading | Phase::Armed),
+            asks: false,
         };
         self.boards.iter().map(seen).collect()
     }
