@@ -8,6 +8,7 @@ imagegen := $(CARGO) run --bin hypriot-imagegen --
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-power-cuts power-cut-proof fault-matrix
+.PHONY: bench-fleet test-page
 .PHONY: test-boards test-fidelity fuzz bench-image lint agent deb sd-image
 .PHONY: test-integration release-tools docs docs-reference goss-parity lint-workflows lint-monitoring pictures
 .PHONY: need-rust need-agent need-image need-bench need-papers need-all
@@ -41,6 +42,10 @@ test-fidelity: need-all ## the fast way of configuring against full emulation, w
 bench-image: need-bench ## our root tree beside mmdebstrap's, emulated and native, about half an hour
 	$(CARGO) run --bin hypriot-bench -- image
 
+bench-fleet: need-rust ## hypriot-fleet serve: 1,000 simulated boards, locks a second with its own store and with three of etcd
+	$(CARGO) build --bin hypriot-fleet
+	$(CARGO) run --bin hypriot-bench -- fleet
+
 SECONDS ?= 60
 fuzz: need-rust ## the metadata parser and verifier against hostile input: make fuzz SECONDS=300 (needs rustup's nightly)
 	keys/fuzz/run $(SECONDS)
@@ -62,6 +67,10 @@ docs-reference: need-rust ## write the parts of pages that come from the code: c
 
 lint-workflows: need-papers ## judge .github/workflows with zizmor and actionlint, without asking GitHub anything
 	$(CARGO) run --bin hypriot-papers -- workflows
+
+test-page: need-papers ## the page of hypriot-fleet serve in Chromium, judged by axe, with 1, 12 and 200 boards (needs chromium, npm)
+	$(CARGO) build --bin hypriot-fleet
+	$(CARGO) run --bin hypriot-papers -- page
 
 pictures: need-rust ## draw the pictures of the README from a virtual board that runs (needs chromium)
 	$(CARGO) run --bin hypriot-papers -- pictures

@@ -1,8 +1,12 @@
 //! Benches: each measures ours and the others' in one run on one machine, and ends with one line of numbers.
 //!
+//! * `curve`: a rollout of signed files alone, over a million boards
+//! * `fleet`: locks and a rollout over 1,000 simulated boards, by `hypriot-fleet serve`
 //! * `image`: the root tree of a board, by `hypriot-imagegen` and by mmdebstrap
 //! * `mirror`: an archive in a directory, made of packages that are already here
 
+pub mod curve;
+pub mod fleet;
 pub mod image;
 pub mod mirror;
 
@@ -28,12 +32,16 @@ enum Bench {
     /// The arm64 root tree of the default recipe from packages in the cache: hypriot-imagegen, mmdebstrap under emulation, and
     /// mmdebstrap for amd64 as the limit (a quarter of an hour; needs root and an amd64 machine)
     Image,
+    /// A rollout over 1,000 simulated boards by `hypriot-fleet serve`, then locks a second with the embedded store, with three servers
+    /// on three members of etcd, and by the plainest server on etcd (three minutes)
+    Fleet,
 }
 
 /// Runs the bench that was asked for.
 pub fn main() -> ExitCode {
     let done = match Cli::parse().bench {
         Bench::Image => image::run(),
+        Bench::Fleet => curve::run(&crate::papers::root()).and_then(|()| fleet::run()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

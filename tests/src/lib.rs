@@ -5,6 +5,7 @@
 //! * `board`: a virtual board that is switched on, asked, and unplugged; `access` lets the tests in
 //! * `serve`: a file server for releases, which can be told to misbehave
 //! * `http`, `health`: ask a board, as curl would
+//! * `locks`: boards that ask a lock service, and the services: hypriot-fleet, etcd
 //! * `factory`: makes agent, keys, image and releases with the programs a maintainer uses
 //! * `steps`: the language of scenarios; `stage` plays them, `narrate` tells what happens
 //! * `peers`: programs of others that ours are judged by
@@ -23,6 +24,7 @@ pub mod exec;
 pub mod factory;
 pub mod health;
 pub mod http;
+pub mod locks;
 pub mod monitoring;
 pub mod narrate;
 pub mod papers;

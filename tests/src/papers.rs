@@ -42,6 +42,8 @@ enum Command {
     Monitoring,
     /// Draw the pictures of the README from a virtual board that runs
     Pictures,
+    /// Judge the page of `hypriot-fleet serve` in Chromium, with axe, with 1, 12 and 200 boards; pictures go to out/page
+    Page,
 }
 
 /// Runs it.
@@ -73,6 +75,7 @@ fn run(command: &Command) -> Result<()> {
         Command::Workflows => crate::workflows::judge(&root),
         Command::Monitoring => crate::monitoring::judge(&root),
         Command::Pictures => picture::draw(&root),
+        Command::Page => crate::locks::page::judge(&root, &crate::locks::page::pictures(&root)),
     }
 }
 

@@ -1,0 +1,319 @@
+//! `hypriot-fleet serve`, and members of etcd: on loopback, on free ports, ended with whoever started them.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::Value;
+
+use crate::exec;
+use crate::peers::Peer;
+
+/// The store of several servers.
+pub const ETCD: Peer = Peer {
+    package: "etcd-server",
+    file: "usr/bin/etcd",
+};
+
+/// A child that ends with us.
+#[derive(Debug)]
+struct Held(Child);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+/// `hypriot-fleet serve`.
+#[derive(Debug)]
+pub struct Server {
+    child: Held,
+    /// Where it listens.
+    pub port: u16,
+    state: PathBuf,
+}
+
+impl Server {
+    /// Starts one; `state` is its folder.
+    pub fn start(state: &Path, words: &[&str]) -> Result<Self> {
+        let mut command = exec::command(exec::workspace_program("hypriot-fleet")?);
+        command
+            .args(["serve", "--listen", "127.0.0.1:0", "--state"])
+            .arg(state)
+            .args(words);
+        let mut child = Held(command.stderr(Stdio::piped()).spawn()?);
+        let mut lines = BufReader::new(child.0.stderr.take().context("stderr")?).lines();
+        let mut said = String::new();
+        while let Some(Ok(line)) = lines.next() {
+            if let Some((_, rest)) = line.split_once("serving on http://") {
+                let port = rest
+                    .trim_end_matches('/')
+                    .rsplit(':')
+                    .next()
+                    .context("a port")?
+                    .parse()?;
+                std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
+                return Ok(Self {
+                    child,
+                    port,
+                    state: state.to_owned(),
+                });
+            }
+            said += &line;
+        }
+        bail!("hypriot-fleet serve did not start: {said}")
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) -> Result<()> {
+        self.child.0.kill()?;
+        self.child.0.wait()?;
+        Ok(())
+    }
+
+    /// Runs an operator's command against it.
+    pub fn operator(&self, words: &[&str]) -> Result<String> {
+        let mut command = exec::command(exec::workspace_program("hypriot-fleet")?);
+        command.args(words).args([
+            "--server",
+            &format!("http://127.0.0.1:{}", self.port),
+            "--token-file",
+        ]);
+        command.arg(self.state.join("token"));
+        exec::run(command, Duration::from_mins(1))
+    }
+
+    /// What it knows of the first group.
+    pub fn group(&self) -> Result<Value> {
+        let url = format!("http://127.0.0.1:{}/v1/state", self.port);
+        let text = ureq::get(&url).call()?.body_mut().read_to_string()?;
+        let state: Value = serde_json::from_str(&text)?;
+        Ok(state["groups"][0].clone())
+    }
+
+    /// The most memory it has used, in KiB (proc(5), VmHWM).
+    pub fn memory(&self) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.0.id()))?;
+        let line = status
+            .lines()
+            .find_map(|l| l.strip_prefix("VmHWM:"))
+            .context("VmHWM")?;
+        Ok(line.trim().trim_end_matches(" kB").trim().parse()?)
+    }
+}
+
+/// A member of etcd.
+#[derive(Debug)]
+pub struct Member {
+    child: Option<Held>,
+    /// Where clients reach it.
+    pub client: u16,
+    peer: u16,
+    name: String,
+    dir: PathBuf,
+}
+
+/// Three members, running.
+pub fn etcd(dir: &Path) -> Result<Vec<Member>> {
+    let mut members: Vec<Member> = (0..3)
+        .map(|n| {
+            Ok(Member {
+                child: None,
+                client: free_port()?,
+                peer: free_port()?,
+                name: format!("m{n}"),
+                dir: dir.join(format!("m{n}")),
+            })
+        })
+        .collect::<Result<_>>()?;
+    let cluster = cluster(&members);
+    for member in &mut members {
+        member.start(&cluster)?;
+    }
+    for member in &members {
+        member.wait()?;
+    }
+    Ok(members)
+}
+
+fn cluster(members: &[Member]) -> String {
+    let one = |m: &Member| format!("{}=http://127.0.0.1:{}", m.name, m.peer);
+    members.iter().map(one).collect::<Vec<_>>().join(",")
+}
+
+/// The store of these members, beginning with one of them.
+pub fn store(members: &[Member], first: usize) -> String {
+    let at = |n: usize| format!("127.0.0.1:{}", members[(first + n) % members.len()].client);
+    format!(
+        "etcd://{}",
+        (0..members.len()).map(at).collect::<Vec<_>>().join(",")
+    )
+}
+
+impl Member {
+    fn start(&mut self, cluster: &str) -> Result<()> {
+        let program = ETCD.get()?;
+        let mut command = exec::command(program);
+        let (client, peer) = (
+            format!("http://127.0.0.1:{}", self.client),
+            format!("http://127.0.0.1:{}", self.peer),
+        );
+        command
+            .args(["--name", &self.name, "--data-dir"])
+            .arg(&self.dir);
+        command.args([
+            "--listen-client-urls",
+            &client,
+            "--advertise-client-urls",
+            &client,
+        ]);
+        command.args([
+            "--listen-peer-urls",
+            &peer,
+            "--initial-advertise-peer-urls",
+            &peer,
+        ]);
+        command.args([
+            "--initial-cluster",
+            cluster,
+            "--initial-cluster-state",
+            "new",
+            "--log-level",
+            "error",
+        ]);
+        // ARM and others are not on etcd's list of what it is tested on
+        command.env("ETCD_UNSUPPORTED_ARCH", std::env::consts::ARCH);
+        self.child = Some(Held(
+            command
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()?,
+        ));
+        Ok(())
+    }
+
+    fn wait(&self) -> Result<()> {
+        let end = Instant::now() + Duration::from_secs(60);
+        let url = format!("http://127.0.0.1:{}/health", self.client);
+        loop {
+            let well = ureq::get(&url).call().is_ok_and(|mut r| {
+                r.body_mut()
+                    .read_to_string()
+                    .is_ok_and(|t| t.contains("\"true\""))
+            });
+            if well {
+                return Ok(());
+            }
+            ensure!(
+                Instant::now() < end,
+                "etcd {} does not become healthy",
+                self.name
+            );
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        self.child = None;
+    }
+
+    /// Starts it again, with what it had.
+    pub fn again(&mut self, cluster_of: &str) -> Result<()> {
+        self.start(cluster_of)?;
+        self.wait()
+    }
+
+    /// It hears and says nothing, as behind a cut cable, until it is told to go on.
+    pub fn cut_off(&self, off: bool) -> Result<()> {
+        let child = self.child.as_ref().context("it does not run")?;
+        let mut kill = exec::command("kill");
+        kill.args([
+            if off { "-STOP" } else { "-CONT" },
+            &child.0.id().to_string(),
+        ]);
+        exec::run(kill, Duration::from_secs(10))?;
+        Ok(())
+    }
+}
+
+/// As `--initial-cluster` wants it.
+pub fn names(members: &[Member]) -> String {
+    cluster(members)
+}
+
+fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+/// Whether something listens.
+pub fn listens(port: u16) -> bool {
+    TcpStream::connect(("127.0.0.1", port)).is_ok()
+}
+
+/// All entries of the log, as etcd has them, read without any code of ours.
+pub fn history(member: &Member) -> Result<Vec<Value>> {
+    let url = format!("http://127.0.0.1:{}/v3/kv/range", member.client);
+    // "hypriot-fleet/log/" to "hypriot-fleet/log0", in base64
+    let body = r#"{"key":"aHlwcmlvdC1mbGVldC9sb2cv","range_end":"aHlwcmlvdC1mbGVldC9sb2cw"}"#;
+    let text = ureq::post(&url)
+        .send(body)?
+        .body_mut()
+        .with_config()
+        .limit(512 << 20)
+        .read_to_string()?;
+    let range: Value = serde_json::from_str(&text)?;
+    let pairs = range["kvs"].as_array().context("no entries")?;
+    let mut events = Vec::new();
+    for pair in pairs {
+        let value = base64(pair["value"].as_str().context("a value")?)?;
+        let entry: Vec<Value> = serde_json::from_slice(&value)?;
+        events.extend(entry);
+    }
+    Ok(events)
+}
+
+/// RFC 4648, section 4.
+fn base64(text: &str) -> Result<Vec<u8>> {
+    let digit = |c: u8| match c {
+        b'A'..=b'Z' => Ok(u32::from(c - b'A')),
+        b'a'..=b'z' => Ok(u32::from(c - b'a') + 26),
+        b'0'..=b'9' => Ok(u32::from(c - b'0') + 52),
+        b'+' => Ok(62),
+        b'/' => Ok(63),
+        other => bail!("no base64: {other}"),
+    };
+    let (mut bits, mut have, mut out) = (0_u32, 0, Vec::new());
+    for c in text.bytes().filter(|c| *c != b'=') {
+        bits = bits << 6 | digit(c)?;
+        have += 6;
+        if have >= 8 {
+            have -= 8;
+            out.push(u8::try_from(bits >> have & 0xff)?);
+        }
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_is_read() {
+        for (text, expected) in [
+            ("", ""),
+            ("Zg==", "f"),
+            ("Zm9vYmE=", "fooba"),
+            ("Zm9vYmFy", "foobar"),
+        ] {
+            assert_eq!(base64(text).expect("read"), expected.as_bytes());
+        }
+        assert!(base64("*").is_err());
+    }
+}
