@@ -15,15 +15,14 @@ use hypriot_keys::time::Timestamp;
 use hypriot_updater::decide::{Automatic, Policy};
 use serde::Deserialize;
 
-use crate::update::lock::Server;
-use crate::update::store::DATA_LOST;
+use crate::paths::{DATA_LOST, LOCAL};
 
+mod server;
 mod updates;
+pub use server::Server;
 use updates::UpdateFragment;
 pub use updates::Windows;
 
-/// What the initramfs writes into the first line of [`DATA_LOST`] if the owner had closed `/health` to the network.
-pub const LOCAL: &str = "local";
 /// The image's fragment.
 pub const IMAGE: &str = "/usr/lib/hypriot/agent.toml";
 /// The owner's fragments.

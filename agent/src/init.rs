@@ -9,7 +9,6 @@
 //! Whatever fails is said on the console and the board restarts after a while: on trial that is the way back to the
 //! other slot.
 
-pub mod cmdline;
 mod first_boot;
 mod mounts;
 mod seed;
@@ -28,14 +27,14 @@ use hypriot_updater::slot::Slot;
 use nix::mount::MsFlags;
 use nix::sys::reboot::{RebootMode, reboot};
 
-use cmdline::Disk;
+use crate::cmdline::{self, Disk};
 
 use crate::card::bootloader::RawState;
 use crate::card::disk::Card;
 use crate::card::ports::Bootloader;
 use crate::exec::Cmd;
 use crate::files;
-use crate::update::board::TRIED;
+use crate::paths::{CARD, TRIED};
 
 /// Where the slot's root is mounted before it becomes `/`.
 const ROOT: &str = "/root";
@@ -99,7 +98,7 @@ fn prepare() -> anyhow::Result<()> {
     // the signature changes at the first boot, so the agent is told the device itself
     std::fs::create_dir_all("/run/hypriot")?;
     files::replace(
-        Path::new(crate::update::board::CARD),
+        Path::new(CARD),
         card.device.to_string_lossy().as_bytes(),
         0o644,
     )?;

@@ -4,6 +4,8 @@
 pub mod card;
 /// The command line.
 pub mod cli;
+/// The kernel command line, as far as the board obeys it.
+pub mod cmdline;
 /// Settings of image and owner.
 pub mod config;
 /// The only place that starts processes.
@@ -16,6 +18,8 @@ pub mod identity;
 pub mod init;
 /// Requests to block devices that nix does not have.
 pub mod ioctl;
+/// Where the initramfs leaves word for those who run later.
+pub mod paths;
 /// What one look at the board finds.
 pub mod probe;
 /// What was found, as the file that both halves share.

@@ -7,9 +7,9 @@
 use hypriot_updater::boot::script::{ARG_DISK, ARG_SLOT};
 
 use crate::config;
+use crate::paths::CARD;
 use crate::probe::Root;
 use crate::report::UpdateView;
-use crate::update::board;
 
 /// The kind of system.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub fn look(root: &Root) -> System {
         .split_ascii_whitespace()
         .filter_map(|word| word.split_once('='))
         .any(|(name, _)| arguments.contains(&name));
-    if told || root.exists(config::IMAGE) || root.exists(board::CARD) {
+    if told || root.exists(config::IMAGE) || root.exists(CARD) {
         return System::Slots;
     }
     // os-release(5): the first of the two that is there

@@ -10,12 +10,13 @@ use std::vec::Vec;
 
 use crate::check;
 use crate::error::Error;
-use crate::fetch::{self, Pace};
+use crate::fetch;
 use crate::files::{self, Access};
 use crate::names;
 use crate::schema::{Listing, MetaFile, Root, Target, Targets};
 use crate::search::Search;
 use crate::source::Source;
+use crate::source::pace::Pace;
 use crate::store::{self, Store};
 use crate::time::Timestamp;
 use crate::verified::Verified;

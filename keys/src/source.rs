@@ -5,6 +5,7 @@
 mod file;
 #[cfg(feature = "http")]
 pub mod http;
+pub mod pace;
 
 pub use file::FileSource;
 

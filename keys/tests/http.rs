@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use hypriot_keys::Error;
 use hypriot_keys::client::{Client, Limits};
-use hypriot_keys::fetch::Pace;
 use hypriot_keys::source::http::{HttpOptions, HttpSource, TlsTime};
+use hypriot_keys::source::pace::Pace;
 use hypriot_keys::source::{Source, SourceErrorKind};
 use hypriot_keys::time::Timestamp;
 

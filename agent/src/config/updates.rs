@@ -12,8 +12,8 @@ use hypriot_updater::window::{self, Window};
 use jiff::tz::TimeZone;
 use serde::Deserialize;
 
+use super::Server;
 use crate::files;
-use crate::update::lock::Server;
 
 /// Where Debian keeps the time zones.
 const ZONES: &str = "/usr/share/zoneinfo";

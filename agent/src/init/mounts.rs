@@ -10,9 +10,9 @@ use anyhow::Context;
 use nix::mount::MsFlags;
 
 use super::{in_root, mount, say, seed};
-use crate::config::LOCAL;
 use crate::exec::Exit;
-use crate::update::store::DATA_LOST;
+use crate::paths::DATA_LOST;
+use crate::paths::LOCAL;
 
 /// Directories that live on the data partition and outlast updates. At their first use they are filled from the image.
 /// Of systemd's own state only the clock is kept: it is what time starts from on a board without a battery.

@@ -4,12 +4,11 @@ use anyhow::{Context as _, Result};
 use nix::sys::statvfs::statvfs;
 
 use super::{Finding, Found, Look};
+use crate::paths::DATA_LOST;
 use crate::report::{Severity, Status};
 
 /// The file systems that matter on a HypriotOS board; the data partition holds all that changes.
 const DATA: &str = "/data";
-/// The initramfs leaves this when it could not use the data partition.
-const LOST: &str = crate::update::store::DATA_LOST;
 
 /// One line of mountinfo.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,7 +58,7 @@ pub(super) fn probe(look: &Look<'_>) -> Result<Found> {
     found.gauge("disk_inodes", room.inodes);
     found.gauge("disk_inodes_free", room.inodes_free);
     let readonly = is_readonly(mount);
-    if look.root.exists(LOST) {
+    if look.root.exists(DATA_LOST) {
         found.add("disk-data", lost().detail(reasons(look)));
         return Ok(found);
     }
@@ -71,7 +70,7 @@ pub(super) fn probe(look: &Look<'_>) -> Result<Found> {
 /// What the initramfs says of each part, one line each.
 fn reasons(look: &Look<'_>) -> Option<String> {
     // the first line is for the settings
-    let text = look.root.text(LOST).ok()?;
+    let text = look.root.text(DATA_LOST).ok()?;
     text.split_once('\n').map(|(_, reasons)| reasons.to_owned())
 }
 

@@ -21,14 +21,10 @@ use super::store::{self, Directory};
 use crate::card::bootloader::RawState;
 use crate::card::disk::Card;
 use crate::card::ports::{Bootloader, Slots};
+use crate::cmdline;
 use crate::config::Settings;
-use crate::init::cmdline;
+use crate::paths::{CARD, DATA_LOST, TRIED};
 use crate::report::{AttemptView, LockView, SlotView, TrialView, UpdateView, WaitsView};
-
-/// Where the initramfs says which device it booted from.
-pub const CARD: &str = "/run/hypriot/card";
-/// The initramfs leaves it in a boot that began as the trial of the slot that runs.
-pub const TRIED: &str = "/run/hypriot/trial";
 
 /// What the update works on: the card and the world, through their ports.
 pub struct Board {
@@ -145,7 +141,7 @@ impl Board {
     /// Finds everything. Fails on a machine that was not started by our initramfs.
     pub fn open(settings: Settings) -> anyhow::Result<Self> {
         let place = Place::find()?;
-        let lost = Path::new(store::DATA_LOST).exists();
+        let lost = Path::new(DATA_LOST).exists();
         Ok(Self {
             settings,
             booted: place.booted,

@@ -13,8 +13,6 @@ use crate::files;
 
 /// Where it lies on a board.
 pub const DIRECTORY: &str = "/data/hypriot";
-/// The initramfs leaves it where the data partition could not be used.
-pub const DATA_LOST: &str = "/run/hypriot/data-lost";
 /// The record holds at most 32 refusals and one baseline. What is larger is neither read nor written.
 const LIMIT: usize = 1 << 20;
 const RECORD: &str = "record.json";

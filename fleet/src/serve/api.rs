@@ -144,7 +144,11 @@ async fn meant(State(shared): State<Shared>, request: Request, next: Next) -> Re
     // a body that trickles in must not hold a place for long; a board whose answer is lost asks again
     let answer = tokio::time::timeout(REQUEST, next.run(Request::from_parts(parts, body))).await;
     let mut response = answer.unwrap_or_else(|_| {
-        refused(StatusCode::REQUEST_TIMEOUT, "timeout", "it took longer than a minute")
+        refused(
+            StatusCode::REQUEST_TIMEOUT,
+            "timeout",
+            "it took longer than a minute",
+        )
     });
     let headers = response.headers_mut();
     for (name, value) in [

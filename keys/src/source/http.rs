@@ -22,7 +22,7 @@ use reqwest::{Url, redirect};
 
 use self::answer::{Asked, Verdict, judge};
 use super::{Source, SourceError, SourceErrorKind};
-use crate::fetch::Pace;
+use crate::source::pace::Pace;
 use crate::time::Timestamp;
 
 /// Redirects followed for one file.

@@ -11,9 +11,18 @@ const BOARDS: usize = 1_000_000;
 const HOURS: usize = 72;
 /// 5 % at once, half after a day, all after three.
 const CURVE: [Point; 3] = [
-    Point { hours: 0, percent: 5 },
-    Point { hours: 24, percent: 50 },
-    Point { hours: 72, percent: 100 },
+    Point {
+        hours: 0,
+        percent: 5,
+    },
+    Point {
+        hours: 24,
+        percent: 50,
+    },
+    Point {
+        hours: 72,
+        percent: 100,
+    },
 ];
 /// Where the picture goes.
 const PICTURE: &str = "docs/src/explanation/rollout-curve.svg";
@@ -21,7 +30,11 @@ const PICTURE: &str = "docs/src/explanation/rollout-curve.svg";
 /// Simulates, draws, prints.
 pub fn run(root: &Path) -> Result<()> {
     // counted from 1970: the turn is then the time since the start
-    let rollout = Rollout { start: Some(Default::default()), curve: CURVE.to_vec(), ..Rollout::default() };
+    let rollout = Rollout {
+        start: Some(Default::default()),
+        curve: CURVE.to_vec(),
+        ..Rollout::default()
+    };
     let (one, other) = (hours(&rollout, 1)?, hours(&rollout, 2)?);
     let mut by_hour = vec![0_u32; HOURS + 1];
     for hour in &one {
@@ -41,7 +54,11 @@ pub fn run(root: &Path) -> Result<()> {
         .map(|(hour, n)| (f64::from(*n) / boards / ideal(hour) - 1.0).abs())
         .fold(0.0, f64::max);
     let first = one.iter().filter(|h| **h == 0).count();
-    let again = one.iter().zip(&other).filter(|(a, b)| **a == 0 && **b == 0).count();
+    let again = one
+        .iter()
+        .zip(&other)
+        .filter(|(a, b)| **a == 0 && **b == 0)
+        .count();
     let again = f64::from(u32::try_from(again)?) / f64::from(u32::try_from(first)?);
     let busiest = by_hour[1..].iter().max().copied().unwrap_or_default();
     ensure!(one.len() == BOARDS, "a board was forgotten");
@@ -75,7 +92,11 @@ fn draw(path: &Path, by_hour: &[u32]) -> Result<()> {
         let x = 60 + hour * 9;
         share.push(format!("{x},{}", 240 - sum / 5_000));
         let height = n / 500;
-        bars.push(format!("<rect x=\"{}\" y=\"{}\" width=\"7\" height=\"{height}\"/>", x - 3, 240 - height.min(200)));
+        bars.push(format!(
+            "<rect x=\"{}\" y=\"{}\" width=\"7\" height=\"{height}\"/>",
+            x - 3,
+            240 - height.min(200)
+        ));
     }
     let svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 760 290\" font-family=\"sans-serif\" font-size=\"12\">\n\
@@ -88,5 +109,7 @@ fn draw(path: &Path, by_hour: &[u32]) -> Result<()> {
         bars.concat(),
         share.join(" ")
     );
-    std::fs::File::create(path)?.write_all(svg.as_bytes()).context("drawing")
+    std::fs::File::create(path)?
+        .write_all(svg.as_bytes())
+        .context("drawing")
 }

@@ -42,8 +42,14 @@ pub fn run() -> Result<()> {
     let (truth, seconds) = rollout(&server, dir.path())?;
     let (max_out, p99, rss) = (truth.most(), truth.p99().as_millis(), server.memory()?);
     let events = server.group()?["rollout"]["state"].clone();
-    eprintln!("{events} after {seconds} s; {} boards went", truth.grants.load(Ordering::SeqCst));
-    ensure!(max_out <= ALLOWED, "{max_out} boards were out, {ALLOWED} are allowed");
+    eprintln!(
+        "{events} after {seconds} s; {} boards went",
+        truth.grants.load(Ordering::SeqCst)
+    );
+    ensure!(
+        max_out <= ALLOWED,
+        "{max_out} boards were out, {ALLOWED} are allowed"
+    );
     drop(server);
     let rate_state = dir.path().join("rate");
     std::fs::create_dir(&rate_state)?;
@@ -95,7 +101,9 @@ fn rollout(server: &Server, dir: &std::path::Path) -> Result<(Arc<Truth>, u64)> 
             Ok(thread.spawn(move || board.live(&truth))?)
         })
         .collect::<Result<Vec<_>>>()?;
-    wait(server, Duration::from_mins(2), |g| g["boards"].as_array().is_some_and(|b| b.len() == BOARDS))?;
+    wait(server, Duration::from_mins(2), |g| {
+        g["boards"].as_array().is_some_and(|b| b.len() == BOARDS)
+    })?;
     let plan = dir.join("plan.toml");
     let text = format!(
         "group = \"default\"\nversion = \"latest\"\ncanary = [\"n0000\"]\nsoak = 3\nsettle = 1\nwaves = [\"10%\", \"50%\"]\n\
@@ -103,7 +111,9 @@ fn rollout(server: &Server, dir: &std::path::Path) -> Result<(Arc<Truth>, u64)> 
     );
     put(&plan, &text)?;
     server.operator(&["plan", "apply", &plan.display().to_string()])?;
-    wait(server, Duration::from_mins(20), |g| g["rollout"]["state"] != "running")?;
+    wait(server, Duration::from_mins(20), |g| {
+        g["rollout"]["state"] != "running"
+    })?;
     let seconds = began.elapsed().as_secs();
     truth.over.store(true, Ordering::SeqCst);
     for board in boards {
@@ -121,7 +131,11 @@ fn put(path: &std::path::Path, text: &str) -> Result<()> {
 fn wait(server: &Server, within: Duration, holds: impl Fn(&Value) -> bool) -> Result<()> {
     let end = Instant::now() + within;
     while !holds(&server.group()?) {
-        ensure!(Instant::now() < end, "it does not end: {}", server.group()?["rollout"]);
+        ensure!(
+            Instant::now() < end,
+            "it does not end: {}",
+            server.group()?["rollout"]
+        );
         std::thread::sleep(Duration::from_millis(500));
     }
     Ok(())
@@ -133,13 +147,19 @@ fn rate(ports: &[u16]) -> Result<f64> {
     let grants = Arc::new(AtomicUsize::new(0));
     let boards: Vec<_> = (0..GREEDY)
         .map(|n| {
-            let (over, grants, port) = (Arc::clone(&over), Arc::clone(&grants), ports[n % ports.len()]);
+            let (over, grants, port) = (
+                Arc::clone(&over),
+                Arc::clone(&grants),
+                ports[n % ports.len()],
+            );
             std::thread::spawn(move || {
                 let (mut line, id) = (Line::default(), format!("g{n}"));
                 while !over.load(Ordering::SeqCst) {
                     let taken = line.say(port, "pre-reboot", &id, &json!({}));
                     if taken.is_ok_and(|(status, _)| status == 200)
-                        && line.say(port, "steady-state", &id, &json!({})).is_ok_and(|(s, _)| s == 200)
+                        && line
+                            .say(port, "steady-state", &id, &json!({}))
+                            .is_ok_and(|(s, _)| s == 200)
                     {
                         grants.fetch_add(1, Ordering::SeqCst);
                     }
@@ -167,19 +187,29 @@ fn plain_rate(members: &[Member]) -> Result<f64> {
     let key = "cGxhaW4=";
     let agent = ureq::Agent::new_with_defaults();
     let post = |path: &str, body: &Value| -> Result<Value> {
-        let text = agent.post(url(path)).send(body.to_string())?.body_mut().read_to_string()?;
+        let text = agent
+            .post(url(path))
+            .send(body.to_string())?
+            .body_mut()
+            .read_to_string()?;
         Ok(serde_json::from_str(&text)?)
     };
     let began = Instant::now();
     let mut swaps = 0_u32;
     while began.elapsed() < RATE {
         let seen = post("range", &json!({"key": key}))?;
-        let revision = seen["kvs"][0]["mod_revision"].as_str().unwrap_or("0").to_owned();
+        let revision = seen["kvs"][0]["mod_revision"]
+            .as_str()
+            .unwrap_or("0")
+            .to_owned();
         let body = json!({
             "compare": [{"key": key, "target": "MOD", "result": "EQUAL", "mod_revision": revision}],
             "success": [{"request_put": {"key": key, "value": key}}],
         });
-        ensure!(post("txn", &body)?["succeeded"] == true, "nobody else writes there");
+        ensure!(
+            post("txn", &body)?["succeeded"] == true,
+            "nobody else writes there"
+        );
         swaps += 1;
     }
     // one to take, one to give back

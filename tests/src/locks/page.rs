@@ -20,7 +20,8 @@ use crate::exec;
 const AXE: &str = "axe-core@4.14.1";
 const SCRIPT: &str = include_str!("page/look.js");
 /// A name that would be a script, if the page let it.
-const HOSTILE: &str = "<img src=x onerror=\"window.taken=1\"><script>window.taken=1</script>\u{1b}[2J";
+const HOSTILE: &str =
+    "<img src=x onerror=\"window.taken=1\"><script>window.taken=1</script>\u{1b}[2J";
 
 /// One look.
 struct Look {
@@ -31,11 +32,36 @@ struct Look {
 }
 
 const LOOKS: [Look; 5] = [
-    Look { name: "1", boards: 1, size: (1000, 700), dark: false },
-    Look { name: "12", boards: 12, size: (1280, 1100), dark: false },
-    Look { name: "12-dark", boards: 12, size: (1280, 1100), dark: true },
-    Look { name: "12-phone", boards: 12, size: (500, 1400), dark: false },
-    Look { name: "200", boards: 200, size: (1280, 2200), dark: true },
+    Look {
+        name: "1",
+        boards: 1,
+        size: (1000, 700),
+        dark: false,
+    },
+    Look {
+        name: "12",
+        boards: 12,
+        size: (1280, 1100),
+        dark: false,
+    },
+    Look {
+        name: "12-dark",
+        boards: 12,
+        size: (1280, 1100),
+        dark: true,
+    },
+    Look {
+        name: "12-phone",
+        boards: 12,
+        size: (500, 1400),
+        dark: false,
+    },
+    Look {
+        name: "200",
+        boards: 200,
+        size: (1280, 2200),
+        dark: true,
+    },
 ];
 
 /// Looks at the page with 1, 12 and 200 boards; pictures go to `to`.
@@ -43,7 +69,8 @@ pub fn judge(root: &Path, to: &Path) -> Result<()> {
     let axe = axe(root)?;
     std::fs::create_dir_all(to)?;
     for look in &LOOKS {
-        let report = one(look, &axe, to).with_context(|| format!("the page with {} boards", look.name))?;
+        let report =
+            one(look, &axe, to).with_context(|| format!("the page with {} boards", look.name))?;
         println!(
             "{}: {} boards shown, {} rules held, live and paused by a button",
             look.name, report["boards"], report["passes"]
@@ -60,7 +87,8 @@ fn axe(root: &Path) -> Result<String> {
         std::fs::create_dir_all(&home)?;
         let mut npm = exec::command("npm");
         npm.current_dir(&home).args(["pack", "--silent", AXE]);
-        let name = exec::run(npm, Duration::from_mins(5)).context("npm, to get axe (Debian: apt-get install npm)")?;
+        let name = exec::run(npm, Duration::from_mins(5))
+            .context("npm, to get axe (Debian: apt-get install npm)")?;
         let mut tar = exec::command("tar");
         tar.current_dir(&home).args(["xzf", name.trim()]);
         exec::run(tar, Duration::from_mins(1))?;
@@ -76,21 +104,39 @@ fn one(look: &Look, axe: &str, to: &Path) -> Result<Value> {
     let desk = Arc::new(Desk {
         server: server.port,
         axe: axe.to_owned(),
-        look: SCRIPT.replace("TOKEN", token.trim()).replace("BOARDS", &look.boards.to_string()),
+        look: SCRIPT
+            .replace("TOKEN", token.trim())
+            .replace("BOARDS", &look.boards.to_string()),
         said: Mutex::new(None),
         told: Condvar::new(),
     });
     let port = proxy(Arc::clone(&desk))?;
     let picture = to.join(format!("{}.png", look.name));
     photograph(look, port, &picture)?;
-    let said = desk.said.lock().ok().and_then(|s| s.clone()).context("the script in the page reported nothing")?;
+    let said = desk
+        .said
+        .lock()
+        .ok()
+        .and_then(|s| s.clone())
+        .context("the script in the page reported nothing")?;
     let report: Value = serde_json::from_str(&said)?;
     ensure!(report["error"].is_null(), "{}", report["error"]);
-    ensure!(report["violations"] == json!([]), "axe objects: {:#}", report["violations"]);
-    ensure!(report["boards"] == look.boards, "{} boards are shown", report["boards"]);
+    ensure!(
+        report["violations"] == json!([]),
+        "axe objects: {:#}",
+        report["violations"]
+    );
+    ensure!(
+        report["boards"] == look.boards,
+        "{} boards are shown",
+        report["boards"]
+    );
     ensure!(report["taken"] == false, "words of a board ran as a script");
     ensure!(report["wide"] == false, "it is wider than the window");
-    ensure!(report["paused"] == true && report["live"] == true, "not live, or not paused: {report}");
+    ensure!(
+        report["paused"] == true && report["live"] == true,
+        "not live, or not paused: {report}"
+    );
     Ok(report)
 }
 
@@ -98,7 +144,11 @@ fn one(look: &Look, axe: &str, to: &Path) -> Result<Value> {
 fn fill(server: &Server, boards: usize, dir: &Path) -> Result<()> {
     let mut line = Line::default();
     for n in 0..boards {
-        let name = if n == 0 { HOSTILE.to_owned() } else { format!("n{n}.local") };
+        let name = if n == 0 {
+            HOSTILE.to_owned()
+        } else {
+            format!("n{n}.local")
+        };
         let health = match n % 20 {
             7 => "warn",
             13 => "fail",
@@ -116,8 +166,10 @@ fn fill(server: &Server, boards: usize, dir: &Path) -> Result<()> {
     file.write_all(text.as_bytes())?;
     server.operator(&["plan", "apply", &plan.display().to_string()])?;
     if boards > 1 {
-        let says = |version: &str, target: &str| json!({"version": version, "target": target, "name": HOSTILE, "slot": if target.is_empty() { "b" } else { "a" }, "model": "rpi4",
-            "last": if target.is_empty() { json!({"version": "1.1.0", "outcome": "confirmed", "at": "1"}) } else { Value::Null }});
+        let says = |version: &str, target: &str| {
+            json!({"version": version, "target": target, "name": HOSTILE, "slot": if target.is_empty() { "b" } else { "a" }, "model": "rpi4",
+            "last": if target.is_empty() { json!({"version": "1.1.0", "outcome": "confirmed", "at": "1"}) } else { Value::Null }})
+        };
         let (status, said) = line.say(server.port, "pre-reboot", "id0", &says("1.0.0", "1.1.0"))?;
         ensure!(status == 200, "the canary may not go: {said}");
         line.say(server.port, "steady-state", "id0", &says("1.1.0", ""))?;
@@ -131,14 +183,23 @@ fn fill(server: &Server, boards: usize, dir: &Path) -> Result<()> {
 fn photograph(look: &Look, port: u16, to: &Path) -> Result<()> {
     let profile = tempfile::tempdir()?;
     let mut c = exec::command("chromium");
-    c.args(["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run"]);
+    c.args([
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--hide-scrollbars",
+        "--no-first-run",
+    ]);
     c.arg(format!("--user-data-dir={}", profile.path().display()));
     c.arg(format!("--window-size={},{}", look.size.0, look.size.1));
     if look.dark {
         c.arg("--blink-settings=preferredColorScheme=0");
     }
-    c.arg(format!("--screenshot={}", to.display())).arg(format!("http://127.0.0.1:{port}/"));
-    exec::run(c, Duration::from_mins(2)).map(drop).context("chromium (Debian: apt-get install chromium)")
+    c.arg(format!("--screenshot={}", to.display()))
+        .arg(format!("http://127.0.0.1:{port}/"));
+    exec::run(c, Duration::from_mins(2))
+        .map(drop)
+        .context("chromium (Debian: apt-get install chromium)")
 }
 
 /// What the proxy knows.
@@ -196,9 +257,16 @@ impl Desk {
             }
             "/wait.svg" => {
                 if let Ok(said) = self.said.lock() {
-                    drop(self.told.wait_timeout_while(said, Duration::from_secs(60), |s| s.is_none()));
+                    drop(
+                        self.told
+                            .wait_timeout_while(said, Duration::from_secs(60), |s| s.is_none()),
+                    );
                 }
-                answer(&stream, "image/svg+xml", "<svg xmlns=\"http://www.w3.org/2000/svg\"/>")
+                answer(
+                    &stream,
+                    "image/svg+xml",
+                    "<svg xmlns=\"http://www.w3.org/2000/svg\"/>",
+                )
             }
             _ => self.forward(&head, &body, &stream, path == "/"),
         }
@@ -216,16 +284,32 @@ impl Desk {
         let mut text = String::new();
         server.read_to_string(&mut text)?;
         let (head, html) = text.split_once("\r\n\r\n").context("no page")?;
-        let added = "<script src=\"axe.js\" defer></script><script src=\"look.js\" defer></script></head>";
-        let html = html.replace("</head>", added).replace("</body>", "<img src=\"wait.svg\" alt=\"\"></body>");
-        let head: Vec<&str> = head.lines().filter(|l| !l.to_ascii_lowercase().starts_with("content-length")).collect();
-        to.write_all(format!("{}\r\ncontent-length: {}\r\n\r\n{html}", head.join("\r\n"), html.len()).as_bytes())?;
+        let added =
+            "<script src=\"axe.js\" defer></script><script src=\"look.js\" defer></script></head>";
+        let html = html
+            .replace("</head>", added)
+            .replace("</body>", "<img src=\"wait.svg\" alt=\"\"></body>");
+        let head: Vec<&str> = head
+            .lines()
+            .filter(|l| !l.to_ascii_lowercase().starts_with("content-length"))
+            .collect();
+        to.write_all(
+            format!(
+                "{}\r\ncontent-length: {}\r\n\r\n{html}",
+                head.join("\r\n"),
+                html.len()
+            )
+            .as_bytes(),
+        )?;
         Ok(())
     }
 }
 
 fn answer(mut to: &TcpStream, kind: &str, body: &str) -> Result<()> {
-    let head = format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+    let head = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        body.len()
+    );
     to.write_all(head.as_bytes())?;
     to.write_all(body.as_bytes())?;
     Ok(())

@@ -8,9 +8,10 @@ use hypriot_updater::record::Held;
 use hypriot_updater::slot::Release;
 
 use super::now;
+use crate::config::Server;
 use crate::identity;
 use crate::update::board::{Board, Session};
-use crate::update::lock::{Ask, Asker, Refusal, Server};
+use crate::update::lock::{Ask, Asker, Refusal};
 
 /// Asks for the lock. That it is refused is no error: the answer is kept and heeded.
 pub(super) fn take(

@@ -16,12 +16,12 @@ use super::ports::{BOOT, Card, LockService, Partition, RELEASE, ROOT, Repository
 use crate::card::bootloader::RawState;
 use crate::card::fakes::{MemDisk, MemSource};
 use crate::card::ports::{Bootloader, Disk, TrialChange};
+use crate::config::Server;
 use crate::config::{Settings, Windows};
 use crate::report::UpdateView;
 use crate::update::act::{self, Hands, Tell};
 use crate::update::board::{self, Board, Session};
 use crate::update::last::{self, Next};
-use crate::update::lock::Server;
 
 /// What is wrong with `/data`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use reqwest::blocking::Response;
 
-use crate::fetch::Pace;
+use crate::source::pace::Pace;
 
 /// A body being read.
 pub(super) struct Body {
