@@ -143,9 +143,11 @@ fn one(look: &Look, axe: &str, to: &Path) -> Result<Value> {
 /// Boards in every state, one with a hostile name.
 fn fill(server: &Server, boards: usize, dir: &Path) -> Result<()> {
     let mut line = Line::default();
+    // a dozen is the picture of the book
+    let first = if boards == 12 { "n0.local" } else { HOSTILE };
     for n in 0..boards {
         let name = if n == 0 {
-            HOSTILE.to_owned()
+            first.to_owned()
         } else {
             format!("n{n}.local")
         };
@@ -167,7 +169,7 @@ fn fill(server: &Server, boards: usize, dir: &Path) -> Result<()> {
     server.operator(&["plan", "apply", &plan.display().to_string()])?;
     if boards > 1 {
         let says = |version: &str, target: &str| {
-            json!({"version": version, "target": target, "name": HOSTILE, "slot": if target.is_empty() { "b" } else { "a" }, "model": "rpi4",
+            json!({"version": version, "target": target, "name": first, "slot": if target.is_empty() { "b" } else { "a" }, "model": "rpi4",
             "last": if target.is_empty() { json!({"version": "1.1.0", "outcome": "confirmed", "at": "1"}) } else { Value::Null }})
         };
         let (status, said) = line.say(server.port, "pre-reboot", "id0", &says("1.0.0", "1.1.0"))?;
