@@ -39,6 +39,7 @@ Examples:
   hypriot-agent hold --for 3d --reason moving   no updates for three days
   hypriot-agent pin                          stay on the version that runs
   hypriot-agent inhibit backup --for 2h      no restart for an update while a backup runs
+  hypriot-agent drill                        prove that this board comes back from a bad release
   hypriot-agent rollback                     go back to the other slot
   hypriot-agent selftest                     run the self-tests; goss's commands, too
 
@@ -109,6 +110,15 @@ enum Command {
     Commit,
     /// End a trial as failed, or go back to what lies in the other slot; restarts the board
     Rollback,
+    /// Prove the way back: try a copy of what runs, made to fail; restarts the board twice
+    Drill {
+        /// Give up what lies in the other slot
+        #[arg(long)]
+        replace: bool,
+        /// One JSON object a line: progress, and how it went on
+        #[arg(long)]
+        json: bool,
+    },
     /// Allow a release again that failed here
     Forgive {
         /// Its digest, or the first digits of it, as `status` shows it
@@ -220,6 +230,7 @@ fn command(command: Command) -> anyhow::Result<ExitCode> {
         Command::Remote => fleet::remote(),
         Command::Commit => slots::commit(),
         Command::Rollback => slots::roll_back(),
+        Command::Drill { replace, json } => slots::drill(replace, json),
         Command::Forgive { digest } => slots::forgive(&digest),
         Command::Hold(wish) => owner::hold(&wish),
         Command::Pin(wish) => owner::pin(&wish),

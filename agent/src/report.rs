@@ -128,6 +128,9 @@ pub struct UpdateView {
     /// What a lock service has to do with it.
     #[serde(default)]
     pub lock: Option<LockView>,
+    /// The last drill.
+    #[serde(default)]
+    pub drill: Option<DrillView>,
 }
 
 /// Why nothing is done.
@@ -188,6 +191,23 @@ pub struct AttemptView {
     pub reason: Option<String>,
     /// When it ended.
     pub at: Timestamp,
+    /// Seconds from the restart that tried it to its end.
+    #[serde(default)]
+    pub seconds: Option<u64>,
+}
+
+/// The last drill.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DrillView {
+    /// The board came back by itself.
+    pub passed: bool,
+    /// `failed` is what was wanted; `confirmed`, `never-tried`, `unknown`.
+    pub outcome: String,
+    /// When it ended.
+    pub at: Timestamp,
+    /// Seconds from the restart to healthy in the old slot.
+    pub seconds: Option<u64>,
 }
 
 /// The last run of the self-tests.

@@ -3,6 +3,7 @@
 pub mod act;
 pub mod board;
 pub mod daemon;
+pub mod drill;
 pub mod heartbeat;
 pub mod hooks;
 pub mod inhibit;

@@ -292,6 +292,7 @@ fn on_trial(seen: &Seen, trial: &Trial) -> Step {
     match trial.phase {
         // `Armed` here: a boot loader that does not mark the try itself.
         Phase::Armed | Phase::Trying => match &seen.tests {
+            Tests::Done(Verdict::Good) if is_drill(seen) => Step::Fail(vec![DRILL.to_string()]),
             Tests::Done(Verdict::Good) => Step::Commit(trial.slot),
             Tests::Done(Verdict::Bad(reasons)) => Step::Fail(reasons.clone()),
             Tests::NotRun if seen.uptime > trial.deadline => Step::Fail(vec![alloc::format!(
@@ -305,6 +306,15 @@ fn on_trial(seen: &Seen, trial: &Trial) -> Step {
         Phase::Failed | Phase::Lost if seen.tried => Step::RebootBack,
         Phase::Failed | Phase::Lost => Step::Adopt(trial.slot),
     }
+}
+
+/// Why a drill fails.
+pub const DRILL: &str = "a drill: made to fail, to prove the way back";
+
+/// What is tried is a copy of what ran, to prove the way back.
+fn is_drill(seen: &Seen) -> bool {
+    let pending = seen.record.pending.as_ref();
+    pending.is_some_and(|p| p.drill && p.slot == seen.booted)
 }
 
 /// The other slot was, or is to be, tried.
@@ -357,7 +367,7 @@ fn end_of_trial(seen: &Seen, trial: &Trial, policy: &Policy) -> Step {
         // `Trying` here: the boot loader went back but could not write that it did.
         Phase::Trying | Phase::Lost => match (reported, pending) {
             (Some(reasons), _) => Step::Settle(Outcome::Failed, reasons),
-            (None, Some(p)) if p.lost < MAX_LOST => {
+            (None, Some(p)) if p.lost < MAX_LOST && !p.drill => {
                 terms::to_arm(seen, policy, &p.release, will, Step::Retry(trial.slot))
             }
             (None, _) => Step::Settle(

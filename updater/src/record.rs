@@ -63,7 +63,48 @@ pub struct Attempt {
     pub reasons: Vec<String>,
     /// When the end was seen.
     pub at: Timestamp,
+    /// Seconds from the restart that tried it to then, by the wall clock; none if that cannot be right.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<u64>,
 }
+
+/// How the last drill went: a trial of a copy of what runs, made to fail.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drill {
+    /// `failed` is what was wanted: the board came back by itself.
+    pub outcome: Outcome,
+    /// What the slot on trial said.
+    #[serde(default)]
+    pub reasons: Vec<String>,
+    /// When the board restarted to try it; none if it never did.
+    #[serde(default)]
+    pub began: Option<Timestamp>,
+    /// When it ran in its old slot again.
+    pub at: Timestamp,
+    /// When its self-tests held there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub healthy: Option<Timestamp>,
+}
+
+impl Drill {
+    /// Whether the way back was proven.
+    pub fn passed(&self) -> bool {
+        self.outcome == Outcome::Failed
+    }
+
+    /// Seconds from the restart to a healthy old slot, if both are known.
+    pub fn seconds(&self) -> Option<u64> {
+        elapsed(self.began?, self.healthy?)
+    }
+}
+
+/// Seconds between two looks at the wall clock; none if it was set in between.
+pub fn elapsed(from: Timestamp, to: Timestamp) -> Option<u64> {
+    to.0.checked_sub(from.0).filter(|seconds| *seconds < DAY)
+}
+
+/// No trial lasts so long: then the clock was set meanwhile.
+const DAY: u64 = 86_400;
 
 /// A release that is not installed again until the owner says so.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -173,9 +214,15 @@ pub struct Pending {
     /// The boot in which it was asked last: several requests in one boot are one.
     #[serde(default)]
     pub asked_in: Option<String>,
+    /// When it was asked last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_at: Option<Timestamp>,
     /// Whose will it is.
     #[serde(default)]
     pub will: Will,
+    /// It is a drill: what is tried is a copy of what runs, and fails when its self-tests have run.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub drill: bool,
 }
 
 /// A slot that did not give back what its release says, when it was the base of an update: the card may be wearing out.
@@ -235,6 +282,13 @@ pub struct Record {
         skip_serializing_if = "Option::is_none"
     )]
     pub after: Option<After>,
+    /// The last drill.
+    #[serde(
+        default,
+        deserialize_with = "readable",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub drill: Option<Drill>,
     /// What a newer agent wrote and this one does not know: kept for when that one is back.
     #[serde(flatten)]
     pub other: BTreeMap<String, serde_json::Value>,
@@ -305,6 +359,12 @@ impl Record {
         }
         self.pending = None;
         self.last = Some(attempt);
+    }
+
+    /// Ends the pending drill: nothing is refused, since what was tried is what runs.
+    pub fn end_drill(&mut self, drill: Drill) {
+        self.pending = None;
+        self.drill = Some(drill);
     }
 
     /// Keeps a release from being installed again by itself; the first reason stays.

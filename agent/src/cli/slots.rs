@@ -10,7 +10,7 @@ use hypriot_updater::slot::Digest;
 use super::{NOTHING, locked, open, print};
 use crate::update::act::{self, Hands, Tell};
 use crate::update::board::Session;
-use crate::update::daemon;
+use crate::update::{self, daemon};
 
 pub(super) fn check(source: Option<String>, json: bool) -> anyhow::Result<ExitCode> {
     let (_lock, mut board, mut session) = (locked()?, open()?, Session::default());
@@ -292,6 +292,64 @@ pub(super) fn roll_back() -> anyhow::Result<ExitCode> {
         )?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn drill(replace: bool, json: bool) -> anyhow::Result<ExitCode> {
+    let (_lock, mut board, mut session) = (locked()?, open()?, Session::default());
+    let mut shown = String::new();
+    let mut say = |event: &str, percent: u64, words: String| {
+        let line = if json {
+            serde_json::json!({ "event": event, "percent": percent }).to_string()
+        } else {
+            words
+        };
+        if line != shown {
+            print(&format!("{line}\n"));
+            shown = line;
+        }
+    };
+    let mut quiet = |_: Tell<'_>| ();
+    let mut hands = Hands {
+        url: None,
+        will: Will::Now,
+        tell: &mut quiet,
+    };
+    let seen = board.see(&session);
+    say(
+        "self-tests",
+        0,
+        "running the self-tests, which the trial is compared with".into(),
+    );
+    act::act(&Step::SelfTest, &seen, &mut board, &mut session, &mut hands)?;
+    let seen = board.see(&session);
+    update::drill::begin(replace, &seen, &mut board, &session, &mut |done, total| {
+        let percent = done * 10 / total.max(1) * 10;
+        say(
+            "copying",
+            percent,
+            format!("copying the running slot: {percent} %"),
+        );
+    })?;
+    say(
+        "armed",
+        100,
+        "the board restarts into a trial that fails, and comes back; `hypriot-agent status` then says how it went".into(),
+    );
+    let policy = Policy {
+        will: Will::Now,
+        ..board.settings.policy
+    };
+    for _ in 0..20 {
+        let (_, step, done) = act::turn(&mut board, &mut session, &policy, &mut hands);
+        done?;
+        if let Step::Wait(why) = step {
+            print(&format!(
+                "{why}\nthe drill goes on by itself when that is over\n"
+            ));
+            return Ok(ExitCode::from(NOTHING));
+        }
+    }
+    bail!("the drill does not begin; `hypriot-agent why` shows what it waits for")
 }
 
 pub(super) fn forgive(text: &str) -> anyhow::Result<ExitCode> {

@@ -9,6 +9,7 @@ use crate::report::UpdateView;
 use crate::system::{NoSlots, Plain};
 use crate::update::board;
 use crate::update::store::FailureReport;
+use crate::update::why::word;
 
 /// The status as JSON; the shape is stable, fields are only added.
 #[derive(Debug, Clone, Serialize)]
@@ -128,13 +129,30 @@ pub fn human(status: &Status) -> String {
         line(
             "last",
             &format!(
-                "{} in slot {}: {:?} at {}",
-                last.release.version, last.slot, last.outcome, last.at
+                "{} in slot {} {} at {}",
+                last.release.version,
+                last.slot,
+                word(last.outcome),
+                last.at
             ),
         );
         for reason in &last.reasons {
             line("", reason);
         }
+    }
+    if let Some(drill) = &u.drill {
+        let went = if drill.passed {
+            "came back by itself"
+        } else {
+            "did not come back as it should"
+        };
+        let took = drill
+            .seconds
+            .map_or_else(String::new, |s| format!(", healthy after {s} s"));
+        line(
+            "drill",
+            &format!("{went}{took}, at {} ({})", drill.at, drill.outcome),
+        );
     }
     for Refused {
         release: Release { version, digest },

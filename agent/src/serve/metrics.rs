@@ -285,6 +285,51 @@ fn updates(report: &Report) -> Vec<Family> {
                 .collect(),
         },
         Family {
+            name: "update_last_attempt_seconds",
+            kind: Kind::Gauge,
+            unit: "seconds",
+            help: "From the restart that tried the last update to its end: the time to commit, or to roll back.",
+            samples: attempt
+                .and_then(|a| a.seconds)
+                .map(|s| (Vec::new(), float(s)))
+                .into_iter()
+                .collect(),
+        },
+        Family {
+            name: "drill_passed",
+            kind: Kind::Gauge,
+            unit: "",
+            help: "Whether the board came back by itself in the last drill.",
+            samples: view
+                .drill
+                .iter()
+                .map(|d| (Vec::new(), f64::from(u8::from(d.passed))))
+                .collect(),
+        },
+        Family {
+            name: "drill_timestamp_seconds",
+            kind: Kind::Gauge,
+            unit: "seconds",
+            help: "When the last drill ended.",
+            samples: view
+                .drill
+                .iter()
+                .map(|d| (Vec::new(), float(d.at.0)))
+                .collect(),
+        },
+        Family {
+            name: "drill_seconds",
+            kind: Kind::Gauge,
+            unit: "seconds",
+            help: "From the restart of the last drill to a healthy old slot: the time that a rollback takes.",
+            samples: view
+                .drill
+                .iter()
+                .filter_map(|d| d.seconds)
+                .map(|s| (Vec::new(), float(s)))
+                .collect(),
+        },
+        Family {
             name: "update_last_attempt_timestamp_seconds",
             kind: Kind::Gauge,
             unit: "seconds",

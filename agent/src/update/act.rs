@@ -11,10 +11,11 @@ use hypriot_updater::boot::Phase;
 use hypriot_updater::decide::{Offer, Policy, Seen, Step, decide};
 use hypriot_updater::health::{self, TestResult};
 use hypriot_updater::index::Target;
-use hypriot_updater::record::{After, Attempt, Outcome, Pending, Will, Worn};
+use hypriot_updater::record::{After, Attempt, Outcome, Pending, Record, Will, Worn, elapsed};
 use hypriot_updater::slot::{Digest, Release, Slot};
 
 use super::board::{self, Board, Session};
+use super::drill;
 use super::hooks::Event;
 use super::install::{self, Progress};
 use super::machine::PATIENCE;
@@ -117,6 +118,7 @@ pub fn act(
             let results = self_test(seen, board)?;
             session.tested = board.machine.uptime();
             session.tests = Some(results.clone());
+            drill::healthy(&results, seen, board, now(board))?;
             renew_baseline(&results, seen, board)
         }
         Step::Install { into, release } => match install(*into, release, board, hands) {
@@ -161,7 +163,10 @@ pub fn act(
         }
         Step::Settle(outcome, reasons) => {
             settle(*outcome, reasons, seen, board)?;
+            let drill = seen.record.pending.as_ref().is_some_and(|p| p.drill);
             let end = match outcome {
+                // what was tried is what runs: it is not refused
+                _ if drill => TrialChange::Cancel,
                 Outcome::Failed | Outcome::Unknown => TrialChange::Refuse,
                 Outcome::Confirmed | Outcome::NeverTried => TrialChange::Cancel,
             };
@@ -281,7 +286,7 @@ fn began(seen: &Seen) -> Will {
         .map_or(Will::Settings, |p| p.will)
 }
 
-fn fresh_baseline(session: &Session) -> Vec<TestResult> {
+pub(super) fn fresh_baseline(session: &Session) -> Vec<TestResult> {
     let tests = session.tests.as_deref();
     tests.map(health::baseline).unwrap_or_default()
 }
@@ -304,7 +309,9 @@ fn arm(
         lost: before.as_ref().map_or(0, |p| p.lost),
         ignored: before.as_ref().map_or(0, |p| p.ignored),
         asked_in: None,
+        asked_at: None,
         will,
+        drill: before.as_ref().is_some_and(|p| p.drill),
     });
     if record.content(seen.booted).is_none() {
         // what was flashed has no index, so no digest; its version is enough to go back to it by hand
@@ -322,7 +329,7 @@ fn arm(
     try_once(slot, release, board)
 }
 
-fn try_once(slot: Slot, release: &Release, board: &mut Board) -> anyhow::Result<()> {
+pub(super) fn try_once(slot: Slot, release: &Release, board: &mut Board) -> anyhow::Result<()> {
     let deadline = board.settings.policy.trial_deadline;
     board
         .boot
@@ -354,7 +361,9 @@ pub fn roll_back(seen: &Seen, board: &mut Board, session: &Session) -> anyhow::R
         lost: 0,
         ignored: 0,
         asked_in: None,
+        asked_at: None,
         will: Will::Now,
+        drill: false,
     });
     board.store.forget_failure()?;
     board.store.save(&record)?;
@@ -387,6 +396,7 @@ fn reboot_to_try(seen: &Seen, board: &Board, hands: &mut Hands<'_>) -> anyhow::R
     {
         pending.ignored += 1;
         pending.asked_in = Some(seen.boot_id.clone());
+        pending.asked_at = Some(now(board));
         board.store.save(&record)?;
     }
     (hands.tell)(Tell::Rebooting);
@@ -406,21 +416,34 @@ fn settle(outcome: Outcome, reasons: &[String], seen: &Seen, board: &Board) -> a
         outcome.name(),
         reasons.join("; ")
     );
+    let at = now(board);
+    if pending.drill {
+        record.end_drill(drill::end(&pending, outcome, reasons, at));
+        owe_hooks(&mut record, outcome, &pending.release, board);
+        return board.store.save(&record);
+    }
+    let seconds = pending.asked_at.and_then(|asked| elapsed(asked, at));
     let Pending { release, slot, .. } = pending;
+    owe_hooks(&mut record, outcome, &release, board);
+    record.settle(Attempt {
+        release,
+        slot,
+        outcome,
+        reasons: reasons.to_vec(),
+        at,
+        seconds,
+    });
+    board.store.save(&record)
+}
+
+/// Hooks of after an update are owed from now on, if there are any.
+fn owe_hooks(record: &mut Record, outcome: Outcome, release: &Release, board: &Board) {
     if record.after.is_some() || board.machine.has_hooks(Event::after(outcome)) {
         record.after = Some(After {
             outcome,
             version: release.version.clone(),
         });
     }
-    record.settle(Attempt {
-        release,
-        slot,
-        outcome,
-        reasons: reasons.to_vec(),
-        at: now(board),
-    });
-    board.store.save(&record)
 }
 
 /// Gives the trial up and restarts. Each step is done whatever became of the one before: without the mark in the boot state

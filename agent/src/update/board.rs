@@ -24,7 +24,9 @@ use crate::card::ports::{Bootloader, Slots};
 use crate::cmdline;
 use crate::config::Settings;
 use crate::paths::{CARD, DATA_LOST, TRIED};
-use crate::report::{AttemptView, LockView, SlotView, TrialView, UpdateView, WaitsView};
+use crate::report::{
+    AttemptView, DrillView, LockView, SlotView, TrialView, UpdateView, WaitsView,
+};
 
 /// What the update works on: the card and the world, through their ports.
 pub struct Board {
@@ -291,6 +293,7 @@ pub fn view(seen: &Seen, error: Option<&str>) -> UpdateView {
             outcome: a.outcome.name().into(),
             reason: (!a.reasons.is_empty()).then(|| a.reasons.join("; ")),
             at: a.at,
+            seconds: a.seconds,
         }),
         phase: phase(seen).into(),
         worn: seen.record.worn.as_ref().map(|worn| {
@@ -304,6 +307,12 @@ pub fn view(seen: &Seen, error: Option<&str>) -> UpdateView {
             .or_else(|| error.map(str::to_owned)),
         waits: None,
         lock: lock_view(seen),
+        drill: seen.record.drill.as_ref().map(|d| DrillView {
+            passed: d.passed(),
+            outcome: d.outcome.name().into(),
+            at: d.at,
+            seconds: d.seconds(),
+        }),
     }
 }
 

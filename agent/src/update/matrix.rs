@@ -213,6 +213,41 @@ fn whatever_becomes_of_the_lock_service_no_lock_is_lost_and_none_is_passed_over(
     );
 }
 
+/// The release in the other slot is a copy of what runs; `software` is what becomes of it there.
+#[test]
+fn a_drill_brings_the_board_back_refuses_nothing_and_says_how_long_it_took() {
+    for software in Software::ALL {
+        let mut world = World::new(software, Planted::No, Fleet::Grants);
+        world.drill();
+        world.until(|w, _| w.tries() > 0 && w.booted() == Slot::A && w.record().drill.is_some());
+        let record = world.record();
+        let drill = record.drill.clone().expect("a drill");
+        assert_eq!(
+            (world.tries(), world.tries_without_lock()),
+            (1, 0),
+            "{software:?}"
+        );
+        assert!(record.refused.is_empty(), "{software:?}: {record:?}");
+        assert_eq!(world.see().boot.failed, None, "{software:?}");
+        // a copy that never gets as far as its self-tests came back, too, but nobody knows why
+        let told = !matches!(software, Software::NoStart);
+        assert_eq!(drill.passed(), told, "{software:?}: {drill:?}");
+        world.until(|w, _| w.record().drill.is_some_and(|d| d.healthy.is_some()));
+        assert_eq!(
+            drill.passed(),
+            world.record().drill.is_some_and(|d| d.seconds().is_some())
+        );
+        assert_eq!(world.booted(), Slot::A, "{software:?}");
+        // and the next release is installed as if nothing had been
+        world.rest();
+        assert!(
+            world.tries() > 1,
+            "{software:?}: the board no longer updates"
+        );
+        assert!(judge(&world, software).is_ok() && judge_lock(&world, Fleet::Grants).is_ok());
+    }
+}
+
 #[test]
 fn the_matrix_finds_a_planted_fault() {
     for planted in [

@@ -370,6 +370,7 @@ fn rollback(facts: &Facts<'_>) -> Option<Rollback> {
         outcome,
         reasons,
         at,
+        ..
     } = facts
         .seen
         .record

@@ -51,7 +51,9 @@ pub(super) fn pending(lost: u8, ignored: u8) -> Pending {
         lost,
         ignored,
         asked_in: None,
+        asked_at: None,
         will: Will::Settings,
+        drill: false,
     }
 }
 
@@ -65,6 +67,12 @@ pub(super) fn trial(phase: Phase) -> impl Fn(&mut Seen) {
             deadline: 600,
         });
         s.record.pending = Some(pending(0, 0));
+    }
+}
+
+fn drill(seen: &mut Seen) {
+    if let Some(pending) = &mut seen.record.pending {
+        pending.drill = true;
     }
 }
 
@@ -245,6 +253,7 @@ fn every_situation_has_its_step() {
                     outcome: Outcome::Failed,
                     reasons: vec![],
                     at: Timestamp(0),
+                    seconds: None,
                 });
             }),
             Step::Wait(Why::Refused(release(2).digest)),
@@ -328,6 +337,27 @@ fn every_situation_has_its_step() {
             "trying, good",
             on_b(Phase::Trying, |_| ()),
             Step::Commit(Slot::B),
+        ),
+        (
+            "a drill, good: made to fail",
+            on_b(Phase::Trying, drill),
+            Step::Fail(vec![DRILL.into()]),
+        ),
+        (
+            "a drill, and its self-tests fail by themselves",
+            on_b(Phase::Trying, |s| {
+                drill(s);
+                s.tests = Tests::Done(Verdict::Bad(vec!["docker".into()]));
+            }),
+            Step::Fail(vec!["docker".into()]),
+        ),
+        (
+            "a drill whose end nobody saw is not tried once more",
+            back_on_a(Phase::Lost, drill),
+            Step::Settle(
+                Outcome::Unknown,
+                vec!["the board was reset during the trial (panic, hang or power cut)".into()],
+            ),
         ),
         (
             "loader does not mark, good",

@@ -21,6 +21,7 @@ use crate::config::{Settings, Windows};
 use crate::report::UpdateView;
 use crate::update::act::{self, Hands, Tell};
 use crate::update::board::{self, Board, Session};
+use crate::update::drill;
 use crate::update::last::{self, Next};
 
 /// What is wrong with `/data`.
@@ -192,6 +193,21 @@ impl World {
     /// From now on the lock service is as it is.
     pub(super) fn strike_fleet(&self, fleet: Fleet) {
         self.shared.fleet.set(fleet);
+    }
+
+    /// The owner wants to see that the board comes back.
+    pub(super) fn drill(&mut self) {
+        let mut quiet = |_: Tell<'_>| ();
+        let mut hands = Hands::offline(&mut quiet);
+        let (board, session) = (&mut self.board, &mut self.session);
+        let seen = board.see(session);
+        act::act(&Step::SelfTest, &seen, board, session, &mut hands).expect("tested");
+        let seen = board.see(session);
+        drill::begin(false, &seen, board, session, &mut |_, _| ()).expect("armed");
+    }
+
+    pub(super) fn record(&self) -> Record {
+        Record::parse(&self.shared.record.borrow()).expect("a record")
     }
 
     pub(super) fn is_installing(&self) -> bool {

@@ -61,6 +61,7 @@ fn failed(seen: &mut Seen, outcome: Outcome) {
         outcome,
         reasons: vec!["service:docker:running: inactive".into()],
         at: Timestamp(50),
+        seconds: None,
     });
 }
 
@@ -72,7 +73,9 @@ fn armed(seen: &mut Seen) {
         lost: 0,
         ignored: 0,
         asked_in: None,
+        asked_at: None,
         will: Will::Settings,
+        drill: false,
     });
     seen.boot.trial = Some(Trial {
         slot: Slot::B,

@@ -48,6 +48,7 @@ fn rolled_back(outcome: Outcome) -> Seen {
         outcome,
         reasons: vec![],
         at: NOW,
+        seconds: None,
     });
     seen.record.lock = Some(lock("before", release(2).digest, true));
     seen.terms.lock.set = true;
