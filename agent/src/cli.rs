@@ -36,6 +36,7 @@ Examples:
   hypriot-agent install                      install what is offered, now
   hypriot-agent install https://host/repo/   from another repository (signed by the same keys)
   hypriot-agent install /media/stick         from a directory
+  tar c -C site . | ssh board sudo hypriot-agent install -   over ssh, without any server
   hypriot-agent hold --for 3d --reason moving   no updates for three days
   hypriot-agent pin                          stay on the version that runs
   hypriot-agent inhibit backup --for 2h      no restart for an update while a backup runs
@@ -77,7 +78,7 @@ enum Command {
     },
     /// Install the newest release into the idle slot, and restart to try it
     Install {
-        /// Repository (URL or directory) instead of the configured one
+        /// Repository (URL or directory) instead of the configured one; - for a tar of one on standard input
         source: Option<String>,
         /// Do not restart; the next restart tries the slot
         #[arg(long)]

@@ -21,7 +21,7 @@ mod server;
 mod updates;
 pub use server::Server;
 use updates::UpdateFragment;
-pub use updates::Windows;
+pub use updates::{Net, Windows};
 
 /// The image's fragment.
 pub const IMAGE: &str = "/usr/lib/hypriot/agent.toml";
@@ -71,6 +71,8 @@ pub struct Settings {
     pub windows: Windows,
     /// How long one hook may take.
     pub hooks: Duration,
+    /// How the board speaks to servers.
+    pub net: Net,
     /// The owner closed `/health` to the network.
     pub local: bool,
     /// Why the owner's settings do not count, if they do not: what they forbid is then not known.
@@ -142,6 +144,7 @@ fn merge(fragments: &[Named<String>]) -> anyhow::Result<Settings> {
         lock: update.lock,
         windows: update.windows,
         hooks: update.hooks,
+        net: update.net,
         local: merge_health(fragments)?.listen.ip().is_loopback(),
         trouble: None,
     })

@@ -20,6 +20,7 @@ mod power_cuts;
 pub mod retry;
 #[cfg(test)]
 pub(crate) mod signed;
+pub mod spool;
 pub mod store;
 mod terms;
 pub mod why;

@@ -1,5 +1,6 @@
 //! The commands of the owner that change slots: parses nothing, prints what was done.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::bail;
@@ -10,6 +11,7 @@ use hypriot_updater::slot::Digest;
 use super::{NOTHING, locked, open, print};
 use crate::update::act::{self, Hands, Tell};
 use crate::update::board::Session;
+use crate::update::spool::{self, Spool};
 use crate::update::{self, daemon};
 
 pub(super) fn check(source: Option<String>, json: bool) -> anyhow::Result<ExitCode> {
@@ -109,6 +111,11 @@ fn installed(
     only: Option<&semver::Version>,
     json: bool,
 ) -> anyhow::Result<End> {
+    let spool = received(source.as_deref())?;
+    let source = match &spool {
+        Some(spool) => Some(spool.path().display().to_string()),
+        None => source,
+    };
     let (_lock, mut board, mut session) = (locked()?, open()?, Session::default());
     let url = source.or_else(|| board.settings.url.clone());
     let will = if no_reboot {
@@ -153,6 +160,15 @@ fn installed(
         }
     }
     bail!("the update does not come to an end; `hypriot-agent status` shows how things stand")
+}
+
+/// What comes through standard input, if it is to; before the lock is taken, since a line may be slow.
+fn received(source: Option<&str>) -> anyhow::Result<Option<Spool>> {
+    if source != Some("-") {
+        return Ok(None);
+    }
+    let directory = Path::new(spool::DIRECTORY);
+    Spool::receive(directory, std::io::stdin().lock()).map(Some)
 }
 
 /// Why another version than `only` would be installed, or none.

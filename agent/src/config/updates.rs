@@ -1,9 +1,10 @@
 //! `[update]`: what the owner lets happen, and when.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
+use hypriot_keys::source::http::TlsIdentity;
 use hypriot_keys::time::Timestamp;
 use hypriot_updater::decide::{Automatic, Policy, Window as Verdict};
 use hypriot_updater::record::Will;
@@ -24,6 +25,8 @@ const MIN_POLL: u64 = 5;
 const DEFAULT_POLL: u64 = 3600;
 /// A trial must be over within this time after boot. Self-tests wait up to five minutes for Docker on a slow card.
 const DEFAULT_DEADLINE: u64 = 900;
+/// A hundred authorities.
+const PEM_LIMIT: u64 = 512 * 1024;
 const DEFAULT_HOOK: u64 = 120;
 /// A window of more than a week is always open.
 const WEEK: u16 = 7 * 24 * 60;
@@ -59,6 +62,12 @@ pub(super) struct UpdateFragment {
     window_for: Option<Extent>,
     /// How long one hook of `/etc/hypriot/hooks.d` may take, from 1 to 1200. Without it, 120.
     hook_seconds: Option<u64>,
+    /// A proxy for the update source, `http://proxy:3128`. Empty: none. The environment is not looked at.
+    proxy: Option<String>,
+    /// PEM file with certificates of authorities that servers may be signed by, besides those of Mozilla's list.
+    ca_file: Option<PathBuf>,
+    /// PEM file with the board's own certificate and its private key, shown to servers that ask for one.
+    client_file: Option<PathBuf>,
 }
 
 /// One maintenance window.
@@ -139,6 +148,35 @@ impl Windows {
     }
 }
 
+/// How the board speaks to servers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Net {
+    /// Through which proxy it asks the update source.
+    pub proxy: Option<String>,
+    ca: Option<PathBuf>,
+    client: Option<PathBuf>,
+}
+
+impl Net {
+    /// Whom it trusts and who it is, read anew each time: certificates are renewed.
+    pub fn identity(&self) -> anyhow::Result<TlsIdentity> {
+        let mut identity = TlsIdentity::default();
+        let read = |path: &PathBuf| files::read(path, PEM_LIMIT);
+        let told = |key: &str, path: &PathBuf, why: String| {
+            anyhow::anyhow!("update.{key} = {}: {why}", path.display())
+        };
+        if let Some(path) = &self.ca {
+            let trusted = identity.trust(&read(path)?);
+            trusted.map_err(|why| told("ca_file", path, why))?;
+        }
+        if let Some(path) = &self.client {
+            let shown = identity.show(&read(path)?);
+            shown.map_err(|why| told("client_file", path, why))?;
+        }
+        Ok(identity)
+    }
+}
+
 /// All of `[update]`, validated.
 #[derive(Debug)]
 pub(super) struct Updates {
@@ -148,6 +186,7 @@ pub(super) struct Updates {
     pub(super) lock: Option<Server>,
     pub(super) windows: Windows,
     pub(super) hooks: Duration,
+    pub(super) net: Net,
 }
 
 impl UpdateFragment {
@@ -167,6 +206,9 @@ impl UpdateFragment {
             jitter_minutes: over.jitter_minutes.or(self.jitter_minutes),
             window_for: over.window_for.or(self.window_for),
             hook_seconds: over.hook_seconds.or(self.hook_seconds),
+            proxy: over.proxy.or(self.proxy),
+            ca_file: over.ca_file.or(self.ca_file),
+            client_file: over.client_file.or(self.client_file),
         }
     }
 
@@ -206,6 +248,11 @@ impl UpdateFragment {
             },
             lock,
             hooks: Duration::from_secs(hook),
+            net: Net {
+                proxy: self.proxy.filter(|p| !p.is_empty()),
+                ca: self.ca_file,
+                client: self.client_file,
+            },
             windows: windows(
                 self.window.unwrap_or_default(),
                 self.jitter_minutes.unwrap_or(0),

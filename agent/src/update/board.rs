@@ -24,9 +24,7 @@ use crate::card::ports::{Bootloader, Slots};
 use crate::cmdline;
 use crate::config::Settings;
 use crate::paths::{CARD, DATA_LOST, TRIED};
-use crate::report::{
-    AttemptView, DrillView, LockView, SlotView, TrialView, UpdateView, WaitsView,
-};
+use crate::report::{AttemptView, DrillView, LockView, SlotView, TrialView, UpdateView, WaitsView};
 
 /// What the update works on: the card and the world, through their ports.
 pub struct Board {
@@ -144,6 +142,7 @@ impl Board {
     pub fn open(settings: Settings) -> anyhow::Result<Self> {
         let place = Place::find()?;
         let lost = Path::new(DATA_LOST).exists();
+        let lock = Http::new(settings.net.clone());
         Ok(Self {
             settings,
             booted: place.booted,
@@ -153,7 +152,7 @@ impl Board {
             store: Box::new(Directory::new(Path::new(store::DIRECTORY), lost)),
             machine: Box::new(machine::Board),
             releases: Box::new(Tuf::default()),
-            lock: Box::new(Http::default()),
+            lock: Box::new(lock),
         })
     }
 

@@ -15,7 +15,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use reqwest::redirect;
 use serde::{Deserialize, Serialize};
 
-use crate::config::Server;
+use crate::config::{Net, Server};
 
 /// A server may drain the node before it answers.
 const PATIENCE: Duration = Duration::from_mins(5);
@@ -48,9 +48,29 @@ pub struct Asker {
     pub progress: &'static str,
     /// That in a sentence.
     pub reason: String,
+    /// Kind of board.
+    pub model: String,
+    /// The slot that runs.
+    pub slot: &'static str,
+    /// This boot.
+    pub boot: String,
+    /// The update that ended last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last: Option<Last>,
     /// The board.
     #[serde(skip)]
     pub id: String,
+}
+
+/// How the last update ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Last {
+    /// What was tried.
+    pub version: String,
+    /// `confirmed`, `failed`, `unknown`, `never-tried`.
+    pub outcome: &'static str,
+    /// When.
+    pub at: String,
 }
 
 /// No.
@@ -72,15 +92,21 @@ pub trait FleetLock {
 }
 
 /// Over HTTP.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Http {
     /// Longest wait for the whole answer.
     pub patience: Duration,
+    /// How the board speaks to servers; its proxy is for the update source alone.
+    pub net: Net,
 }
 
-impl Default for Http {
-    fn default() -> Self {
-        Self { patience: PATIENCE }
+impl Http {
+    /// The usual patience.
+    pub const fn new(net: Net) -> Self {
+        Self {
+            patience: PATIENCE,
+            net,
+        }
     }
 }
 
@@ -131,8 +157,9 @@ impl FleetLock for Http {
 
 impl Http {
     fn client(&self, time: TlsTime) -> Result<Client, String> {
+        let identity = self.net.identity().map_err(|e| format!("{e:#}"))?;
         Client::builder()
-            .tls_backend_preconfigured(tls_config(time)?)
+            .tls_backend_preconfigured(tls_config(time, &identity)?)
             .user_agent(concat!("hypriot-agent/", env!("CARGO_PKG_VERSION")))
             // a redirect turns a POST into a GET, and its answer into anything
             .redirect(redirect::Policy::none())

@@ -1,6 +1,6 @@
 //! What the repository offers to this board, and the verified index of it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use hypriot_keys::Verified;
@@ -61,9 +61,14 @@ impl Repository {
                 clock,
                 floor: client.floor(),
             };
-            Box::new(HttpSource::new(url, HttpOptions::at(time))?)
-        } else if Path::new(url).is_dir() {
-            Box::new(FileSource::new(url))
+            let options = HttpOptions {
+                proxy: settings.net.proxy.clone(),
+                identity: settings.net.identity()?,
+                ..HttpOptions::at(time)
+            };
+            Box::new(HttpSource::new(url, options)?)
+        } else if let Some(directory) = directory(url) {
+            Box::new(FileSource::new(directory))
         } else {
             bail!("{url} is neither an http(s) URL nor a directory");
         };
@@ -217,6 +222,16 @@ fn offered(
     }
 }
 
+/// A directory: as such, or as a URL of this host (RFC 8089).
+fn directory(url: &str) -> Option<PathBuf> {
+    let local = ["file://localhost/", "file:///"]
+        .iter()
+        .find_map(|begin| url.strip_prefix(begin))
+        .map(|rest| format!("/{rest}"));
+    let path = PathBuf::from(local.as_deref().unwrap_or(url));
+    path.is_dir().then_some(path)
+}
+
 /// The releases for `board`. A target for this board that cannot be read is an error: skipping it would hide an update.
 fn candidates(client: &Client, board: &str) -> anyhow::Result<Vec<(Candidate, String)>> {
     let mut found = Vec::new();
@@ -259,6 +274,21 @@ mod tests {
                 deadend: deadend.then(|| "eats data".into()),
                 ..Rollout::default()
             },
+        }
+    }
+
+    #[test]
+    fn a_directory_may_be_written_as_a_url_of_this_host_and_no_other() {
+        for (url, expected) in [
+            ("/usr", Some("/usr")),
+            ("file:///usr", Some("/usr")),
+            ("file://localhost/usr", Some("/usr")),
+            ("file://host/usr", None),
+            ("file:///no/such/place", None),
+            ("file:", None),
+            ("", None),
+        ] {
+            assert_eq!(directory(url), expected.map(PathBuf::from), "{url}");
         }
     }
 

@@ -6,6 +6,8 @@ mod answer;
 mod body;
 mod tls;
 
+pub use tls::TlsIdentity;
+
 use std::boxed::Box;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
@@ -51,6 +53,8 @@ pub struct HttpOptions {
     pub companions: Vec<String>,
     /// A proxy that the owner named. Environment variables are not looked at.
     pub proxy: Option<String>,
+    /// Authorities of the owner's, and a certificate of the device's own.
+    pub identity: TlsIdentity,
 }
 
 /// When it is, as far as the device knows.
@@ -81,6 +85,7 @@ impl HttpOptions {
             bearer: None,
             companions: Vec::new(),
             proxy: None,
+            identity: TlsIdentity::default(),
         }
     }
 }
@@ -97,8 +102,8 @@ impl std::fmt::Debug for HttpOptions {
 }
 
 /// TLS by the same rules, for another client of the same device.
-pub fn tls_config(time: TlsTime) -> Result<rustls::ClientConfig, String> {
-    tls::config(time)
+pub fn tls_config(time: TlsTime, identity: &TlsIdentity) -> Result<rustls::ClientConfig, String> {
+    tls::config(time, identity)
 }
 
 /// A base URL as a source.
@@ -136,7 +141,9 @@ impl HttpSource {
         }
         let failed = |e: String| refused(base, &e);
         let mut builder = Client::builder()
-            .tls_backend_preconfigured(tls::config(options.time).map_err(failed)?)
+            .tls_backend_preconfigured(
+                tls::config(options.time, &options.identity).map_err(failed)?,
+            )
             .user_agent(concat!("hypriot-keys/", env!("CARGO_PKG_VERSION")))
             .redirect(redirect::Policy::none())
             .referer(false)

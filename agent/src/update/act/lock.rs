@@ -11,7 +11,7 @@ use super::now;
 use crate::config::Server;
 use crate::identity;
 use crate::update::board::{Board, Session};
-use crate::update::lock::{Ask, Asker, Refusal};
+use crate::update::lock::{Ask, Asker, Last, Refusal};
 
 /// Asks for the lock. That it is refused is no error: the answer is kept and heeded.
 pub(super) fn take(
@@ -43,11 +43,10 @@ pub(super) fn take(
         board.store.save(&record)?;
     }
     let asker = Asker {
-        version: seen.running.to_string(),
         target: Some(release.version.to_string()),
         progress: "restart",
         reason: format!("to try {}", release.version),
-        id: id(board)?,
+        ..asker(seen, board)?
     };
     match board.lock.ask(Ask::PreReboot, server, &asker, time(board)) {
         Ok(()) => {
@@ -78,13 +77,7 @@ pub(super) fn give_back(seen: &Seen, board: &Board, session: &mut Session) -> an
         session.steady = true;
         return Ok(());
     };
-    let asker = Asker {
-        version: seen.running.to_string(),
-        target: None,
-        progress: "steady",
-        reason: String::new(),
-        id: id(board)?,
-    };
+    let asker = asker(seen, board)?;
     let told = board
         .lock
         .ask(Ask::SteadyState, &server, &asker, time(board));
@@ -116,8 +109,23 @@ fn failed(refusal: &Refusal, seen: &Seen, session: &mut Session, id: &str) {
         .failed(why, seen.uptime, refusal.after, id.as_bytes());
 }
 
-fn id(board: &Board) -> anyhow::Result<String> {
-    Ok(identity::fleet_id(&board.machine.id()?))
+/// What the board says about itself, steady.
+fn asker(seen: &Seen, board: &Board) -> anyhow::Result<Asker> {
+    Ok(Asker {
+        version: seen.running.to_string(),
+        target: None,
+        progress: "steady",
+        reason: String::new(),
+        model: board.settings.board.clone(),
+        slot: seen.booted.name(),
+        boot: seen.boot_id.clone(),
+        last: seen.record.last.as_ref().map(|last| Last {
+            version: last.release.version.to_string(),
+            outcome: last.outcome.name(),
+            at: last.at.to_string(),
+        }),
+        id: identity::fleet_id(&board.machine.id()?),
+    })
 }
 
 fn time(board: &Board) -> TlsTime {

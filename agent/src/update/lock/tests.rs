@@ -19,6 +19,10 @@ fn asker() -> Asker {
         target: Some("2.0.0".into()),
         progress: "restart",
         reason: "to try 2.0.0".into(),
+        model: "rpi-4".into(),
+        slot: "a",
+        boot: "5f5f".into(),
+        last: None,
         id: "0123456789abcdef".into(),
     }
 }
@@ -60,7 +64,7 @@ fn a_request_is_what_any_fleetlock_server_reads() {
         (Ask::SteadyState, "POST /lock/v1/steady-state HTTP/1.1"),
     ] {
         let (server, sent) = served(http("200 OK", "any text"));
-        let asked = Http::default().ask(what, &server, &asker(), TIME);
+        let asked = Http::new(Net::default()).ask(what, &server, &asker(), TIME);
         assert_eq!(asked, Ok(()));
         let text = sent.join().expect("sent");
         assert!(text.starts_with(path), "{text}");
@@ -169,7 +173,7 @@ fn whatever_is_not_200_is_no_and_says_why() {
         ),
     ] {
         let (server, sent) = served(answer);
-        let refusal = Http::default()
+        let refusal = Http::new(Net::default())
             .ask(Ask::PreReboot, &server, &asker(), TIME)
             .expect_err(danger);
         sent.join().expect("sent");
@@ -189,7 +193,7 @@ fn garbage_a_hang_and_nobody_at_all_are_no_in_bounded_time() {
         ("half a head", b"HTTP/1.1 200".to_vec()),
     ] {
         let (server, sent) = served(answer);
-        let refusal = Http::default()
+        let refusal = Http::new(Net::default())
             .ask(Ask::PreReboot, &server, &asker(), TIME)
             .expect_err(danger);
         sent.join().expect("sent");
@@ -205,6 +209,7 @@ fn garbage_a_hang_and_nobody_at_all_are_no_in_bounded_time() {
     let server = Server::new(&url, "default").expect("a server");
     let hasty = Http {
         patience: Duration::from_millis(300),
+        net: Net::default(),
     };
     let refusal = hasty.ask(Ask::PreReboot, &server, &asker(), TIME);
     assert_eq!(refusal.expect_err("a hang").kind, "request-failed");

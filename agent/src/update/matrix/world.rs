@@ -16,8 +16,7 @@ use super::ports::{BOOT, Card, LockService, Partition, RELEASE, ROOT, Repository
 use crate::card::bootloader::RawState;
 use crate::card::fakes::{MemDisk, MemSource};
 use crate::card::ports::{Bootloader, Disk, TrialChange};
-use crate::config::Server;
-use crate::config::{Settings, Windows};
+use crate::config::{Net, Server, Settings, Windows};
 use crate::report::UpdateView;
 use crate::update::act::{self, Hands, Tell};
 use crate::update::board::{self, Board, Session};
@@ -451,6 +450,7 @@ fn open(shared: &Rc<Shared>, tried: bool) -> Board {
                 .then(|| Server::new("http://lock", "default").expect("a server")),
             windows: Windows::default(),
             hooks: Duration::from_mins(1),
+            net: Net::default(),
             local: false,
             trouble: broken.then(|| "x.toml: a key that is none".into()),
         },

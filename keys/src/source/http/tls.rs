@@ -8,7 +8,8 @@ use std::vec::Vec;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::time_provider::TimeProvider;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
@@ -20,25 +21,88 @@ use crate::workflow::trusted_now;
 /// Longest chain whose certificates may each be younger than the device believes the day to be.
 const MAX_STEPS: usize = 8;
 
+/// Whom the device trusts besides Mozilla's list, and who it says it is.
+#[derive(Default)]
+pub struct TlsIdentity {
+    roots: Vec<CertificateDer<'static>>,
+    own: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
+}
+
+impl core::fmt::Debug for TlsIdentity {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        // without the key: options end up in logs
+        f.debug_struct("TlsIdentity")
+            .field("roots", &self.roots.len())
+            .field("own", &self.own.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Clone for TlsIdentity {
+    fn clone(&self) -> Self {
+        let own = self.own.as_ref();
+        Self {
+            roots: self.roots.clone(),
+            own: own.map(|(chain, key)| (chain.clone(), key.clone_key())),
+        }
+    }
+}
+
+impl TlsIdentity {
+    /// Trusts the certificates of this PEM text, too.
+    pub fn trust(&mut self, pem: &[u8]) -> Result<(), String> {
+        let found = certificates(pem)?;
+        if found.is_empty() {
+            return Err("no certificate in it (-----BEGIN CERTIFICATE-----)".into());
+        }
+        self.roots.extend(found);
+        Ok(())
+    }
+
+    /// Shows the certificates of this PEM text, the own one first, and proves it with the private key that stands there, too.
+    pub fn show(&mut self, pem: &[u8]) -> Result<(), String> {
+        let chain = certificates(pem)?;
+        if chain.is_empty() {
+            return Err("no certificate in it (-----BEGIN CERTIFICATE-----)".into());
+        }
+        let key = PrivateKeyDer::from_pem_slice(pem)
+            .map_err(|_no| String::from("no private key in it (-----BEGIN PRIVATE KEY-----)"))?;
+        self.own = Some((chain, key));
+        Ok(())
+    }
+}
+
+fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    all.map_err(|e| e.to_string())
+}
+
 /// The configuration for one source.
-pub(super) fn config(time: TlsTime) -> Result<ClientConfig, String> {
+pub(super) fn config(time: TlsTime, identity: &TlsIdentity) -> Result<ClientConfig, String> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let roots = RootCertStore {
+    let mut roots = RootCertStore {
         roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
     };
+    for root in &identity.roots {
+        roots.add(root.clone()).map_err(|e| e.to_string())?;
+    }
     let verifier = NotBeforeIsNews::new(roots, &provider)?;
     let now = trusted_now(time.clock, time.floor);
     let time = Arc::new(Running {
         base: Duration::from_secs(now.0),
         since: Instant::now(),
     });
-    let config = ClientConfig::builder_with_details(provider, time)
+    let builder = ClientConfig::builder_with_details(provider, time)
         .with_safe_default_protocol_versions()
         .map_err(|e| e.to_string())?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_no_client_auth();
-    Ok(config)
+        .with_custom_certificate_verifier(Arc::new(verifier));
+    match &identity.own {
+        None => Ok(builder.with_no_client_auth()),
+        Some((chain, key)) => builder
+            .with_client_auth_cert(chain.clone(), key.clone_key())
+            .map_err(|e| e.to_string()),
+    }
 }
 
 /// The time that was trusted when the source was made, and what has passed since. No wall clock is read.
@@ -199,7 +263,7 @@ mod tests {
             clock: crate::time::Timestamp(5),
             floor: crate::time::Timestamp(1000),
         };
-        assert!(config(time).is_ok());
+        assert!(config(time, &TlsIdentity::default()).is_ok());
         let now = trusted_now(time.clock, time.floor);
         let running = Running {
             base: Duration::from_secs(now.0),

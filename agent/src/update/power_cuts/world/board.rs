@@ -9,7 +9,7 @@ use hypriot_keys::time::Timestamp;
 use hypriot_updater::slot::Slot;
 
 use crate::card::bootloader::RawState;
-use crate::config::{Settings, Windows};
+use crate::config::{Net, Settings, Windows};
 use crate::update::board::Board;
 use crate::update::lock::Http;
 
@@ -32,6 +32,7 @@ pub(super) fn board(
             lock: None,
             windows: Windows::default(),
             hooks: Duration::from_mins(1),
+            net: Net::default(),
             local: false,
             trouble: None,
         },
@@ -45,6 +46,6 @@ pub(super) fn board(
             catalog: Rc::clone(catalog),
             offered,
         }),
-        lock: Box::new(Http::default()),
+        lock: Box::new(Http::new(Net::default())),
     }
 }
