@@ -10,7 +10,7 @@ imagegen := $(CARGO) run --bin hypriot-imagegen --
 .PHONY: help demo test test-power-cuts power-cut-proof fault-matrix
 .PHONY: bench-fleet test-page
 .PHONY: test-boards test-fidelity fuzz bench-image lint agent deb sd-image
-.PHONY: test-integration release-tools docs docs-reference goss-parity lint-workflows lint-monitoring pictures
+.PHONY: test-integration release-tools docs docs-reference goss-parity bench-health lint-workflows lint-monitoring pictures
 .PHONY: need-rust need-agent need-image need-bench need-papers need-all
 
 help: ## list the targets
@@ -45,6 +45,10 @@ bench-image: need-bench ## our root tree beside mmdebstrap's, emulated and nativ
 bench-fleet: need-rust ## hypriot-fleet serve: 1,000 simulated boards, locks a second with its own store and with three of etcd
 	$(CARGO) build --bin hypriot-fleet
 	$(CARGO) run --bin hypriot-bench -- fleet
+
+bench-health: need-papers ## /health beside goss serve and the node exporter, suites beside goss: two minutes and a release build
+	$(CARGO) build --release --bin hypriot-agent
+	$(CARGO) run --bin hypriot-bench -- health
 
 SECONDS ?= 60
 fuzz: need-rust ## the metadata parser and verifier against hostile input: make fuzz SECONDS=300 (needs rustup's nightly)

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use hypriot_keys::time::Timestamp;
 
-use crate::report::{Check, Report, SCHEMA, Severity, Status, TestsView, UpdateView};
+use crate::report::{Check, Knowledge, Report, SCHEMA, Severity, Status, TestsView, UpdateView};
 pub(crate) use clock::synchronised;
 pub use kernel::uptime;
 pub use root::Root;
@@ -40,12 +40,28 @@ pub struct Context<'a> {
     pub update: UpdateView,
     /// The last run of the self-tests in this boot.
     pub selftests: Option<TestsView>,
+    /// The last run of the owner's tests; `Err` while the first one has not ended.
+    pub owner_tests: OwnerTests,
     /// The newest time that is known to have passed: a clock before it is wrong.
     pub time_floor: Timestamp,
     /// Memory, load and the like, read just now.
     pub vitals: Vitals,
     /// The report before this one: carries `since`, and costly checks that are not repeated yet.
     pub previous: Option<&'a Report>,
+}
+
+/// What is known of the owner's tests.
+#[derive(Debug, Clone, Default)]
+pub enum OwnerTests {
+    /// There are none.
+    #[default]
+    None,
+    /// Their first run has not ended.
+    Pending,
+    /// The last run.
+    Ran(TestsView),
+    /// They could not be run, and why.
+    Broken(String),
 }
 
 /// What one probe found.
@@ -59,6 +75,7 @@ struct Finding {
     output: String,
     detail: Option<String>,
     fix: Option<String>,
+    knowledge: Knowledge,
 }
 
 impl Finding {
@@ -73,7 +90,22 @@ impl Finding {
             output: output.into(),
             detail: None,
             fix: None,
+            knowledge: Knowledge::Known,
         }
+    }
+
+    /// This board has nothing to measure it with: shown as that, and never counted as well.
+    fn unknown(measurement: &'static str, output: impl Into<String>) -> Self {
+        let mut finding = Self::pass(Severity::Info, measurement, output);
+        (finding.status, finding.knowledge) = (Status::Warn, Knowledge::Unknown);
+        finding
+    }
+
+    /// It is not well yet, and there is time left for it.
+    fn starting(mut self, fix: impl Into<String>) -> Self {
+        self = self.worse(Status::Warn, fix);
+        self.knowledge = Knowledge::Starting;
+        self
     }
 
     fn observed(mut self, value: f64, unit: &'static str) -> Self {
@@ -157,6 +189,10 @@ pub fn collect(root: &Root, context: &Context<'_>, now: Timestamp) -> Report {
         gauges: BTreeMap::new(),
         update: context.update.clone(),
         selftests: context.selftests.clone(),
+        owner_tests: match &context.owner_tests {
+            OwnerTests::Ran(view) => Some(view.clone()),
+            _ => None,
+        },
     };
     let look = Look {
         root,
@@ -213,19 +249,20 @@ fn keep(report: &mut Report, previous: Option<&Report>, probe: &str, now: Timest
 }
 
 fn enter(report: &mut Report, look: &Look<'_>, probe: &str, found: anyhow::Result<Found>) {
-    let (found, broken) = match found {
-        Ok(found) => (found, false),
+    let found = match found {
+        Ok(found) => found,
         Err(error) => {
             let output = "this could not be looked at";
-            let finding = Finding::pass(Severity::Wanted, "state", output)
+            let mut finding = Finding::pass(Severity::Wanted, "state", output)
                 .worse(
                     Status::Warn,
                     "see the detail on the board: journalctl -u hypriot-agent",
                 )
                 .detail(Some(format!("{error:#}")));
+            finding.knowledge = Knowledge::Broken;
             let mut found = Found::default();
             found.add(probe, finding);
-            (found, true)
+            found
         }
     };
     for (component, finding) in found.findings {
@@ -245,7 +282,7 @@ fn enter(report: &mut Report, look: &Look<'_>, probe: &str, found: anyhow::Resul
             fix: finding.fix,
             since: before.map_or(look.now, |check| check.since),
             checked_at: look.now,
-            broken,
+            knowledge: finding.knowledge,
         };
         report.checks.insert(component, check);
     }

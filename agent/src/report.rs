@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::files;
 
 /// The version of this shape. A reader refuses any other.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 /// Where the root half leaves the newest report.
 pub const PATH: &str = "/run/hypriot/report.json";
 /// No report is larger: about 30 checks of less than 1 KiB each.
@@ -44,6 +44,8 @@ pub struct Report {
     pub update: UpdateView,
     /// The last run of the self-tests in this boot.
     pub selftests: Option<TestsView>,
+    /// The last run of the owner's own tests, which run again and again.
+    pub owner_tests: Option<TestsView>,
 }
 
 /// One thing that was looked at.
@@ -70,8 +72,23 @@ pub struct Check {
     pub since: Timestamp,
     /// When it was looked at; costly checks are not repeated in every look.
     pub checked_at: Timestamp,
-    /// The check itself broke: the status is `warn` because nothing is known.
-    pub broken: bool,
+    /// How much is known: what is not known is never `pass`.
+    pub knowledge: Knowledge,
+}
+
+/// How much a check knows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Knowledge {
+    /// It is as the status says.
+    #[default]
+    Known,
+    /// It is being started, within the time that it has for that.
+    Starting,
+    /// This board has nothing to measure it with.
+    Unknown,
+    /// The check itself broke.
+    Broken,
 }
 
 /// As in draft-inadarei-api-health-check-06, section 3.1.
@@ -220,10 +237,10 @@ pub struct TestsView {
     pub passed: u32,
     /// Number of those that do not.
     pub failed: u32,
-    /// Number of those that were not looked at.
-    pub skipped: u32,
     /// Ids of the required ones that failed, at most [`TestsView::NAMED`].
     pub failed_required: Vec<String>,
+    /// Ids of those that failed, and held a moment later with nothing done about it, at most [`TestsView::NAMED`].
+    pub flaky: Vec<String>,
 }
 
 impl TestsView {

@@ -3,6 +3,7 @@
 //! * `yaml`: files as trees with lines, bounded, without duplicate keys
 //! * `schema`: the vocabulary; `suite`: from files to tests; `matcher`, `pattern`: what is expected
 //! * `resource`: what is; `run`: all tests, some at a time, with waiting
+//! * `owner`: the owner's tests, in a unit of their own, again and again
 //! * `output`: results for people and programs; `validate`: from the command line to them
 //! * `add`, `emit`: files of tests are written out of what is; `edit`: without harm to what stands in them
 //!
@@ -16,6 +17,7 @@ mod gjson;
 mod glob;
 mod matcher;
 pub mod output;
+pub mod owner;
 mod pattern;
 mod regexp;
 mod resource;
@@ -102,7 +104,8 @@ pub fn go_duration(text: &str) -> Option<Duration> {
     (!text.is_empty() && sum < 1e9).then(|| Duration::from_secs_f64(sum))
 }
 
-/// Runs the board's own tests within `patience`, for the verdict on a trial. What was skipped has no vote.
+/// Runs all tests of the board within `patience`, for the verdict on a trial. What was skipped has no vote. Those of the image run
+/// here, those of the owner in a unit of their own.
 pub fn judge(
     board: &str,
     built: Timestamp,
@@ -110,17 +113,27 @@ pub fn judge(
     now: Timestamp,
     patience: Duration,
 ) -> Result<Vec<Vote>> {
-    let root = Root::default();
-    let suite = load(&[PathBuf::from(IMAGE), PathBuf::from(OWNER)]);
     let setting = Setting {
-        update,
-        root,
+        root: Root::default(),
         board: board.to_owned(),
+        update,
         built,
         now,
         packages: None,
     };
-    Ok(votes(&run(&suite, &setting, patience)))
+    std::thread::scope(|scope| {
+        let theirs = scope.spawn(|| owner::votes(owner::Why::Trial, patience));
+        let ours = run(&whole().part(false), &setting, patience);
+        let mut all = votes(&ours);
+        let theirs = theirs.join();
+        all.extend(theirs.unwrap_or_else(|_| vec![owner::not_run("the thread ended early")]));
+        Ok(all)
+    })
+}
+
+/// The tests of this board, the image's and the owner's.
+fn whole() -> Suite {
+    load(&[PathBuf::from(IMAGE), PathBuf::from(OWNER)])
 }
 
 /// Results as the update core counts them.
@@ -159,7 +172,7 @@ pub fn summarise(votes: &[Vote], ran_at: Timestamp) -> TestsView {
         ran_at,
         passed: count(true),
         failed: count(false),
-        skipped: 0,
+        flaky: Vec::new(),
         failed_required: failed
             .take(TestsView::NAMED)
             .map(|vote| vote.id.clone())

@@ -2,11 +2,13 @@
 //!
 //! * `curve`: a rollout of signed files alone, over a million boards
 //! * `fleet`: locks and a rollout over 1,000 simulated boards, by `hypriot-fleet serve`
+//! * `health`: answers and self-tests, beside goss and the node exporter
 //! * `image`: the root tree of a board, by `hypriot-imagegen` and by mmdebstrap
 //! * `mirror`: an archive in a directory, made of packages that are already here
 
 pub mod curve;
 pub mod fleet;
+pub mod health;
 pub mod image;
 pub mod mirror;
 
@@ -35,6 +37,9 @@ enum Bench {
     /// A rollout over 1,000 simulated boards by `hypriot-fleet serve`, then locks a second with the embedded store, with three servers
     /// on three members of etcd, and by the plainest server on etcd (three minutes)
     Fleet,
+    /// /health and /metrics beside goss serve and prometheus-node-exporter, and a suite of 3,150 rows beside goss (two minutes;
+    /// needs root, and a release build of the agent)
+    Health,
 }
 
 /// Runs the bench that was asked for.
@@ -42,6 +47,7 @@ pub fn main() -> ExitCode {
     let done = match Cli::parse().bench {
         Bench::Image => image::run(),
         Bench::Fleet => curve::run(&crate::papers::root()).and_then(|()| fleet::run()),
+        Bench::Health => health::run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -46,6 +46,12 @@ pub const OPENMETRICS: Peer = Peer {
     file: "usr/lib/python3/dist-packages/prometheus_client/openmetrics/parser.py",
 };
 
+/// The other exporter of a machine's numbers.
+pub const NODE_EXPORTER: Peer = Peer {
+    package: "prometheus-node-exporter",
+    file: "usr/bin/prometheus-node-exporter",
+};
+
 impl Peer {
     /// Where its file is; fetched and unpacked when it is not there. What comes is signed by Debian.
     pub fn get(self) -> Result<PathBuf> {

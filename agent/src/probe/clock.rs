@@ -6,7 +6,7 @@ use hypriot_keys::time::Timestamp;
 
 use super::{Finding, Found, Look, Root};
 use crate::exec::Cmd;
-use crate::report::{Severity, Status};
+use crate::report::{Knowledge, Severity, Status};
 
 /// After boot the time servers get this long before an unsynchronised clock is worth a word.
 const SETTLE: f64 = 180.0;
@@ -33,12 +33,16 @@ fn judge(now: Timestamp, floor: Timestamp, synchronised: Option<bool>, uptime: f
     }
     match synchronised {
         Some(true) => finding("synchronised"),
-        Some(false) if uptime < SETTLE => finding("not synchronised yet"),
+        Some(false) if uptime < SETTLE => finding("not synchronised yet").starting(fix),
         Some(false) => finding("not synchronised").worse(Status::Warn, fix),
-        None => finding("nothing tells whether it is synchronised").worse(
-            Status::Warn,
-            "install systemd-timesyncd or another time client",
-        ),
+        None => {
+            let mut finding = finding("nothing tells whether it is synchronised").worse(
+                Status::Warn,
+                "install systemd-timesyncd or another time client",
+            );
+            finding.knowledge = Knowledge::Unknown;
+            finding
+        }
     }
 }
 
@@ -78,7 +82,7 @@ mod tests {
             (0, Some(true), 500.0, Status::Fail),
             (1_699_999_999, Some(false), 5.0, Status::Fail),
             (1_700_000_000, Some(true), 5.0, Status::Pass),
-            (1_700_000_000, Some(false), 5.0, Status::Pass),
+            (1_700_000_000, Some(false), 5.0, Status::Warn),
             (1_700_000_000, Some(false), 180.0, Status::Warn),
             (1_700_000_000, None, 5.0, Status::Warn),
         ] {

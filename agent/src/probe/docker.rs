@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 
-use super::{Finding, Found, Look, Root};
-use crate::report::{Severity, Status};
+use super::{Finding, Found, Look, Root, units};
+use crate::report::{Knowledge, Severity, Status};
 
 /// Where Docker listens.
 pub const SOCKET: &str = "/run/docker.sock";
@@ -86,10 +86,16 @@ pub(super) fn probe(look: &Look<'_>) -> Found {
         }
         Err(error) => {
             let fix = "on the board: systemctl status docker; journalctl -u docker";
-            let finding = Finding::pass(Severity::Required, "state", "the engine does not answer")
-                .worse(Status::Fail, fix)
-                .detail(Some(format!("{error:#}")));
-            found.add("docker", finding);
+            let finding = Finding::pass(Severity::Required, "state", "the engine does not answer");
+            let mut finding = if units::starting(look.root, "docker.service") {
+                finding.starting("wait: systemd is starting it")
+            } else {
+                finding.worse(Status::Fail, fix)
+            };
+            if finding.knowledge == Knowledge::Starting {
+                finding.output = "the engine is starting".into();
+            }
+            found.add("docker", finding.detail(Some(format!("{error:#}"))));
         }
     }
     found

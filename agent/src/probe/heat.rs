@@ -8,10 +8,16 @@ pub(super) fn probe(look: &Look<'_>) -> Found {
     if let Some(celsius) = temperature(look.root) {
         found.gauge("temperature_celsius", celsius);
         found.add("temperature", judge_heat(celsius));
+    } else {
+        let output = "unknown: this board has no thermometer";
+        found.add("temperature", Finding::unknown("temperature", output));
     }
     if let Some(alarm) = undervoltage(look.root) {
         found.gauge("power_undervoltage", f64::from(u8::from(alarm)));
         found.add("power", judge_power(alarm));
+    } else {
+        let output = "unknown: this board has no detector of undervoltage";
+        found.add("power", Finding::unknown("voltage", output));
     }
     found
 }

@@ -21,6 +21,7 @@ pub(crate) fn context(previous: Option<&Report>) -> Context<'_> {
         version: "1.2.3".into(),
         update: example().update,
         selftests: None,
+        owner_tests: OwnerTests::None,
         time_floor: Timestamp(1_600_000_000),
         vitals: Vitals {
             memory_total: 1000 * 1024,
@@ -61,6 +62,7 @@ fn whole_board_is_seen_without_touching_the_host() {
         "kernel",
         "load",
         "memory",
+        "power",
         "slot",
         "temperature",
         "update",
@@ -71,7 +73,12 @@ fn whole_board_is_seen_without_touching_the_host() {
     assert_eq!(report.checks["memory"].observed, Some(40.0));
     let available = report.gauges["memory_available_bytes"];
     assert!((available - 600.0 * 1024.0).abs() < 0.5, "{available}");
-    assert!(report.checks.values().all(|check| !check.broken));
+    assert!(
+        report
+            .checks
+            .values()
+            .all(|check| check.knowledge != Knowledge::Broken)
+    );
     Report::parse(&serde_json::to_vec(&report).expect("json")).expect("its own reader takes it");
 }
 
@@ -87,8 +94,8 @@ fn system_without_slots_is_judged_without_them_and_with_its_self_tests() {
         ran_at: NOW,
         passed: 3,
         failed: 1,
-        skipped: 0,
         failed_required: vec!["file:/x:exists".into()],
+        flaky: Vec::new(),
     });
     let report = collect(&root, &context, NOW);
     assert!(!report.checks.contains_key("slot") && !report.checks.contains_key("update"));
@@ -106,7 +113,7 @@ fn broken_probe_warns_alone() {
     context.vitals = Vitals::default();
     let report = collect(&root, &context, NOW);
     let memory = &report.checks["memory"];
-    assert!(memory.broken);
+    assert_eq!(memory.knowledge, Knowledge::Broken);
     assert_eq!(memory.status, Status::Warn);
     assert!(
         memory
@@ -136,7 +143,7 @@ fn empty_root_yields_a_report_of_warnings() {
     let (_dir, root) = tree(&[]);
     let report = collect(&root, &context(None), NOW);
     assert_eq!(report.status(), Status::Warn);
-    assert!(report.checks["disk"].broken);
+    assert_eq!(report.checks["disk"].knowledge, Knowledge::Broken);
 }
 
 #[test]

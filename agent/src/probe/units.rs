@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
 
-use super::{Finding, Found, Look};
+use super::{Finding, Found, Look, Root};
 use crate::exec::Cmd;
 use crate::report::{Severity, Status};
 
@@ -64,6 +64,40 @@ fn judge(failed: &[Unit]) -> Finding {
         .detail(Some(names.join("\n")))
 }
 
+/// Whether systemd is starting `unit`, or will in this boot: within the time that the unit has for it, or systemd would call it
+/// failed. A unit that failed and waits for its next try is not starting, it fails.
+pub(super) fn starting(root: &Root, unit: &str) -> bool {
+    if !root.is_live() {
+        return false;
+    }
+    let ask = Cmd::new("systemctl")
+        .args([
+            "show",
+            "--property=ActiveState,SubState,Job,NRestarts",
+            "--",
+            unit,
+        ])
+        .timeout(Duration::from_secs(2))
+        .output();
+    ask.is_ok_and(|output| is_starting(&String::from_utf8_lossy(&output.stdout)))
+}
+
+fn is_starting(shown: &str) -> bool {
+    let value = |name: &str| {
+        let line = shown
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        line.unwrap_or_default()
+    };
+    let first = value("NRestarts").parse::<u32>().unwrap_or(0) == 0;
+    match value("ActiveState") {
+        "activating" => first && value("SubState") != "auto-restart",
+        // Its turn has not come yet: a job of this boot waits for others.
+        "inactive" => value("Job").parse::<u32>().is_ok_and(|job| job > 0),
+        _ => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,5 +112,24 @@ mod tests {
         assert_eq!(found.detail.as_deref(), Some("my-secret.service (Mine)"));
         assert_eq!(judge(&parse(b"[]").expect("json")).status, Status::Pass);
         assert!(parse(b"0 loaded units listed.").is_err());
+    }
+
+    #[test]
+    fn starting_is_neither_failing_nor_well() {
+        for (state, sub, job, restarts, starting) in [
+            ("activating", "start", "", "0", true),
+            ("activating", "start-pre", "12", "0", true),
+            ("inactive", "dead", "77", "0", true),
+            ("inactive", "dead", "", "0", false),
+            ("activating", "auto-restart", "", "3", false),
+            ("activating", "start", "", "3", false),
+            ("failed", "failed", "", "0", false),
+            ("active", "running", "", "0", false),
+        ] {
+            let shown =
+                format!("ActiveState={state}\nSubState={sub}\nJob={job}\nNRestarts={restarts}\n");
+            assert_eq!(is_starting(&shown), starting, "{shown}");
+        }
+        assert!(!is_starting(""));
     }
 }

@@ -1,7 +1,7 @@
 //! Slot and trial, as checks: a board on trial is fine but not settled, one that fell back says why.
 
-use super::{Finding, Found, Look};
-use crate::report::{AttemptView, Severity, Status, UpdateView};
+use super::{Finding, Found, Look, OwnerTests};
+use crate::report::{AttemptView, Knowledge, Severity, Status, TestsView, UpdateView};
 
 pub(super) fn probe(look: &Look<'_>) -> Found {
     let view = &look.context.update;
@@ -14,27 +14,75 @@ pub(super) fn probe(look: &Look<'_>) -> Found {
     if let Some(tests) = &look.context.selftests {
         found.gauge("selftests_passed", f64::from(tests.passed));
         found.gauge("selftests_failed", f64::from(tests.failed));
-        let finding = Finding::pass(
-            Severity::Wanted,
-            "failed",
-            format!(
-                "{} hold, {} failed, {} skipped",
-                tests.passed, tests.failed, tests.skipped
-            ),
-        )
-        .observed(f64::from(tests.failed), "tests");
-        found.add(
-            "selftests",
-            if tests.failed_required.is_empty() {
-                finding
-            } else {
-                finding
-                    .worse(Status::Fail, "hypriot-agent selftest on the board shows what was expected and what was found")
-                    .detail(Some(tests.failed_required.join("\n")))
-            },
-        );
+        found.add("selftests", judge_tests(tests, Severity::Wanted));
+    }
+    if let Some(finding) = judge_owner(&look.context.owner_tests) {
+        found.add("owner-tests", finding);
+    }
+    if let OwnerTests::Ran(tests) = &look.context.owner_tests {
+        found.gauge("owner_tests_passed", f64::from(tests.passed));
+        found.gauge("owner_tests_failed", f64::from(tests.failed));
     }
     found
+}
+
+fn judge_tests(tests: &TestsView, severity: Severity) -> Finding {
+    let flaky = match tests.flaky.len() {
+        0 => String::new(),
+        some => format!(", {some} flaky"),
+    };
+    let output = format!("{} hold, {} failed{flaky}", tests.passed, tests.failed);
+    let finding =
+        Finding::pass(severity, "failed", output).observed(f64::from(tests.failed), "tests");
+    let fix = "hypriot-agent selftest on the board shows what was expected and what was found";
+    let named = |what: &str, ids: &[String]| {
+        ids.iter()
+            .map(|id| format!("{what} {id}"))
+            .collect::<Vec<_>>()
+    };
+    let detail = [
+        named("failed", &tests.failed_required),
+        named("flaky", &tests.flaky),
+    ]
+    .concat();
+    let detail = (!detail.is_empty()).then(|| detail.join("\n"));
+    let finding = if !tests.failed_required.is_empty() {
+        finding.worse(Status::Fail, fix)
+    } else if tests.failed > 0 || !tests.flaky.is_empty() {
+        finding.worse(Status::Warn, fix)
+    } else {
+        finding
+    };
+    finding.detail(detail)
+}
+
+/// What goss would answer with 503, so does the board.
+fn judge_owner(tests: &OwnerTests) -> Option<Finding> {
+    let pending = || {
+        Finding::pass(
+            Severity::Required,
+            "failed",
+            "their first run has not ended",
+        )
+    };
+    Some(match tests {
+        OwnerTests::None => return None,
+        OwnerTests::Pending => {
+            pending().starting("wait for it: systemctl status 'hypriot-tests*' on the board")
+        }
+        OwnerTests::Ran(tests) => judge_tests(tests, Severity::Required),
+        OwnerTests::Broken(why) => {
+            let mut finding = pending();
+            finding.output = "they could not be run".into();
+            finding.knowledge = Knowledge::Broken;
+            finding
+                .worse(
+                    Status::Fail,
+                    "on the board: journalctl -u 'hypriot-tests*' -u hypriot-agent",
+                )
+                .detail(Some(why.clone()))
+        }
+    })
 }
 
 fn judge_slot(view: &UpdateView, booted: &str) -> Finding {
@@ -79,6 +127,12 @@ fn judge_update(view: &UpdateView) -> Finding {
             .detail(Some(format!("the lock is kept{since}")));
     }
     match &view.last_attempt {
+        // It fell back, and why is not in the record.
+        None if ["rolled-back", "fallback"].contains(&view.phase.as_str()) => ok(phase(view))
+            .worse(
+                Status::Warn,
+                "hypriot-agent status on the board tells what is known",
+            ),
         None => ok(phase(view)),
         Some(AttemptView {
             version,
@@ -129,6 +183,62 @@ mod tests {
         let found = judge_slot(&view, "b");
         assert_eq!(found.status, Status::Warn);
         assert!(found.detail.expect("a reason").contains("slot a: 1 MiB"));
+    }
+
+    #[test]
+    fn what_fell_back_without_a_reason_is_not_well() {
+        let mut view = example().update;
+        view.last_attempt = None;
+        assert_eq!(judge_update(&view).status, Status::Pass);
+        for phase in ["rolled-back", "fallback"] {
+            view.phase = phase.into();
+            assert_eq!(judge_update(&view).status, Status::Warn, "{phase}");
+        }
+    }
+
+    #[test]
+    fn owners_tests_that_fail_are_the_boards_failure() {
+        let view = |failed: &[&str], flaky: &[&str]| {
+            let ids = |list: &[&str]| list.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>();
+            OwnerTests::Ran(TestsView {
+                ran_at: hypriot_keys::time::Timestamp(0),
+                passed: 1,
+                failed: u32::try_from(failed.len()).expect("few"),
+                failed_required: ids(failed),
+                flaky: ids(flaky),
+            })
+        };
+        let judged = |tests: &OwnerTests| judge_owner(tests).expect("a finding");
+        assert!(judge_owner(&OwnerTests::None).is_none());
+        for (tests, status, knowledge) in [
+            (OwnerTests::Pending, Status::Warn, Knowledge::Starting),
+            (view(&[], &[]), Status::Pass, Knowledge::Known),
+            (
+                view(&["port:tcp:80:listening"], &[]),
+                Status::Fail,
+                Knowledge::Known,
+            ),
+            (
+                view(&[], &["dns:x:resolvable"]),
+                Status::Warn,
+                Knowledge::Known,
+            ),
+            (
+                OwnerTests::Broken("x".into()),
+                Status::Fail,
+                Knowledge::Broken,
+            ),
+        ] {
+            let found = judged(&tests);
+            assert_eq!(
+                (found.status, found.knowledge),
+                (status, knowledge),
+                "{tests:?}"
+            );
+            assert_eq!(found.severity, Severity::Required);
+        }
+        let flaky = judged(&view(&[], &["dns:x:resolvable"]));
+        assert_eq!(flaky.detail.as_deref(), Some("flaky dns:x:resolvable"));
     }
 
     #[test]

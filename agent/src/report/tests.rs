@@ -15,7 +15,7 @@ pub(crate) fn example() -> Report {
         fix: None,
         since: Timestamp(1_700_000_000),
         checked_at: Timestamp(1_700_000_100),
-        broken: false,
+        knowledge: Knowledge::Known,
     };
     Report {
         schema: SCHEMA,
@@ -58,6 +58,7 @@ pub(crate) fn example() -> Report {
             drill: None,
         },
         selftests: None,
+        owner_tests: None,
     }
 }
 
@@ -95,8 +96,8 @@ fn foreign_cut_and_newer_reports_are_refused() {
     for bad in [
         String::new(),
         good[..good.len() / 2].into(),
-        good.replace("\"schema\":1", "\"schema\":2"),
-        good.replace("\"schema\":1", "\"schema\":1,\"more\":1"),
+        good.replace("\"schema\":2", "\"schema\":3"),
+        good.replace("\"schema\":2", "\"schema\":2,\"more\":1"),
         good.replace("\"status\":\"pass\"", "\"status\":\"great\""),
     ] {
         assert!(Report::parse(bad.as_bytes()).is_err(), "{bad}");

@@ -113,6 +113,7 @@ fn found(schema: &'static Schema, key: &str, wish: &Wish, setting: &Setting) -> 
         asserts: schema.properties.iter().map(assert).collect(),
         settings: wish.settings.clone(),
         broken: None,
+        owner: true,
     };
     let looked = resource::look(&test, setting, PATIENCE)
         .with_context(|| format!("{} {key}", schema.name))?;

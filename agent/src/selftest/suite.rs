@@ -4,7 +4,7 @@ mod load;
 mod read;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -47,6 +47,8 @@ pub(super) struct Test {
     pub(super) settings: BTreeMap<&'static str, Value>,
     /// What is wrong with it: then all of it fails, with this reason, and the other tests run.
     pub(super) broken: Option<String>,
+    /// It stands in a file of the owner's.
+    pub(super) owner: bool,
 }
 
 /// One property and what is expected of it.
@@ -87,6 +89,14 @@ impl Suite {
         words(&self.warnings)
     }
 
+    /// Those of the owner's files, or those of the image.
+    #[must_use]
+    pub fn part(mut self, owner: bool) -> Self {
+        self.tests.retain(|test| test.owner == owner);
+        self.problems.retain(|(path, _)| is_owners(path) == owner);
+        self
+    }
+
     /// Tests that cannot be run as they are written.
     pub fn broken(&self) -> impl Iterator<Item = String> {
         let why = |test: &Test| {
@@ -96,6 +106,12 @@ impl Suite {
         };
         self.tests.iter().filter_map(why)
     }
+}
+
+/// Whether a file is the owner's: all but those that the image or the package brings.
+fn is_owners(path: &Path) -> bool {
+    let image = super::IMAGE.trim_start_matches('/');
+    !path.parent().is_some_and(|parent| parent.ends_with(image))
 }
 
 fn words(list: &[(PathBuf, String)]) -> impl Iterator<Item = String> {

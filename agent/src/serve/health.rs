@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use hypriot_keys::time::Timestamp;
 use serde::Serialize;
 
-use crate::report::{Check, Report, Severity, Status};
+use crate::report::{Check, Knowledge, Report, Severity, Status};
 
 /// How much a stranger on the network is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +50,9 @@ struct Entry<'a> {
     component_type: &'static str,
     status: &'static str,
     severity: &'static str,
+    /// Not in the draft: `starting`, `unknown` or `broken`; absent when it is as the status says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    knowledge: Option<Knowledge>,
     #[serde(skip_serializing_if = "Option::is_none")]
     observed_value: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -161,6 +164,7 @@ pub(super) fn absent(why: &str) -> Document<'static> {
 pub(super) fn lines(report: &Report) -> String {
     let line = |(name, check): (&String, &Check)| {
         let sign = match check.status {
+            _ if check.knowledge == Knowledge::Unknown => '?',
             Status::Pass => '+',
             Status::Warn => '!',
             Status::Fail => '-',
@@ -189,7 +193,7 @@ pub(super) fn readiness(report: &Report) -> (bool, String) {
         .filter(|(_, check)| check.severity == Severity::Required);
     conditions.extend(required.map(|(name, check)| {
         (
-            check.status != Status::Fail,
+            check.status != Status::Fail && check.knowledge != Knowledge::Starting,
             name.as_str(),
             check.output.as_str(),
         )
@@ -229,6 +233,7 @@ fn entry<'a>(name: &'a str, check: &'a Check, depth: Depth) -> (String, [Entry<'
         component_type: "system",
         status: check.status.name(),
         severity: check.severity.name(),
+        knowledge: Some(check.knowledge).filter(|k| *k != Knowledge::Known),
         // One decimal: more is noise, and makes the answer longer.
         observed_value: check.observed.map(|value| (value * 10.0).round() / 10.0),
         observed_unit: check.unit.as_deref(),

@@ -7,7 +7,7 @@ mod numbers;
 
 use std::fmt::Write as _;
 
-use crate::report::{Report, Status};
+use crate::report::{Knowledge, Report, Status};
 use numbers::NUMBERS;
 
 /// Content type of OpenMetrics.
@@ -175,7 +175,10 @@ fn checks(report: &Report) -> [Family; 3] {
     for (name, check) in &report.checks {
         let labels = vec![label(name), ("severity", check.severity.name().into())];
         status.extend(states("hypriot_check_status", &labels, check.status));
-        success.push((vec![label(name)], f64::from(u8::from(!check.broken))));
+        success.push((
+            vec![label(name)],
+            f64::from(u8::from(check.knowledge != Knowledge::Broken)),
+        ));
         ran.push((vec![label(name)], float(check.checked_at.0)));
     }
     [

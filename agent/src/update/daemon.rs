@@ -20,7 +20,7 @@ use super::machine::{PATIENCE, clock};
 use super::store;
 use crate::config::Settings;
 use crate::files;
-use crate::probe::{self, Root};
+use crate::probe::{self, OwnerTests, Root};
 use crate::report::{self, Report, TestsView, UpdateView};
 use crate::selftest;
 use crate::system::{NoSlots, Plain};
@@ -41,6 +41,7 @@ const LOCKED_OUT: u32 = 120;
 struct Shared {
     update: UpdateView,
     selftests: Option<TestsView>,
+    owner_tests: OwnerTests,
     floor: Timestamp,
 }
 
@@ -66,6 +67,7 @@ pub fn run(mut board: Board) -> anyhow::Result<()> {
         ..
     } = &board.settings;
     report_forever(name.clone(), version.to_string(), &shared);
+    watch_forever(&shared);
     tracing::info!(
         "{version} runs in slot {}; updates from {}",
         board.booted,
@@ -153,10 +155,11 @@ fn one_turn(board: &mut Board, session: &mut Session, shared: &Mutex<Shared>, he
 pub fn plain(system: &Plain, floor: Timestamp) -> anyhow::Result<()> {
     let shared = Arc::new(Mutex::new(Shared {
         update: Plain::view(),
-        selftests: None,
         floor,
+        ..Shared::default()
     }));
     report_forever(system.name.clone(), system.version.clone(), &shared);
+    watch_forever(&shared);
     tracing::info!("{} {}: {NoSlots}", system.name, system.version);
     pulse("STATUS=running self-tests");
     let view = Some(Plain::view());
@@ -246,6 +249,38 @@ fn publish(
     shared.lock().unwrap_or_else(PoisonError::into_inner).update = view;
 }
 
+/// Runs the owner's tests again and again, beside everything else: one that hangs holds nothing up.
+fn watch_forever(shared: &Arc<Mutex<Shared>>) {
+    let shared = Arc::clone(shared);
+    let know = move |known: OwnerTests| {
+        shared
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .owner_tests = known;
+    };
+    thread::spawn(move || {
+        let mut watch = selftest::owner::Watch::default();
+        let mut first = true;
+        loop {
+            if !selftest::owner::Watch::is_needed() {
+                know(OwnerTests::None);
+                thread::sleep(selftest::owner::EVERY);
+                continue;
+            }
+            if first {
+                know(OwnerTests::Pending);
+            }
+            first = false;
+            let (known, pause) = watch.look(clock());
+            if let OwnerTests::Broken(why) = &known {
+                tracing::error!("the owner's tests could not be run: {why}");
+            }
+            know(known);
+            thread::sleep(pause);
+        }
+    });
+}
+
 /// Looks at the board every few seconds and leaves the report for the HTTP half.
 fn report_forever(name: String, version: String, shared: &Arc<Mutex<Shared>>) {
     let shared = Arc::clone(shared);
@@ -253,11 +288,12 @@ fn report_forever(name: String, version: String, shared: &Arc<Mutex<Shared>>) {
         let (root, mut meter) = (Root::default(), probe::Meter::default());
         let mut previous: Option<Report> = None;
         loop {
-            let (update, selftests, time_floor) = {
+            let (update, selftests, owner_tests, time_floor) = {
                 let shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
                 (
                     shared.update.clone(),
                     shared.selftests.clone(),
+                    shared.owner_tests.clone(),
                     shared.floor,
                 )
             };
@@ -266,6 +302,7 @@ fn report_forever(name: String, version: String, shared: &Arc<Mutex<Shared>>) {
                 version: version.clone(),
                 update,
                 selftests,
+                owner_tests,
                 time_floor,
                 vitals: meter.read(),
                 previous: previous.as_ref(),

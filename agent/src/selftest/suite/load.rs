@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Read as _;
 use std::path::{Component, Path, PathBuf};
 
-use super::{Suite, Test, read};
+use super::{Suite, Test, is_owners, read};
 use crate::files;
 use crate::selftest::template::{self, Vars};
 use crate::selftest::{glob, yaml};
@@ -182,7 +182,8 @@ impl Loader {
             let Some(tests) = self.files.remove(path).filter(|_| !included) else {
                 continue;
             };
-            for test in tests {
+            for mut test in tests {
+                test.owner = is_owners(path);
                 let id = format!("{}:{}", test.schema.name, test.key);
                 if let Some(other) = ids.get(&id) {
                     let what = format!("{id} is asserted in {} too; keep one", other.display());

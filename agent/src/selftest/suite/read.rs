@@ -134,6 +134,7 @@ fn test(schema: &'static Schema, key: &Key, node: &Node) -> (Test, Vec<String>) 
         asserts: Vec::new(),
         settings: std::collections::BTreeMap::new(),
         broken: None,
+        owner: true,
     };
     let mut warnings = Vec::new();
     let problem = match node.entries() {

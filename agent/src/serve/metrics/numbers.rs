@@ -167,6 +167,22 @@ pub(super) const NUMBERS: &[(&str, &str, Kind, &str, f64, &str)] = {
             "Processes that the kernel killed for want of memory since boot.",
         ),
         (
+            "owner_tests_failed",
+            "owner_tests_failed",
+            Gauge,
+            "",
+            1.0,
+            "Properties that did not hold in the last run of the owner's tests.",
+        ),
+        (
+            "owner_tests_passed",
+            "owner_tests_passed",
+            Gauge,
+            "",
+            1.0,
+            "Properties that held in the last run of the owner's tests.",
+        ),
+        (
             "power_undervoltage",
             "power_undervoltage",
             Gauge,
