@@ -16,9 +16,11 @@ use include_dir::{Dir, include_dir};
 
 use crate::bake::expectations::Facts;
 use crate::inputs::board::{Board, Load};
+use crate::inputs::recipe::Recipe;
 use crate::tree::{Content, Tree};
 
 mod config;
+pub mod custom;
 mod kernel;
 pub mod origins;
 mod root;
@@ -54,6 +56,10 @@ pub struct Input<'a> {
     pub kernel_release: &'a str,
     /// The static agent for the board.
     pub agent: Content,
+    /// What was asked for: its names, units, packages to hold, arguments for the kernel.
+    pub recipe: &'a Recipe,
+    /// What runs the recipe's steps, once everything is laid over the root.
+    pub steps: Steps<'a>,
     /// Folders laid over the root, in this order, each with what it is called in messages.
     pub overlays: Vec<(String, Tree)>,
     /// `root.json` of the update repository; without it the board cannot be updated.
@@ -70,6 +76,27 @@ pub struct Input<'a> {
     pub lock: &'a str,
     /// Text of the build record ([`record::Record`]).
     pub record: &'a str,
+}
+
+/// How the steps of a recipe are run: the tree before, the tree after.
+pub type Run<'a> = &'a dyn Fn(Tree) -> Result<Tree>;
+
+/// What runs the steps of a recipe.
+#[derive(Clone, Copy)]
+pub enum Steps<'a> {
+    /// There are none.
+    None,
+    /// This does.
+    Run(Run<'a>),
+}
+
+impl std::fmt::Debug for Steps<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::None => "no steps",
+            Self::Run(_) => "steps",
+        })
+    }
 }
 
 /// A blob before the first partition.
@@ -119,6 +146,9 @@ pub fn bake(mut input: Input<'_>) -> Result<Baked> {
 fn papers(root: &mut Tree, input: &Input<'_>) -> Result<()> {
     root.insert_bytes(record::LOCK, 0o644, input.lock)?;
     root.insert_bytes(record::BUILD, 0o644, input.record)?;
+    if let Some(text) = &input.board.own {
+        root.insert_bytes(record::BOARD, 0o644, text)?;
+    }
     let facts = Facts {
         arch: input.board.arch,
         kernel: input.kernel_release,
@@ -158,12 +188,12 @@ fn boot(input: &Input<'_>) -> Result<Tree> {
 }
 
 /// The text of the board's boot script.
-fn script_text(board: &Board) -> String {
+fn script_text(board: &Board, recipe: &Recipe) -> String {
     let arguments: Vec<&str> = board.console.iter().map(String::as_str).collect();
     let arguments: Vec<String> = arguments
         .iter()
         .map(|c| format!("console={c}"))
-        .chain(board.cmdline.iter().cloned())
+        .chain(board.cmdline.iter().chain(&recipe.cmdline).cloned())
         .collect();
     let device_tree = match &board.kernel.fdtfile {
         Some(name) => Some(format!("dtbs/{name}")),

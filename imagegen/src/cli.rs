@@ -12,10 +12,12 @@ mod clean;
 mod deb;
 mod diff;
 mod doctor;
+mod flash;
 mod image;
 mod inspect;
 mod packages;
 mod progress;
+mod recipe;
 mod refresh;
 
 use crate::pipeline::clean::Request;
@@ -47,10 +49,12 @@ enum Cmd {
     Plan(packages::BuildArgs),
     Root(packages::RootArgs),
     Image(Box<image::ImageArgs>),
+    Flash(Box<flash::FlashArgs>),
     Publish(image::PublishArgs),
     Refresh(Box<refresh::RefreshArgs>),
     Inspect(inspect::InspectArgs),
     Explain(inspect::ExplainArgs),
+    New(recipe::NewArgs),
     Diff(diff::DiffArgs),
     Verify(Box<diff::VerifyArgs>),
     Clean(clean::CleanArgs),
@@ -87,6 +91,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Cmd::InsideErrand => {
             return Ok(errand::inside(&[
                 errand::known::<Job>(),
+                errand::known::<crate::pipeline::root_tree::steps::Job>(),
                 errand::known::<Request>(),
             ]));
         }
@@ -101,8 +106,10 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Cmd::Plan(args) => packages::plan(&args),
         Cmd::Root(args) => packages::root(&args),
         Cmd::Image(args) => image::image(&args),
+        Cmd::Flash(args) => flash::flash(&args),
         Cmd::Publish(args) => image::publish(&args),
         Cmd::Inspect(args) => inspect::inspect(&args),
+        Cmd::New(args) => recipe::new(&args),
         Cmd::Explain(args) => inspect::explain(&args),
         Cmd::Clean(args) => clean::run(&args),
         Cmd::InsideMap(args) => packages::inside_map(&args),

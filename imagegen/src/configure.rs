@@ -16,6 +16,7 @@ use crate::arch::Arch;
 use crate::exec::{self, ExecError};
 use crate::files;
 use crate::files::inroot::{Hand, Spot};
+use crate::inputs::recipe::Run;
 use crate::lock::{Lock, LockedPackage};
 use crate::progress::Stage;
 use crate::sandbox::{self, Foreign, Guest, Plan, Step, Sync};
@@ -58,6 +59,17 @@ pub enum ConfigureError {
     Script {
         /// The package.
         package: String,
+        /// What it printed last.
+        lines: String,
+    },
+    /// A step of the recipe failed.
+    #[error(
+        "the recipe's [[run]] `{name}` failed; its last lines:\n{lines}\n(a step has no network, starts no service and sees only \
+         the image's own files)"
+    )]
+    Step {
+        /// Its name.
+        name: String,
         /// What it printed last.
         lines: String,
     },
@@ -146,7 +158,6 @@ pub fn run(job: &Job<'_>, stage: &Stage) -> Result<&'static str, ConfigureError>
         }
         _ => Vec::new(),
     };
-    let made = prepare(job.root, &covers)?;
     let plan = Plan {
         root: job.root.to_owned(),
         covers,
@@ -156,13 +167,29 @@ pub fn run(job: &Job<'_>, stage: &Stage) -> Result<&'static str, ConfigureError>
         steps: steps(job),
     };
     let mut talk = Talk::default();
-    let limit = Duration::from_secs(CONFIGURE_LIMIT * 2);
-    let ran = sandbox::run(job.helper, &plan, limit, |line| {
+    let ran = inside(job.helper, &plan, |line| {
         if talk.hear(line) {
             stage.add(1);
             stage.now(&talk.package);
         }
-    });
+    })?;
+    match ran {
+        Ok(()) if plan.foreign.is_some() && plan.covers.is_empty() => Ok("emulated"),
+        Ok(()) => Ok("native"),
+        Err(ExecError::Failed { .. }) => Err(talk.blame()),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Runs a plan in its tree, which has what scripts must find for that time alone.
+fn inside(
+    helper: &Path,
+    plan: &Plan,
+    on_line: impl FnMut(&str),
+) -> Result<Result<(), ExecError>, ConfigureError> {
+    let made = prepare(&plan.root, &plan.covers)?;
+    let limit = Duration::from_secs(CONFIGURE_LIMIT * 2);
+    let ran = sandbox::run(helper, plan, limit, on_line);
     for spot in made.iter().rev() {
         unseen(spot, |path| {
             if fs::symlink_metadata(path)?.is_dir() {
@@ -172,10 +199,71 @@ pub fn run(job: &Job<'_>, stage: &Stage) -> Result<&'static str, ConfigureError>
             }
         })?;
     }
+    Ok(ran)
+}
+
+/// Steps of a recipe, and the tree they are run in.
+#[derive(Debug)]
+pub struct Steps<'a> {
+    /// The tree.
+    pub root: &'a Path,
+    /// Its architecture.
+    pub arch: Arch,
+    /// The steps, in their order.
+    pub steps: &'a [Run],
+    /// This program.
+    pub helper: &'a Path,
+    /// No file is made younger than this.
+    pub source_date: i64,
+}
+
+/// Seconds that a step of a recipe may take.
+const STEP_LIMIT: u64 = 1800;
+
+/// Runs the steps of a recipe, each in a shell that stops at the first command that fails. The board's own programs run, emulated
+/// where they are foreign: nobody knows what a step will call.
+pub fn steps_of(job: &Steps<'_>, stage: &Stage) -> Result<(), ConfigureError> {
+    let foreign = if Arch::host() == Some(job.arch) {
+        None
+    } else {
+        Some(emulator(job.arch)?)
+    };
+    let date = job.source_date.to_string();
+    let one = |run: &Run| Step {
+        what: format!("run {}", run.name),
+        argv: in_order(&["/bin/sh", "-eu", "-c", &run.script]),
+        env: vec![("SOURCE_DATE_EPOCH".to_owned(), date.clone())],
+        seconds: STEP_LIMIT,
+    };
+    let plan = Plan {
+        root: job.root.to_owned(),
+        covers: Vec::new(),
+        foreign,
+        sync: Sync::Ignored,
+        guest: Guest::Scripts,
+        steps: job.steps.iter().map(one).collect(),
+    };
+    let (mut name, mut lines) = (String::new(), std::collections::VecDeque::new());
+    let ran = inside(job.helper, &plan, |line| {
+        match line.strip_prefix(sandbox::STEP_MARK) {
+            Some(step) => {
+                step.trim_start_matches("run ").clone_into(&mut name);
+                lines.clear();
+                stage.add(1);
+                stage.now(&name);
+            }
+            None => lines.push_back(format!("  {line}")),
+        }
+        if lines.len() > SHOWN {
+            lines.pop_front();
+        }
+    })?;
     match ran {
-        Ok(()) if plan.foreign.is_some() && plan.covers.is_empty() => Ok("emulated"),
-        Ok(()) => Ok("native"),
-        Err(ExecError::Failed { .. }) => Err(talk.blame()),
+        Ok(()) => Ok(()),
+        Err(ExecError::Failed { .. }) => Err(ConfigureError::Step {
+            name,
+            lines: Vec::from(lines).join("\n"),
+        }),
         Err(e) => Err(e.into()),
     }
 }

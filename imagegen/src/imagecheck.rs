@@ -27,6 +27,7 @@ use serde::Deserialize;
 
 use crate::bake::SETTINGS;
 use crate::bake::origins::{self, BootFiles};
+use crate::bake::record;
 use crate::debian::dpkg::{self, Records};
 use crate::formats::erofs::read::Erofs;
 use crate::formats::fat::read::Fat;
@@ -265,5 +266,16 @@ pub(crate) fn settings<B: Blocks + ?Sized>(
     let text = String::from_utf8(root.read(SETTINGS)?)
         .with_context(|| format!("/{SETTINGS} is not text"))?;
     let settings: Settings = toml::from_str(&text).with_context(|| format!("/{SETTINGS}"))?;
-    Ok((find(&settings.board)?, settings.version))
+    let own = root.read(record::BOARD).ok();
+    let board = match own.map(String::from_utf8) {
+        Some(text) => board::own(record::BOARD, &text.context("its board file is not text")?)?,
+        None => find(&settings.board)?,
+    };
+    ensure!(
+        board.name == settings.board,
+        "its board file is of {}, its settings of {}",
+        board.name,
+        settings.board
+    );
+    Ok((board, settings.version))
 }

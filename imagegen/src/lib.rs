@@ -14,6 +14,7 @@
 //! | [`normalise`] | nothing of the day or of the machine stays in a tree |
 //! | [`bake`] | a tree becomes a system: agent, units, initramfs, boot files, expectations, record |
 //! | [`image`] | cards: partitions, and the forms in which they are handed out |
+//! | [`flash`] | an image to a card: what the owner adds, which disks may be written, reading back |
 //! | [`release`] | a signed update, and publishing it |
 //! | [`refresh`] | the next release out of Debian's own updates |
 //! | [`imagecheck`] | whether an image is right |
@@ -37,6 +38,7 @@ pub mod elf;
 pub mod exec;
 pub mod fetch;
 pub mod files;
+pub mod flash;
 pub mod formats;
 pub mod host;
 pub mod image;

@@ -1,9 +1,13 @@
 //! Owns the lock file: every package of an image with its exact version and hash, so that a build is a function of it.
 
+pub mod local;
 pub mod plan;
 pub mod repo;
+mod request;
 pub mod resolve;
 mod tools;
+
+pub use request::request;
 
 use std::path::Path;
 
@@ -11,14 +15,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::arch::Arch;
 use crate::fetch::Wanted;
-use crate::files;
+use crate::fetch::store::Store;
 use crate::inputs::board::Board;
 use crate::inputs::mirror::Mirror;
-use crate::inputs::recipe::Recipe;
+use crate::inputs::recipe::{self, Recipe};
+use crate::lock::local::LOCAL;
 use crate::lock::repo::RepoError;
-use crate::lock::repo::archive::{self, MAIN, Sources};
+use crate::lock::repo::archive::{self, MAIN, SECURITY, Sources};
 use crate::lock::repo::index::Candidate;
-use crate::lock::resolve::ResolveError;
+use crate::lock::resolve::{ResolveError, Want};
 
 /// Version of the format of the file.
 const FORMAT: u32 = 1;
@@ -40,6 +45,9 @@ pub struct Lock {
     /// The signed tables of contents it was made from.
     #[serde(rename = "release")]
     pub releases: Vec<LockedRelease>,
+    /// Where the archives are that the recipe names.
+    #[serde(rename = "repository", default, skip_serializing_if = "Vec::is_empty")]
+    pub repositories: Vec<LockedRepository>,
     /// The packages of the root tree.
     #[serde(rename = "package")]
     pub packages: Vec<LockedPackage>,
@@ -63,6 +71,16 @@ pub struct LockedRelease {
     pub date: String,
     /// Its date in seconds since 1970.
     pub seconds: i64,
+}
+
+/// An archive that is not Debian's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct LockedRepository {
+    /// Its name, as packages say it.
+    pub name: String,
+    /// Where it is.
+    pub uri: String,
 }
 
 /// One package.
@@ -119,6 +137,24 @@ pub enum LockError {
         /// What is asked for.
         now: String,
     },
+    /// A package file of the recipe cannot be used.
+    #[error("the recipe's package file {}: {reason}", path.display())]
+    Deb {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A package of the recipe's own is not at hand.
+    #[error(
+        "package {package} is the recipe's own file {file}, which is not in the cache; give the recipe it stands in with --recipe"
+    )]
+    NoDeb {
+        /// The package.
+        package: String,
+        /// Its file.
+        file: String,
+    },
     /// It names an archive that no mirror is known for.
     #[error(
         "package {package} is in the {archive} archive, and no mirror of it is known; name one with --security-mirror or HYPRIOT_SECURITY_MIRROR"
@@ -131,43 +167,16 @@ pub enum LockError {
     },
 }
 
-/// What a recipe on a board asks for, as one hash.
-pub fn request(board: &Board, recipe: &Recipe) -> String {
-    let suite = recipe.suite.as_ref().unwrap_or(&board.suite);
-    let boot: Vec<String> = board
-        .boot_packages
-        .iter()
-        .map(|p| {
-            format!(
-                "{}/{}/{}",
-                p.name,
-                p.suite.as_deref().unwrap_or(suite),
-                p.component
-            )
-        })
-        .collect();
-    let parts = [
-        ("arch", board.arch.to_string()),
-        ("suite", suite.clone()),
-        ("components", board.components.join(" ")),
-        ("board", board.packages.join(" ")),
-        ("boot", boot.join(" ")),
-        ("recipe", recipe.packages.join(" ")),
-        ("exclude", recipe.exclude.join(" ")),
-    ];
-    let pins = board.pins.iter().map(|p| {
-        let (components, sources) = (p.components.join(" "), p.sources.join(" "));
-        ("pin", format!("{}/{components}/{sources}", p.pocket))
-    });
-    let parts: Vec<_> = parts.into_iter().chain(pins).collect();
-    files::content_key(parts.iter().map(|(name, list)| (*name, list.as_bytes())))
-}
-
 /// Looks at the archive and decides on every package.
 pub fn make(board: &Board, recipe: &Recipe, from: &Sources<'_>) -> Result<Lock, LockError> {
     let suite = recipe.suite.as_ref().unwrap_or(&board.suite);
     let mut releases = Vec::new();
-    let components: Vec<&str> = board.components.iter().map(String::as_str).collect();
+    let mut components: Vec<&str> = board.components.iter().map(String::as_str).collect();
+    for component in &recipe.components {
+        if !components.contains(&component.as_str()) {
+            components.push(component);
+        }
+    }
     let mut universe =
         archive::universe(from, suite, board.arch.name(), &components, &mut releases)?;
     for pin in &board.pins {
@@ -179,9 +188,37 @@ pub fn make(board: &Board, recipe: &Recipe, from: &Sources<'_>) -> Result<Lock, 
         };
         archive::pin(from, &mut universe, pin, components, &mut releases)?;
     }
+    for repository in &recipe.repositories {
+        archive::repository(from, &mut universe, repository, &mut releases)?;
+    }
+    let mut names = Vec::new();
+    for text in &recipe.packages {
+        let asked = recipe::package(text).map_err(|reason| LockError::File {
+            path: format!("recipe {}", recipe.name),
+            reason,
+        })?;
+        let name = asked.name.to_owned();
+        if let Some(version) = asked.version {
+            let want = Want::Version(version.to_owned());
+            universe.wanted.insert(name.clone(), want);
+        }
+        if let Some(of) = asked.suite {
+            if !universe.indices.iter().any(|i| i.suite == of) {
+                archive::suite(from, &mut universe, of, &components, &mut releases)?;
+            }
+            let want = Want::Suite(of.to_owned());
+            universe.wanted.insert(name.clone(), want);
+        }
+        names.push(name);
+    }
+    if !recipe.debs.is_empty() {
+        let (index, own) = local::index(recipe, board.arch.name())?;
+        universe.indices.push(index);
+        names.extend(own);
+    }
     let universe = universe;
     let mut roots = universe.essential().map_err(ResolveError::from)?;
-    roots.extend(recipe.packages.iter().chain(&board.packages).cloned());
+    roots.extend(names.iter().chain(&board.packages).cloned());
     roots.dedup();
     let packages = resolve::resolve(&universe, &roots, &recipe.exclude)?;
 
@@ -233,6 +270,14 @@ pub fn make(board: &Board, recipe: &Recipe, from: &Sources<'_>) -> Result<Lock, 
         suite: suite.clone(),
         request: request(board, recipe),
         releases,
+        repositories: recipe
+            .repositories
+            .iter()
+            .map(|r| LockedRepository {
+                name: r.name.clone(),
+                uri: r.uri.trim_end_matches('/').to_owned(),
+            })
+            .collect(),
         packages: packages.values().map(locked).collect::<Result<_, _>>()?,
         boot_packages,
         tools,
@@ -307,10 +352,13 @@ impl Lock {
     /// What to fetch, and from where.
     pub fn wanted(&self, mirror: &Mirror) -> Result<Vec<Wanted>, LockError> {
         let of = |p: &LockedPackage| {
-            let base = if p.archive == MAIN {
-                Some(&mirror.main)
-            } else {
-                mirror.security.as_ref()
+            let base = match p.archive.as_str() {
+                MAIN => Some(&mirror.main),
+                SECURITY => mirror.security.as_ref(),
+                other => {
+                    let own = self.repositories.iter().find(|r| r.name == other);
+                    own.map(|r| &r.uri)
+                }
             };
             let base = base.ok_or_else(|| LockError::NoMirror {
                 package: p.name.clone(),
@@ -323,7 +371,20 @@ impl Lock {
                 size: p.size,
             })
         };
-        self.all().map(of).collect()
+        let fetched = self.all().filter(|p| p.archive != LOCAL);
+        fetched.map(of).collect()
+    }
+
+    /// Refuses a lock of which a package is a file that is not at hand.
+    pub fn has_own(&self, store: &Store) -> Result<(), LockError> {
+        let mut own = self.all().filter(|p| p.archive == LOCAL);
+        match own.find(|p| store.get(&p.sha256, p.size).is_none()) {
+            None => Ok(()),
+            Some(p) => Err(LockError::NoDeb {
+                package: p.name.clone(),
+                file: p.filename.clone(),
+            }),
+        }
     }
 
     /// Refuses a lock that was made for something else.
@@ -385,32 +446,4 @@ pub fn load(path: &Path) -> Result<Lock, LockError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::lock::repo::index::Index;
-
-    #[test]
-    fn what_a_list_says_of_a_package_is_checked() {
-        let hash = "ab".repeat(32);
-        let list = |fields: &str| {
-            let text = format!("Package: a\nVersion: 1\nArchitecture: arm64\n{fields}\n");
-            let index = Index::new("main", "sid", text);
-            locked(&index.named("a").unwrap()[0])
-        };
-        let good = format!("Filename: pool/a.deb\nSize: 3\nSHA256: {hash}\n");
-        assert_eq!(list(&good).unwrap().filename, "pool/a.deb");
-        for (danger, from, to) in [
-            ("absolute path", "pool/a.deb", "/etc/passwd"),
-            ("climbing path", "pool/a.deb", "pool/../../a.deb"),
-            ("no path", "Filename: pool/a.deb\n", ""),
-            ("no hash", "SHA256", "MD5sum"),
-            ("hash that is none", hash.as_str(), "abcd"),
-            ("hash that is a path", hash.as_str(), "../../x"),
-            ("size that is none", "Size: 3", "Size: -3"),
-            ("size beyond all", "Size: 3", "Size: 99999999999999999999"),
-        ] {
-            let e = list(&good.replacen(from, to, 1)).unwrap_err();
-            assert!(matches!(e, RepoError::Malformed { .. }), "{danger}: {e}");
-        }
-    }
-}
+mod tests;

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use hypriot_imagegen::exec::{self, Cmd};
+use hypriot_imagegen::files;
 
 /// Runs the program in `dir`, in a world without the checkout.
 fn run(dir: &Path, args: &str) -> Result<String, String> {
@@ -50,8 +51,8 @@ fn the_program_alone_knows_boards_and_recipes_and_plans_an_image() {
 #[test]
 fn whoever_has_no_sources_is_told_to_bring_the_agent() {
     let dir = alone();
-    std::fs::write(dir.path().join("agent.deb"), b"!<arch>\n").unwrap();
-    std::fs::write(dir.path().join("closed"), b"#cloud-config\nhostname: x\n").unwrap();
+    files::replace(&dir.path().join("agent.deb"), b"!<arch>\n").unwrap();
+    files::replace(&dir.path().join("closed"), b"#cloud-config\nhostname: x\n").unwrap();
     // What costs nothing to see is seen before anything is fetched or built.
     let e = run(
         dir.path(),

@@ -14,7 +14,7 @@ use hypriot_imagegen::inputs::board;
 use hypriot_imagegen::inputs::recipe::{self, Recipe};
 use hypriot_imagegen::lock::{self, Lock};
 use hypriot_imagegen::pipeline::artifacts::{self, Forms, Request};
-use hypriot_imagegen::pipeline::root_tree::RootTree;
+use hypriot_imagegen::pipeline::root_tree::{RootTree, Workshop};
 use hypriot_imagegen::progress::Progress;
 use hypriot_imagegen::questions::verify::{self, Answer, Question};
 use hypriot_imagegen::tree::Tree;
@@ -84,6 +84,11 @@ fn tree(dir: &Path) -> RootTree {
         kernel_version: KERNEL.to_owned(),
         source_date: EPOCH,
         lock: locked(&board, &recipe::load(None).unwrap()),
+        workshop: Workshop {
+            cache: dir.to_owned(),
+            helper: env!("CARGO_BIN_EXE_hypriot-imagegen").into(),
+            progress: Progress::Quiet,
+        },
     }
 }
 

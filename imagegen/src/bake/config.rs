@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::custom;
 use super::{Input, P1, Raw, embedded, kernel, scr, script_text};
 use crate::inputs::board::{Method, RawBlob};
 use crate::tree::{Content, Kind, Tree};
@@ -14,6 +15,12 @@ const BLOB_MAX: u64 = hypriot_updater::layout::RAW_END;
 pub(super) fn bake(root: &Tree, input: &Input<'_>) -> Result<Tree> {
     let board = input.board;
     let mut out = embedded(&P1, root.epoch())?;
+    if let Some(name) = &input.recipe.hostname {
+        for file in ["user-data", "meta-data", "README.txt"] {
+            let text = String::from_utf8_lossy(&out.read(file)?).replace(custom::HOST_NAME, name);
+            out.insert_bytes(file, 0o644, text)?;
+        }
+    }
     if let Some(bytes) = input.user_data {
         out.insert_bytes("user-data", 0o644, bytes)?;
     }
@@ -23,7 +30,11 @@ pub(super) fn bake(root: &Tree, input: &Input<'_>) -> Result<Tree> {
             out.insert_bytes(
                 "boot.scr",
                 0o644,
-                scr::encode(&script_text(board), "HypriotOS boot", root.epoch())?,
+                scr::encode(
+                    &script_text(board, input.recipe),
+                    "HypriotOS boot",
+                    root.epoch(),
+                )?,
             )?;
         }
         // Its boot loader looks at no card: output::bootimg makes what it starts.

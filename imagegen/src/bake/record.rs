@@ -25,6 +25,8 @@ mod tests;
 pub const LOCK: &str = "usr/lib/hypriot/build/lock.toml";
 /// Where the record lies.
 pub const BUILD: &str = "usr/lib/hypriot/build/build.toml";
+/// Where the board's file lies, if it is not one of the project's own.
+pub const BOARD: &str = "usr/lib/hypriot/build/board.toml";
 /// Version of the record's format.
 const FORMAT: u32 = 1;
 /// A longer record is none.
@@ -136,7 +138,10 @@ fn embedded(board: &Board) -> Result<String> {
         text += &listing(&tree)?.0;
     }
     // A board that was not read from an embedded file (a test's) has its own text.
-    let board = crate::inputs::board::text(&board.name).unwrap_or_default();
+    let own = board.own.as_deref();
+    let board = own
+        .or(crate::inputs::board::text(&board.name))
+        .unwrap_or_default();
     text += &files::sha256(board.as_bytes());
     Ok(files::sha256(text.as_bytes()))
 }

@@ -2,14 +2,15 @@
 
 use anyhow::{Context, Result, ensure};
 
-use super::{AGENT, Input, SETTINGS, SKEL, SYSTEMD, TRUST_ROOT, embedded, settings};
+use super::custom;
+use super::{AGENT, Input, SETTINGS, SKEL, SYSTEMD, Steps, TRUST_ROOT, embedded, settings};
 use crate::inputs::overlay;
 use crate::tree::{Kind, Tree, show};
 
 /// Where units lie.
-const UNITS: &str = "usr/lib/systemd/system";
+pub(super) const UNITS: &str = "usr/lib/systemd/system";
 /// Where units of the owner may lie too (systemd.unit(5), "Unit File Load Path").
-const OWN_UNITS: &str = "etc/systemd/system";
+pub(super) const OWN_UNITS: &str = "etc/systemd/system";
 /// Services of Debian's own that an image needs and that its packages do not enable by themselves.
 const ENABLED: [(&str, &str); 2] = [
     ("systemd-networkd.service", "multi-user.target.wants"),
@@ -53,9 +54,17 @@ pub(super) fn bake(root: &mut Tree, input: &Input<'_>) -> Result<()> {
     if let Some(bytes) = input.trust_root {
         root.insert_bytes(TRUST_ROOT, 0o644, bytes)?;
     }
+    if let Steps::Run(run) = input.steps {
+        let name = root.read("etc/hostname")?;
+        *root = run(std::mem::replace(root, Tree::new(0)))?;
+        only_what_belongs(root)?;
+        // A tree that comes out of a sandbox is normalised, and has no name: it could be the building machine's.
+        root.insert_bytes("etc/hostname", 0o644, name)?;
+    }
     for unit in &own_units {
         enable(root, unit)?;
     }
+    custom::hold(root, &input.recipe.hold)?;
     for (unit, wants) in ENABLED {
         if root.get(&format!("{UNITS}/{unit}")).is_some() {
             root.insert_symlink(
@@ -78,6 +87,7 @@ pub(super) fn bake(root: &mut Tree, input: &Input<'_>) -> Result<()> {
             &format!("/boot/{name}"),
         )?;
     }
+    custom::units(root, input.recipe)?;
     os_release(root, input)
 }
 
@@ -109,11 +119,11 @@ fn children(root: &Tree, dir: &str) -> Vec<String> {
 }
 
 /// A unit that came with a folder.
-struct Unit {
+pub(super) struct Unit {
     /// Where it lies.
-    at: String,
-    name: String,
-    text: String,
+    pub(super) at: String,
+    pub(super) name: String,
+    pub(super) text: String,
 }
 
 /// The units among the files that were laid over the tree, wherever units may lie.
@@ -135,7 +145,7 @@ fn units(root: &Tree, laid: &[Vec<u8>]) -> Result<Vec<Unit>> {
 }
 
 /// Makes the links that `systemctl enable` makes (systemd.unit(5), [Install] section), so that owners can disable them.
-fn enable(root: &mut Tree, unit: &Unit) -> Result<()> {
+pub(super) fn enable(root: &mut Tree, unit: &Unit) -> Result<()> {
     // A template alone starts nothing.
     if unit.name.contains("@.") {
         return Ok(());

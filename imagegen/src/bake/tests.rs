@@ -1,6 +1,7 @@
 //! What ends in a card for a made-up board and tree.
 
 use super::*;
+use crate::inputs::recipe::Recipe;
 use crate::tree::Kind;
 
 mod blobs;
@@ -94,6 +95,8 @@ pub(crate) fn bake_with(
     let mut input = Input {
         board,
         version: &version,
+        recipe: &Recipe::default(),
+        steps: Steps::None,
         root: root(),
         boot_files: &boot_files,
         kernel_release: RELEASE,

@@ -36,14 +36,23 @@ pub(super) struct InspectArgs {
 #[command(after_help = "Examples:\n  \
     hypriot-imagegen explain out/hypriotos-qemu-arm64-1.0.0.img 0x1a2b0000\n  \
     hypriot-imagegen explain out/hypriotos-qemu-arm64-1.0.0.img 0-511\n  \
-    hypriot-imagegen explain --json /dev/mmcblk0 8MiB+4096\n\n\
+    hypriot-imagegen explain --json /dev/mmcblk0 8MiB+4096\n  \
+    hypriot-imagegen explain --recipe my-image.toml\n\n\
     Exit codes: 0 told; 1 the image cannot be read, or the bytes are past its end.")]
 pub(super) struct ExplainArgs {
     /// The image.
-    image: PathBuf,
+    #[arg(required_unless_present = "recipe", conflicts_with = "recipe")]
+    image: Option<PathBuf>,
     /// OFFSET, FIRST-LAST or OFFSET+LENGTH in bytes, decimal or 0x and hexadecimal; KiB, MiB and GiB may follow a number.
-    #[arg(value_name = "BYTES")]
-    bytes: String,
+    #[arg(
+        value_name = "BYTES",
+        required_unless_present = "recipe",
+        conflicts_with = "recipe"
+    )]
+    bytes: Option<String>,
+    /// Tell where each value of this recipe comes from instead.
+    #[arg(long, value_name = "FILE")]
+    recipe: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -81,8 +90,14 @@ pub(super) fn inspect(args: &InspectArgs) -> Result<()> {
 
 /// `explain`
 pub(super) fn explain(args: &ExplainArgs) -> Result<()> {
-    let span = explain::span(&args.bytes)?;
-    let disk = HostFile::open(&args.image)?;
+    if let Some(path) = &args.recipe {
+        return super::recipe::explain(path, args.json);
+    }
+    let (Some(image), Some(bytes)) = (&args.image, &args.bytes) else {
+        return Ok(());
+    };
+    let span = explain::span(bytes)?;
+    let disk = HostFile::open(image)?;
     let said = explain::explain(&disk, span)?;
     if args.json {
         return row(&serde_json::to_value(&said)?);

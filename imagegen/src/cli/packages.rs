@@ -32,7 +32,7 @@ pub(super) struct BoardsArgs {
     after_help = "Examples:\n  hypriot-imagegen root --board qemu-arm64\n  hypriot-imagegen lock --board qemu-arm64 --lock my.lock.toml --update"
 )]
 pub(super) struct BuildArgs {
-    /// Board to build for (`hypriot-imagegen boards` lists them).
+    /// Board to build for (`hypriot-imagegen boards` lists them), or a board file of your own (`./myboard.toml`).
     #[arg(long, short, env = "BOARD")]
     board: Option<String>,
     /// Recipe file; without it, the embedded default.
@@ -159,7 +159,7 @@ impl BuildArgs {
                     board::names().join(", ")
                 )
             })?;
-        let board = board::find(name)?;
+        let board = board::named(name)?;
         let (defaults, progress) = self.from.read()?;
         let opts = Options {
             keyring: self.keyring.clone(),

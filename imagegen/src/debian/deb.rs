@@ -127,15 +127,20 @@ fn xz(bytes: &[u8]) -> Result<xz2::bufread::XzDecoder<&[u8]>, DebError> {
     Ok(xz2::bufread::XzDecoder::new_stream(bytes, stream))
 }
 
-/// The text of a `Packages.xz`.
-pub fn index_text(bytes: &[u8]) -> Result<String, DebError> {
-    text_within(bytes, MAX_INDEX)
+/// The text of a list of packages, packed as its name says: `Packages.xz`, `Packages.gz` or `Packages`.
+pub fn index_text(name: &str, bytes: &[u8]) -> Result<String, DebError> {
+    text_within(name, bytes, MAX_INDEX)
 }
 
-fn text_within(bytes: &[u8], limit: u64) -> Result<String, DebError> {
+fn text_within(name: &str, bytes: &[u8], limit: u64) -> Result<String, DebError> {
     let mut text = String::new();
+    let inner: Box<dyn Read + '_> = match name.rsplit_once('.') {
+        Some((_, "xz")) => Box::new(xz(bytes)?),
+        Some((_, "gz")) => Box::new(flate2::read::MultiGzDecoder::new(bytes)),
+        _ => Box::new(bytes),
+    };
     Bounded {
-        inner: xz(bytes)?,
+        inner,
         left: limit,
         limit,
     }

@@ -6,6 +6,7 @@
 use anyhow::{Context, ensure};
 
 use super::{Card, Findings};
+use crate::bake::record;
 use crate::formats::Blocks;
 use crate::image::card;
 use crate::image::table;
@@ -132,8 +133,18 @@ fn accounts<B: Blocks + ?Sized>(card: &Card<'_, B>, found: &mut Findings) {
         card.file("etc/sudoers", 0o440),
     );
     let sudo = || {
+        // But those whom the recipe names, as the image's record says.
+        let record = card.root.read(record::BUILD).ok();
+        let record = record.and_then(|bytes| record::parse(&bytes).ok());
+        let users = record.map(|r| r.recipe.users).unwrap_or_default();
+        let named = |path: &str| {
+            let name = path.strip_prefix("etc/sudoers.d/recipe-");
+            users
+                .iter()
+                .any(|u| u.sudo && name == Some(u.name.as_str()))
+        };
         let rules = card.root.names.iter().find(|(p, n)| {
-            p.starts_with("etc/sudoers.d/") && n.is_file() && !p.ends_with("/README")
+            p.starts_with("etc/sudoers.d/") && n.is_file() && !p.ends_with("/README") && !named(p)
         });
         ensure!(rules.is_none(), "there is a /{}", rules.map_or("", |r| r.0));
         Ok(())

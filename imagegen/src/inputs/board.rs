@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 mod check;
 
+/// A board file larger than this is a mistake.
+const MAX_BYTES: u64 = 1 << 20;
+
 static BOARDS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/boards");
 
 /// Everything that differs from one board to the next.
@@ -49,6 +52,9 @@ pub struct Board {
     pub qemu: Option<Qemu>,
     /// What has been shown to work, and where.
     pub proven: String,
+    /// The text of its file, where that is not one of the project's own.
+    #[serde(skip)]
+    pub own: Option<String>,
 }
 
 /// A file that an owner must bring.
@@ -387,6 +393,43 @@ pub fn find(name: &str) -> Result<Board, BoardError> {
         name: name.to_owned(),
         reason: format!("its name says `{}`", board.name),
     })
+}
+
+/// The board of this name, or of this file: what ends in `.toml` or has a `/` in it is a file's path.
+pub fn named(name: &str) -> Result<Board, BoardError> {
+    let is_file = name.contains('/')
+        || std::path::Path::new(name)
+            .extension()
+            .is_some_and(|e| e == "toml");
+    if !is_file {
+        return find(name);
+    }
+    let bad = |reason: String| BoardError::Invalid {
+        name: name.to_owned(),
+        reason,
+    };
+    let len = std::fs::metadata(name)
+        .map_err(|e| bad(e.to_string()))?
+        .len();
+    if len > MAX_BYTES {
+        return Err(bad(format!("{len} bytes are no board file")));
+    }
+    let text = std::fs::read_to_string(name).map_err(|e| bad(e.to_string()))?;
+    let board = own(name, &text)?;
+    if self::text(&board.name).is_some() {
+        return Err(bad(format!(
+            "it is called `{}`, as a board of the project is; give it a name of its own",
+            board.name
+        )));
+    }
+    Ok(board)
+}
+
+/// Reads a board file of an owner's, which goes into the image it is for.
+pub fn own(origin: &str, text: &str) -> Result<Board, BoardError> {
+    let mut board = parse(origin, text)?;
+    board.own = Some(text.to_owned());
+    Ok(board)
 }
 
 /// Reads a board file. `origin` is for messages.

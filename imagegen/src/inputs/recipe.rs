@@ -1,34 +1,105 @@
-//! Owns what goes into an image: the recipe file, a short list of packages and files on top of a board.
+//! Owns what goes into an image: the recipe, a list of packages, files, users and settings on top of a board, and of another
+//! recipe where it names one (`base`).
+//!
+//! A recipe is read in three steps: its text into a [`Recipe`] (what TOML and serde object to has a line and a column), a check
+//! of every value that is written in it (with the place, too), and the merge with its base. What is merged holds everything:
+//! it is what the image's own record keeps, so that `verify` can make the same bytes.
 
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+
+mod check;
+mod layers;
+mod parts;
+#[cfg(test)]
+mod tests;
+
+pub use check::{Package, package};
+pub use layers::{Origin, origins, template};
+pub use parts::{Deb, FileEntry, Repository, Run, User};
 
 const DEFAULT: &str = include_str!("../../recipes/default.toml");
 /// A recipe larger than this is a mistake.
 const MAX_BYTES: u64 = 1 << 20;
 
 /// What to put into an image.
-#[derive(Debug, Clone, Deserialize, Serialize)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Recipe {
     /// Its name.
     pub name: String,
-    /// Version of the image (`0.1.0`), as in its file name and in the release.
+    /// Version of the image (`0.1.0`), as in its file name and in the release; without it, the base's.
+    #[serde(default)]
     pub version: String,
+    /// The recipe it adds to: `default`, or a file beside it. Without one, it says everything itself.
+    #[serde(default, skip_serializing)]
+    pub base: Option<String>,
     /// The board, where a recipe is for one board only; else the command line names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub board: Option<String>,
     /// The suite, where it is not the board's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suite: Option<String>,
-    /// Packages to install, with everything they depend on; recommended packages are not added.
+    /// Components of Debian's archive besides the board's: `contrib`, `non-free`, `non-free-firmware`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub components: Vec<String>,
+    /// Packages to install, with everything they depend on: `name`, `name=version` or `name/suite`. Recommended packages are
+    /// not added.
+    #[serde(default)]
     pub packages: Vec<String>,
-    /// Packages of the default list of which nothing must be installed: a dependency on one of them is an error.
+    /// Packages that must not be installed: those of the base are left out, and a dependency on one is an error.
     #[serde(default)]
     pub exclude: Vec<String>,
+    /// Packages that apt on the board must not replace.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hold: Vec<String>,
+    /// Package files to install, relative to the recipe file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub debs: Vec<Deb>,
     /// A directory whose content is laid over the tree, relative to the recipe file, as [`crate::inputs::overlay`] says.
     /// Where it lies says nothing to another machine, and is not written.
-    #[serde(skip_serializing)]
+    #[serde(default, skip_serializing)]
     pub files: Option<PathBuf>,
+    /// The folders of its bases, the lowest first.
+    #[serde(skip)]
+    pub base_files: Vec<PathBuf>,
+    /// The host name, where user-data gives no other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<String>,
+    /// The time zone: `Europe/Berlin`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timezone: Option<String>,
+    /// The country whose rules hold for Wi-Fi: `DE`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wifi_country: Option<String>,
+    /// Arguments for the kernel besides the board's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cmdline: Vec<String>,
+    /// Units that are started at every boot.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub enable: Vec<String>,
+    /// Units that packages enable and that shall not be started.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub disable: Vec<String>,
+    /// Units that nothing can start.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mask: Vec<String>,
+    /// Users with keys, on every board of the image.
+    #[serde(default, rename = "user", skip_serializing_if = "Vec::is_empty")]
+    pub users: Vec<User>,
+    /// Single files.
+    #[serde(default, rename = "file", skip_serializing_if = "Vec::is_empty")]
+    pub file: Vec<FileEntry>,
+    /// Archives of packages besides Debian's.
+    #[serde(default, rename = "repository", skip_serializing_if = "Vec::is_empty")]
+    pub repositories: Vec<Repository>,
+    /// Steps that are run in the finished tree, without a network.
+    #[serde(default, rename = "run", skip_serializing_if = "Vec::is_empty")]
+    pub runs: Vec<Run>,
+    /// Where each value came from, for `explain`.
+    #[serde(skip)]
+    pub origins: Vec<Origin>,
 }
 
 /// Why a recipe cannot be used.
@@ -53,28 +124,12 @@ pub enum RecipeError {
     },
 }
 
-/// Reads a recipe file, or the embedded one when none is named.
+/// Reads a recipe file and its bases, or the embedded one when none is named.
 pub fn load(path: Option<&Path>) -> Result<Recipe, RecipeError> {
     let Some(path) = path else {
         return parse("default (embedded)", DEFAULT);
     };
-    let read = |source| RecipeError::Read {
-        path: path.to_owned(),
-        source,
-    };
-    let len = std::fs::metadata(path).map_err(read)?.len();
-    if len > MAX_BYTES {
-        return Err(RecipeError::Invalid {
-            origin: path.display().to_string(),
-            reason: format!("{len} bytes are no recipe"),
-        });
-    }
-    let text = std::fs::read_to_string(path).map_err(read)?;
-    let mut recipe = parse(&path.display().to_string(), &text)?;
-    if let Some(files) = &mut recipe.files {
-        *files = path.parent().unwrap_or(Path::new(".")).join(&*files);
-    }
-    Ok(recipe)
+    layers::load(path)
 }
 
 /// A version as people write one: `1.2.3`, with or without a `v` before it. Versions are compared by semver's rules on every
@@ -102,83 +157,32 @@ pub fn version(text: &str) -> Result<semver::Version, String> {
     Err(format!("version `{text}` is none ({error}): {hint}"))
 }
 
-/// Reads a recipe. `origin` is for messages.
+/// Reads a recipe that stands alone. `origin` is for messages.
 pub fn parse(origin: &str, text: &str) -> Result<Recipe, RecipeError> {
-    let invalid = |reason: String| RecipeError::Invalid {
-        origin: origin.to_owned(),
-        reason,
-    };
-    let mut recipe: Recipe = toml::from_str(text).map_err(|e| invalid(e.to_string()))?;
-    recipe.version = version(&recipe.version).map_err(invalid)?.to_string();
-    if recipe.packages.is_empty() {
-        return Err(invalid("it names no packages".to_owned()));
+    let recipe = layers::parse(origin, text)?;
+    if let Some(base) = &recipe.base {
+        return Err(invalid(
+            origin,
+            format!("its base `{base}` can only be found from a file"),
+        ));
     }
-    Ok(recipe)
+    layers::whole(origin, recipe)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn embedded_recipe_is_valid() {
-        assert_eq!(load(None).unwrap().name, "default");
+fn invalid(origin: &str, reason: impl Into<String>) -> RecipeError {
+    RecipeError::Invalid {
+        origin: origin.to_owned(),
+        reason: reason.into(),
     }
+}
 
-    #[test]
-    fn bad_recipes_are_refused() {
-        for (danger, text, says) in [
-            (
-                "unknown key",
-                "name='x'\nversion='1.0.0'\npackages=['a']\npakages=['b']",
-                "pakages",
-            ),
-            ("missing key", "name='x'\npackages=['a']", "version"),
-            (
-                "version that is a path",
-                "name='x'\nversion='../1'\npackages=['a']",
-                "version",
-            ),
-            (
-                "nothing to install",
-                "name='x'\nversion='1.0.0'\npackages=[]",
-                "no packages",
-            ),
-            ("not TOML", "{]", "recipe x"),
-        ] {
-            let e = parse("x", text).unwrap_err().to_string();
-            assert!(e.contains(says), "{danger}: {e}");
-        }
-    }
-
-    #[test]
-    fn missing_recipe_is_named() {
-        let e = load(Some(Path::new("/no/such/recipe.toml")))
-            .unwrap_err()
-            .to_string();
-        assert!(e.contains("/no/such/recipe.toml"), "{e}");
-    }
-
-    #[test]
-    fn versions_are_taken_or_answered_with_what_to_write() {
-        for (text, want) in [
-            ("1.2.3", Ok("1.2.3")),
-            ("v1.2.3", Ok("1.2.3")),
-            ("1.2.3-rc.1+b", Ok("1.2.3-rc.1+b")),
-            ("1.2", Err("write 1.2.0")),
-            ("2024.05", Err("write 2024.5.0")),
-            ("v2", Err("write 2.0.0")),
-            ("1.2-rc1", Err("write 1.2.0-rc1")),
-            ("1.2.3.4", Err("three numbers")),
-            ("../1", Err("three numbers")),
-            ("", Err("three numbers")),
-            ("99999999999999999999", Err("three numbers")),
-        ] {
-            match (version(text), want) {
-                (Ok(v), Ok(want)) => assert_eq!(v.to_string(), want),
-                (Err(e), Err(says)) => assert!(e.contains(says), "{text}: {e}"),
-                (found, _) => panic!("{text}: {found:?}"),
-            }
-        }
+/// The name of a unit, whole: `ssh` means `ssh.service`.
+pub fn unit(name: &str) -> String {
+    const KINDS: [&str; 7] = [
+        "service", "socket", "timer", "target", "path", "mount", "slice",
+    ];
+    match name.rsplit_once('.') {
+        Some((_, kind)) if KINDS.contains(&kind) => name.to_owned(),
+        _ => format!("{name}.service"),
     }
 }

@@ -15,6 +15,7 @@ use serde_json::Value as Json;
 
 pub mod edit;
 mod keys;
+mod logins;
 mod network;
 mod rules;
 mod schema;

@@ -290,6 +290,7 @@ mod tests {
             suite: "trixie".to_owned(),
             request: String::new(),
             releases: Vec::new(),
+            repositories: Vec::new(),
             packages,
             boot_packages: vec![package("boot", 7, 1)],
             tools: vec![package("tool", 5, 1)],

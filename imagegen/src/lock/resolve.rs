@@ -11,69 +11,10 @@ use crate::lock::repo::RepoError;
 use crate::lock::repo::index::{Candidate, Index};
 use crate::lock::repo::version::Version;
 
-pub use crate::inputs::near::closest;
+mod error;
 
-/// Why there is no working set.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ResolveError {
-    /// The archive has no package of this name.
-    #[error("there is no package `{name}` for {arch} in {suite}{}", .similar.as_ref().map_or_else(String::new, |s| format!(" (did you mean `{s}`?)")))]
-    Unknown {
-        /// Its name.
-        name: String,
-        /// Architecture.
-        arch: String,
-        /// Suite.
-        suite: String,
-        /// A name that looks like it.
-        similar: Option<String>,
-    },
-    /// A name that several packages provide: which one is the owner's to say, as with apt.
-    #[error(
-        "`{name}` is a virtual package, which {} provide; name one of them in the recipe instead",
-        .providers.join(", ")
-    )]
-    Virtual {
-        /// The name.
-        name: String,
-        /// Who provides it.
-        providers: Vec<String>,
-    },
-    /// A dependency that no package fulfils.
-    #[error("package `{package}` needs `{dependency}`, which cannot be installed{}", .why.as_ref().map_or_else(String::new, |w| format!(" ({w})")))]
-    Unmet {
-        /// Who needs it.
-        package: String,
-        /// What it needs.
-        dependency: String,
-        /// What stands against it.
-        why: Option<String>,
-    },
-    /// Two packages of the set exclude each other.
-    #[error(
-        "packages `{one}` and `{other}` exclude each other ({relation}); take one of them out of the recipe"
-    )]
-    Conflict {
-        /// The package that says so.
-        one: String,
-        /// The other.
-        other: String,
-        /// The relation as it stands in the package.
-        relation: String,
-    },
-    /// A package that the recipe forbids is needed.
-    #[error("package `{package}` needs `{excluded}`, which the recipe excludes")]
-    Excluded {
-        /// Who needs it.
-        package: String,
-        /// What is forbidden.
-        excluded: String,
-    },
-    /// The archive says something that cannot be read.
-    #[error(transparent)]
-    Repo(#[from] RepoError),
-}
+pub use crate::inputs::near::closest;
+pub use error::ResolveError;
 
 /// All packages of all suites in use, for one architecture.
 #[derive(Debug)]
@@ -84,6 +25,26 @@ pub struct Universe {
     pub suite: String,
     /// The lists of packages.
     pub indices: Vec<Index>,
+    /// Packages of which a recipe wants a version, or one of a suite.
+    pub wanted: BTreeMap<String, Want>,
+}
+
+/// Which version of a package is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Want {
+    /// This one.
+    Version(String),
+    /// The newest of this suite.
+    Suite(String),
+}
+
+impl Want {
+    fn fits(&self, candidate: &Candidate) -> bool {
+        match self {
+            Self::Version(version) => Version::new(version) == candidate.version,
+            Self::Suite(suite) => *suite == candidate.suite,
+        }
+    }
 }
 
 type Provided = (String, Option<Version>);
@@ -99,8 +60,32 @@ struct Taken {
 impl Universe {
     /// The version of a package that would be installed: the newest of all suites, the first listed where two are equal.
     pub fn newest(&self, name: &str) -> Result<Option<Candidate>, RepoError> {
-        let mut best: Option<Candidate> = None;
+        let want = self.wanted.get(name);
+        let mut best: Option<(i32, Candidate)> = None;
         for index in &self.indices {
+            for candidate in index.named(name)? {
+                // Whoever names a version or a suite means it, whatever the priorities are.
+                let priority = match want {
+                    Some(want) if !want.fits(&candidate) => continue,
+                    Some(_) => 0,
+                    None if index.priority < 0 => continue,
+                    None => index.priority,
+                };
+                let better = best
+                    .as_ref()
+                    .is_none_or(|(p, b)| (priority, &candidate.version) > (*p, &b.version));
+                if better {
+                    best = Some((priority, candidate));
+                }
+            }
+        }
+        Ok(best.map(|(_, candidate)| candidate))
+    }
+
+    /// The newest version of a package in one suite.
+    fn newest_of(&self, name: &str, suite: &str) -> Result<Option<Candidate>, RepoError> {
+        let mut best: Option<Candidate> = None;
+        for index in self.indices.iter().filter(|i| i.suite == suite) {
             for candidate in index.named(name)? {
                 if best.as_ref().is_none_or(|b| candidate.version > b.version) {
                     best = Some(candidate);
@@ -108,6 +93,17 @@ impl Universe {
             }
         }
         Ok(best)
+    }
+
+    /// The versions that there are, for whoever wants another.
+    fn versions(&self, name: &str) -> Result<Vec<String>, RepoError> {
+        let mut out = Vec::new();
+        for index in &self.indices {
+            for candidate in index.named(name)? {
+                out.push(format!("{} ({})", candidate.version, candidate.suite));
+            }
+        }
+        Ok(out)
     }
 
     /// What `from` has of these sources is taken from there, and no other version of it.
@@ -200,6 +196,16 @@ pub fn resolve(
     for name in roots {
         let candidate = match universe.newest(name)? {
             Some(c) => c,
+            None if universe.wanted.contains_key(name) => {
+                return Err(ResolveError::NoVersion {
+                    name: name.clone(),
+                    wanted: match &universe.wanted[name] {
+                        Want::Version(version) => format!("version {version}"),
+                        Want::Suite(suite) => format!("version in {suite}"),
+                    },
+                    there: universe.versions(name)?,
+                });
+            }
             None => universe.only_provider(name)?,
         };
         let real = candidate.name.clone();
@@ -324,6 +330,18 @@ impl Solver<'_> {
                 }
             }
         }
+        // As `apt-get install name/suite` does: what such a package needs may come from its suite, too.
+        if let Some(suite) = self.chosen_suite(by) {
+            for dependency in group {
+                let found = self.universe.newest_of(&dependency.package, &suite)?;
+                if let Some(option) = found.filter(|c| fits(dependency, &c.version))
+                    && !self.exclude.contains(&option.name)
+                    && self.excluded_by(&option)?.is_none()
+                {
+                    return Ok(option);
+                }
+            }
+        }
         let dependency = group
             .iter()
             .map(ToString::to_string)
@@ -334,6 +352,14 @@ impl Solver<'_> {
             dependency,
             why,
         })
+    }
+
+    /// The suite a package was taken from, if that is not where packages come from by themselves.
+    fn chosen_suite(&self, name: &str) -> Option<String> {
+        let suite = &self.taken.get(name)?.candidate.suite;
+        let mut indices = self.universe.indices.iter();
+        let index = indices.find(|i| i.suite == *suite)?;
+        (index.priority < 500).then(|| suite.clone())
     }
 
     /// Which package of the set stands against this one.

@@ -5,12 +5,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::bake::expectations;
 use crate::bake::record::{self, Builder, Hash, Record};
-use crate::bake::{self, AGENT, Baked, Input};
-use crate::debian::deb;
+use crate::bake::{self, Baked, Input, Steps};
 use crate::elf;
 use crate::formats::{Blocks, pass};
 use crate::image::card::{self, Card, Volumes};
@@ -19,18 +18,16 @@ use crate::imagecheck::{self, UserData};
 use crate::inputs::board::{Board, Method};
 use crate::inputs::overlay;
 use crate::inputs::recipe::Recipe;
-use crate::inputs::userdata::{self, Locked};
 use crate::lock::LockedPackage;
-use crate::pipeline::root_tree::{BUILDER, RootTree};
+use crate::pipeline::root_tree::{BUILDER, RootTree, steps};
 use crate::progress::Progress;
 use crate::release::{self, Release};
-use crate::tree::{Content, Tree};
+use crate::tree::Tree;
 
-/// A `root.json`, a `user-data`: nothing small is bigger.
-const SMALL_MAX: u64 = 1 << 20;
+mod given;
 
-/// No agent is bigger, nor its package.
-const AGENT_MAX: u64 = 256 << 20;
+use given::file;
+pub use given::{agent, small, user_data};
 
 /// Deflate level: more gains a hundredth and takes twice as long.
 const ZIP_LEVEL: u32 = 6;
@@ -287,14 +284,29 @@ pub fn contents(request: &Request<'_>) -> Result<Baked> {
             known.join(", ")
         );
     }
+    let mut overlays = folders(request.recipe, &[], epoch)?;
+    let own = bake::custom::folder(&request.tree.root, request.recipe, board, version)?;
+    overlays.push((format!("the recipe {}", request.recipe.name), own));
+    overlays.extend(folders(&Recipe::default(), &request.overlays, epoch)?);
+    let runs = &request.recipe.runs;
+    let run = |tree: Tree| {
+        let date = request.tree.source_date;
+        steps::run(&tree, runs, board.arch, date, &request.tree.workshop)
+    };
     bake::bake(Input {
+        recipe: request.recipe,
+        steps: if runs.is_empty() {
+            Steps::None
+        } else {
+            Steps::Run(&run)
+        },
         board,
         version,
         root: request.tree.root.clone(),
         boot_files: &request.tree.boot,
         kernel_release: &request.tree.kernel_version,
         agent: agent(&request.agent)?,
-        overlays: folders(request.recipe, &request.overlays, epoch)?,
+        overlays,
         trust_root: trust_root.as_deref(),
         update_url: request.update_url.as_deref(),
         poll_seconds: request.poll_seconds,
@@ -324,7 +336,7 @@ fn record(request: &Request<'_>, epoch: u64) -> Result<Record> {
         poll_seconds: request.poll_seconds,
         builder: Builder::this(request.board, request.configure, BUILDER)?,
         recipe: request.recipe.clone(),
-        recipe_files: request.recipe.files.as_deref().map(of_folder).transpose()?,
+        recipe_files: of_folders(request.recipe)?,
         agent: record::of_content(&agent(&request.agent)?)?,
         trust_root: request.trust_root.as_deref().map(hash).transpose()?,
         user_data: request.user_data.as_deref().map(Hash::of),
@@ -350,11 +362,23 @@ pub fn folders(recipe: &Recipe, overlays: &[PathBuf], epoch: u64) -> Result<Vec<
         Ok((name, overlay::read(dir, epoch)?))
     };
     let own = recipe
-        .files
-        .as_deref()
+        .folders()
         .map(|dir| named("the recipe's folder", dir));
     let more = overlays.iter().map(|dir| named("the overlay", dir));
-    own.into_iter().chain(more).collect()
+    own.chain(more).collect()
+}
+
+/// The hash of the folders of a recipe and its bases, one on the other.
+pub(crate) fn of_folders(recipe: &Recipe) -> Result<Option<Hash>> {
+    let mut whole: Option<Tree> = None;
+    for dir in recipe.folders() {
+        let upper = overlay::read(dir, 0)?;
+        match &mut whole {
+            None => whole = Some(upper),
+            Some(lower) => lower.overlay(&upper)?,
+        }
+    }
+    whole.map(|tree| Hash::of_tree(&tree)).transpose()
 }
 
 /// The hash of a folder that is laid over the tree, with the modes it gets there.
@@ -460,69 +484,4 @@ impl Papers {
             agent: &self.agent,
         }
     }
-}
-
-fn file(path: &Path) -> Result<Content> {
-    let meta =
-        std::fs::metadata(path).with_context(|| format!("cannot look at {}", path.display()))?;
-    ensure!(meta.is_file(), "{} is not a file", path.display());
-    Ok(Content::Host {
-        path: path.into(),
-        len: meta.len(),
-    })
-}
-
-/// The agent's program: a file, or the Debian package that `hypriot-imagegen deb` makes of it.
-pub fn agent(path: &Path) -> Result<Content> {
-    let given = file(path)?;
-    let shown = path.display();
-    ensure!(
-        given.len() <= AGENT_MAX,
-        "{shown} has {} bytes: this is no agent",
-        given.len()
-    );
-    if path.extension().is_none_or(|e| e != "deb") {
-        return Ok(given);
-    }
-    let bytes = given.read()?;
-    let deb = deb::parse(&bytes).with_context(|| format!("{shown}"))?;
-    let data = deb.data(AGENT_MAX).with_context(|| format!("{shown}"))?;
-    let mut archive = tar::Archive::new(data);
-    for entry in archive.entries().with_context(|| format!("{shown}"))? {
-        let mut entry = entry.with_context(|| format!("{shown}"))?;
-        let name = entry.path_bytes();
-        if name.strip_prefix(b"./").unwrap_or(&name) == AGENT.as_bytes() {
-            let mut program = Vec::new();
-            std::io::Read::read_to_end(&mut entry, &mut program)?;
-            return Ok(Content::Bytes(program.into()));
-        }
-    }
-    bail!("{shown} has no /{AGENT}: it is another package than the agent's")
-}
-
-/// An owner's `user-data`, read as cloud-init will read it. What was mended or will be ignored is said by `note`.
-pub fn user_data(
-    path: &Path,
-    image: Option<&dyn userdata::Image>,
-    locked: Locked,
-    note: impl Fn(&str),
-) -> Result<Vec<u8>> {
-    let shown = path.display().to_string();
-    let checked = userdata::user_data(&shown, &small(path)?, image, locked)?;
-    for word in &checked.words {
-        note(&format!("{shown}: {word}"));
-    }
-    Ok(checked.text.into_bytes())
-}
-
-/// A short file.
-pub fn small(path: &Path) -> Result<Vec<u8>> {
-    let content = file(path)?;
-    ensure!(
-        content.len() <= SMALL_MAX,
-        "{} has {} bytes; at most {SMALL_MAX} are allowed",
-        path.display(),
-        content.len()
-    );
-    Ok(content.read()?.to_vec())
 }

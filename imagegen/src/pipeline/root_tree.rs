@@ -3,6 +3,7 @@
 
 pub(crate) mod make;
 pub(crate) mod stage;
+pub mod steps;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use crate::files;
 use crate::inputs::board::Board;
 use crate::inputs::mirror::{self, Apt, Asked, Mirror, MirrorError};
 use crate::inputs::recipe::Recipe;
+use crate::lock::local;
 use crate::lock::plan::{self, TooBig};
 use crate::lock::repo::RepoError;
 use crate::lock::repo::archive::Sources;
@@ -27,6 +29,7 @@ use crate::tree::{Owners, Tree};
 use crate::unpack::UnpackError;
 
 use make::{Job, What};
+pub use steps::Workshop;
 
 /// Changes when the same lock would give another tree: part of every key.
 pub(crate) const BUILDER: u32 = 6;
@@ -117,6 +120,8 @@ pub struct RootTree {
     pub source_date: i64,
     /// The whole lock.
     pub lock: Lock,
+    /// Where it was made, for the steps of a recipe.
+    pub workshop: Workshop,
 }
 
 impl RootTree {
@@ -185,6 +190,11 @@ pub fn build(
         kernel_version,
         source_date: lock.source_date(),
         lock,
+        workshop: Workshop {
+            cache: opts.cache.clone(),
+            helper: opts.helper.clone(),
+            progress,
+        },
     })
 }
 
@@ -212,6 +222,7 @@ pub fn fetch(
     let store = Store::open(&opts.cache)?;
     let client = client();
     let lock = lock(recipe, board, opts, progress)?;
+    lock.has_own(&store)?;
     plan::of(&lock, board, &store).fits()?;
     let missing: Vec<&LockedPackage> = lock
         .all()
@@ -265,6 +276,7 @@ pub fn lock(
     progress: Progress,
 ) -> Result<Lock, RootError> {
     let path = lock_path(recipe, board, opts);
+    local::keep(recipe, &Store::open(&opts.cache)?)?;
     if !opts.update && path.exists() {
         let lock = lock::load(&path)?;
         match (lock.fits(&path, board, recipe), &opts.lock) {

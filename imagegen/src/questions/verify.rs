@@ -133,17 +133,15 @@ pub fn verify_with(
     let disk = HostFile::open(&question.image)?;
     let shown = question.image.display();
     let (record, lock) = papers(&disk, question.slot).with_context(|| format!("{shown}"))?;
-    let board = board::find(&record.board)?;
+    let board = board_in(&disk, question.slot, &record.board)?;
     let version: semver::Version = record.version.parse().context("the record's version")?;
     let scratch = tempfile::Builder::new()
         .prefix("verify-")
         .tempdir_in(cache)
         .with_context(|| format!("no folder can be made in {}", cache.display()))?;
     let inputs = inputs(question, &disk, &record, &board, scratch.path())?;
-    let recipe = Recipe {
-        files: question.recipe.as_ref().and_then(|r| r.files.clone()),
-        ..record.recipe.clone()
-    };
+    let recipe = record.recipe.attach(question.recipe.as_ref());
+    let recipe = recipe.map_err(anyhow::Error::msg)?;
     let others = record::others(
         &record,
         &at_hand(question, &inputs, &record, &board, &recipe)?,
@@ -204,6 +202,16 @@ pub fn board_of(image: &Path, slot: Slot) -> Result<String> {
     let (record, _) =
         papers(&HostFile::open(image)?, slot).with_context(|| format!("{}", image.display()))?;
     Ok(record.board)
+}
+
+/// The board of an image: the file in it, if it is an owner's.
+fn board_in(disk: &HostFile, slot: Slot, name: &str) -> Result<Board> {
+    let root = window(disk, layout::root(slot));
+    let own = Erofs::open(&root)?.read(record::BOARD).ok();
+    Ok(match own {
+        Some(bytes) => board::own(record::BOARD, &String::from_utf8(bytes)?)?,
+        None => board::find(name)?,
+    })
 }
 
 /// Bakes, and reads what was baked beside the image.
@@ -373,11 +381,7 @@ fn at_hand(
         .map(|(name, path)| Ok(hash(path)?.named(name)));
     Ok(Record {
         builder: Builder::this(board, mode(record)?.name(), root_tree::BUILDER)?,
-        recipe_files: recipe
-            .files
-            .as_deref()
-            .map(artifacts::of_folder)
-            .transpose()?,
+        recipe_files: artifacts::of_folders(recipe)?,
         agent: record::of_content(&artifacts::agent(&inputs.agent)?)?,
         trust_root: inputs.trust_root.as_ref().map(hash).transpose()?,
         user_data: inputs.user_data.as_ref().map(hash).transpose()?,

@@ -75,6 +75,8 @@ fn raw(name: &str, blobs: &Blobs) -> Result<Vec<Raw>> {
     config::raw(&Input {
         board: &board,
         version: &version,
+        recipe: &Recipe::default(),
+        steps: Steps::None,
         root: Tree::new(EPOCH),
         boot_files: &files,
         kernel_release: RELEASE,

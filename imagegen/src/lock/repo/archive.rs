@@ -4,13 +4,14 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use super::index::Index;
-use super::keyring::Keyring;
+use super::keyring::{self, Keyring};
 use super::{RepoError, release};
 use crate::fetch::store::Store;
 use crate::fetch::{Client, FetchError, Wanted};
 use crate::files;
 use crate::inputs::board::Pin;
 use crate::inputs::mirror::Mirror;
+use crate::inputs::recipe::Repository;
 use crate::lock::LockedRelease;
 use crate::lock::resolve::Universe;
 use crate::progress::{Progress, Stage};
@@ -76,6 +77,7 @@ pub fn universe(
         arch: arch.to_owned(),
         suite: suite.to_owned(),
         indices,
+        wanted: std::collections::BTreeMap::new(),
     })
 }
 
@@ -92,6 +94,81 @@ pub fn pin(
     releases.push(release);
     universe.pin(&pin.sources, found);
     Ok(())
+}
+
+/// Adds the packages of another suite of Debian's: none of them is taken unless it is asked for, as with apt and backports.
+pub fn suite(
+    from: &Sources<'_>,
+    universe: &mut Universe,
+    suite: &str,
+    components: &[&str],
+    releases: &mut Vec<LockedRelease>,
+) -> Result<(), RepoError> {
+    let (release, found) = indices_of(
+        from,
+        MAIN,
+        &from.mirror.main,
+        suite,
+        &universe.arch,
+        components,
+    )?;
+    releases.push(release);
+    let asked = found.into_iter().map(|mut index| {
+        index.priority = 100;
+        index
+    });
+    universe.indices.extend(asked);
+    Ok(())
+}
+
+/// Adds the packages of an archive that a recipe names, signed with that archive's own key and no other.
+pub fn repository(
+    from: &Sources<'_>,
+    universe: &mut Universe,
+    repository: &Repository,
+    releases: &mut Vec<LockedRelease>,
+) -> Result<(), RepoError> {
+    let named = PathBuf::from(format!("the key of [[repository]] {}", repository.name));
+    let keyring = keyring::parse(&named, &repository.key_bytes())?;
+    let from = Sources {
+        keyring: &keyring,
+        frozen: false,
+        ..*from
+    };
+    let base = repository.uri.trim_end_matches('/');
+    let flat = [""];
+    let components: Vec<&str> = match &repository.components {
+        none if none.is_empty() => flat.to_vec(),
+        some => some.iter().map(String::as_str).collect(),
+    };
+    for suite in &repository.suites {
+        let (release, found) = indices_of(
+            &from,
+            &repository.name,
+            base,
+            suite,
+            &universe.arch,
+            &components,
+        )?;
+        releases.push(release);
+        for mut index in found {
+            index.priority = repository.priority;
+            if !repository.packages.is_empty() {
+                index.retain(|name, _| repository.packages.iter().any(|p| p == name));
+            }
+            universe.indices.push(index);
+        }
+    }
+    Ok(())
+}
+
+/// Where the table of contents of a suite lies; one whose name ends in `/` is a folder of a flat archive (sources.list(5)).
+fn contents(base: &str, suite: &str) -> String {
+    match suite.strip_suffix('/') {
+        None => format!("{base}/dists/{suite}"),
+        Some("." | "") => base.to_owned(),
+        Some(folder) => format!("{base}/{}", folder.trim_start_matches("./")),
+    }
 }
 
 /// Times a mirror that is in the middle of an update is asked again.
@@ -163,11 +240,16 @@ fn indices_once(
     arch: &str,
     components: &[&str],
 ) -> Result<(LockedRelease, Vec<Index>), RepoError> {
-    let dists = format!("{base}/dists/{suite}");
+    let dists = contents(base, suite);
+    // Debian's mirrors are one archive, wherever they are; another's is known by its address.
+    let known_as = match archive {
+        MAIN | SECURITY => archive,
+        _ => base,
+    };
     let url = format!("{dists}/InRelease");
     let text = from.client.text(&url)?;
     let release = release::verify(&url, suite, &text, from.keyring, from.now, from.frozen)?;
-    let seen = from.store.seen(&format!("{archive} {suite}"));
+    let seen = from.store.seen(&format!("{known_as} {suite}"));
     release.not_older_than(seen.as_ref().map(|(at, text)| (*at, text.as_str())))?;
 
     let mut indices = Vec::new();
@@ -184,15 +266,17 @@ fn indices_once(
                 reason: "damaged in the cache, it was removed; start again".to_owned(),
             });
         }
-        let text = crate::debian::deb::index_text(&bytes).map_err(|e| RepoError::Malformed {
-            what: format!("{dists}/{}", file.plain),
-            reason: e.to_string(),
+        let text = crate::debian::deb::index_text(&file.plain, &bytes).map_err(|e| {
+            RepoError::Malformed {
+                what: format!("{dists}/{}", file.plain),
+                reason: e.to_string(),
+            }
         })?;
         indices.push(Index::new(archive, suite, text));
     }
     // Only a release whose lists could be read is remembered: a broken mirror must not lock us out of a good one.
     from.store.set_seen(
-        &format!("{archive} {suite}"),
+        &format!("{known_as} {suite}"),
         release.date(),
         release.date_text(),
     )?;

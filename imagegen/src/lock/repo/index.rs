@@ -15,6 +15,8 @@ pub struct Index {
     pub archive: String,
     /// Which suite.
     pub suite: String,
+    /// Priority of its packages (apt_preferences(5)): the highest wins, then the newest; below 0 none is taken.
+    pub priority: i32,
     text: String,
     by_name: HashMap<String, Vec<Range<usize>>>,
     provided: HashMap<String, Vec<Range<usize>>>,
@@ -94,6 +96,7 @@ impl Index {
         Self {
             archive: archive.to_owned(),
             suite: suite.to_owned(),
+            priority: 500,
             text,
             by_name,
             provided,

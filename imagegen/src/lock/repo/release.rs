@@ -52,7 +52,8 @@ fn parse(
     let field = |name: &str| paragraph.field_str(name).map(str::trim);
 
     let names = [field("Codename"), field("Suite")];
-    if !names.iter().flatten().any(|n| *n == suite) {
+    // A folder of a flat archive is no suite: its key alone says whose it is.
+    if !suite.ends_with('/') && !names.iter().flatten().any(|n| *n == suite) {
         let got = names
             .iter()
             .flatten()
@@ -165,9 +166,21 @@ impl Release {
     /// The list of packages of one component and architecture. `None`: this suite does not know the architecture
     /// in that component.
     pub fn packages(&self, component: &str, arch: &str) -> Result<IndexFile, RepoError> {
-        let dir = format!("{component}/binary-{arch}");
-        let path = format!("{dir}/Packages.xz");
-        let Some((sha256, size)) = self.files.get(&path) else {
+        let dir = match component {
+            "" => String::new(),
+            _ => format!("{component}/binary-{arch}/"),
+        };
+        // Debian has .xz; whoever makes an archive by hand often has less.
+        let found = [".xz", ".gz", ""].iter().find_map(|kind| {
+            let forms = [
+                format!("{dir}Packages{kind}"),
+                format!("./{dir}Packages{kind}"),
+            ];
+            forms
+                .into_iter()
+                .find_map(|path| Some((self.files.get(&path)?, path)))
+        });
+        let Some(((sha256, size), path)) = found else {
             return Err(RepoError::NoIndex {
                 url: self.url.clone(),
                 arch: arch.to_owned(),
@@ -175,7 +188,7 @@ impl Release {
             });
         };
         let plain = path;
-        let by_hash = || format!("{dir}/by-hash/SHA256/{sha256}");
+        let by_hash = || format!("{dir}by-hash/SHA256/{sha256}");
         let path = if self.by_hash {
             by_hash()
         } else {

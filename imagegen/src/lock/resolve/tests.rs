@@ -21,6 +21,7 @@ fn world(lines: &str) -> Universe {
         arch: "arm64".to_owned(),
         suite: "trixie".to_owned(),
         indices: vec![Index::new("main", "trixie", text)],
+        wanted: BTreeMap::new(),
     }
 }
 
