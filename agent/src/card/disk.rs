@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -18,14 +19,22 @@ use hypriot_updater::mbr::{self, ReadError, Table};
 #[derive(Debug)]
 pub struct Window {
     file: File,
+    /// The same device, past the kernel's cache; none where there is no such reading (an image file in memory).
+    direct: Option<File>,
     start: u64,
     size: u64,
 }
 
 impl Window {
     /// The first `size` bytes behind `start` of an open device.
-    pub const fn new(file: File, start: u64, size: u64) -> Self {
-        Self { file, start, size }
+    pub fn new(file: File, start: u64, size: u64) -> Self {
+        let direct = direct(&file).ok();
+        Self {
+            file,
+            direct,
+            start,
+            size,
+        }
     }
 
     fn place(&self, at: u64, len: usize) -> io::Result<u64> {
@@ -46,6 +55,13 @@ impl Disk for Window {
 
     fn read_at(&self, at: u64, buf: &mut [u8]) -> io::Result<()> {
         let place = self.place(at, buf.len())?;
+        if let Some(direct) = &self.direct {
+            match read_direct(direct, place, buf) {
+                // a device whose blocks are larger than a page, or one that cannot
+                Err(e) if e.kind() == io::ErrorKind::InvalidInput => (),
+                done => return done,
+            }
+        }
         self.file.read_exact_at(buf, place)
     }
 
@@ -56,7 +72,7 @@ impl Disk for Window {
 
     fn sync(&mut self) -> io::Result<()> {
         self.file.sync_all()?;
-        // What is read from now on comes from the medium: a card that lies is found out before the slot is armed.
+        // For devices that are read through the cache after all: clean pages are dropped, as far as the kernel likes.
         let length = i64::try_from(self.size).unwrap_or(i64::MAX);
         let start = i64::try_from(self.start).unwrap_or(0);
         posix_fadvise(
@@ -67,6 +83,41 @@ impl Disk for Window {
         )
         .map_err(io::Error::from)
     }
+}
+
+/// Opens a device once more, to be read from the medium itself: a card that lies must be found out before its slot is armed.
+///
+/// O_DIRECT, because it alone is a promise: open(2) and `blkdev_read_iter` (block/fops.c) write back what is dirty in the
+/// range and then read past the page cache. `POSIX_FADV_DONTNEED` and `BLKFLSBUF` drop pages that nobody happens to hold
+/// (`invalidate_mapping_pages`), and say nothing about the others.
+fn direct(file: &File) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(OFlag::O_DIRECT.bits())
+        .open(format!("/proc/self/fd/{}", file.as_raw_fd()))
+}
+
+/// Memory, place and length must be multiples of the device's blocks (open(2)); a page is one of every block there is.
+const ALIGNED: usize = 4096;
+
+fn read_direct(file: &File, place: u64, buf: &mut [u8]) -> io::Result<()> {
+    let before = usize::try_from(place % ALIGNED as u64).unwrap_or(0);
+    let (from, wanted) = (place - before as u64, before + buf.len());
+    let len = wanted.next_multiple_of(ALIGNED);
+    let mut room = vec![0; len + ALIGNED];
+    let shift = room.as_ptr().align_offset(ALIGNED).min(ALIGNED);
+    let room = &mut room[shift..shift + len];
+    let mut filled = 0;
+    while filled < wanted {
+        match file.read_at(&mut room[filled..], from + filled as u64) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(read) => filled += read,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => (),
+            Err(e) => return Err(e),
+        }
+    }
+    buf.copy_from_slice(&room[before..wanted]);
+    Ok(())
 }
 
 /// The card (or USB disk) that the board booted from.
@@ -255,6 +306,43 @@ mod tests {
     use hypriot_updater::boot::BootState;
 
     use super::*;
+
+    /// Bytes that this thread read from storage, by proc_pid_io(5): what came out of a cache does not count.
+    fn read_from_storage() -> u64 {
+        let text = std::fs::read_to_string("/proc/thread-self/io").unwrap();
+        let line = text.lines().find_map(|l| l.strip_prefix("read_bytes: "));
+        line.unwrap().parse().unwrap()
+    }
+
+    #[test]
+    fn what_is_read_back_comes_from_the_medium_and_not_from_the_kernels_memory() {
+        // beside this program: a folder for temporary files may lie in memory
+        let here = std::env::current_exe().unwrap();
+        let file = tempfile::tempfile_in(here.parent().unwrap()).unwrap();
+        let bytes: Vec<u8> = (0..1_u32 << 18).flat_map(u32::to_le_bytes).collect();
+        let mut window = Window::new(file.try_clone().unwrap(), 4096, 1 << 20);
+        window.write_at(0, &bytes).unwrap();
+        window.sync().unwrap();
+        let mut cached = vec![0; bytes.len()];
+        file.read_exact_at(&mut cached, 4096).unwrap();
+        let before = read_from_storage();
+        file.read_exact_at(&mut cached, 4096).unwrap();
+        assert_eq!(read_from_storage(), before, "the cache is warm");
+        for (at, len) in [
+            (0, 1 << 20),
+            (512, 512),
+            (1000, 5000),
+            ((1 << 20) - 512, 512),
+        ] {
+            let (mut back, before) = (vec![0; len], read_from_storage());
+            window.read_at(at as u64, &mut back).unwrap();
+            assert!(back == bytes[at..at + len], "{len} bytes at {at}");
+            let read = read_from_storage() - before;
+            assert!(read >= len as u64, "{len} bytes at {at}: {read} read");
+        }
+        let beyond = window.read_at((1 << 20) - 511, &mut [0; 512]);
+        assert!(beyond.is_err());
+    }
 
     #[test]
     fn a_card_of_ours_is_found_among_other_disks_and_its_partitions_are_none() {

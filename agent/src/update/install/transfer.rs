@@ -1,8 +1,12 @@
 //! Reading pieces of one file from a source that may break off, and taking it up again where it was.
+//!
+//! Two rules, and neither within the other: a source asks again by itself, with pauses and an end, until a body is open
+//! ([`hypriot_keys::source::http`]), and its refusal is final here; a body that breaks off is opened again, and given up
+//! when that brings nothing. What is written stays, and the update loop comes back later.
 
 use std::io::{self, Read};
 
-use hypriot_keys::source::{Source, SourceErrorKind};
+use hypriot_keys::source::Source;
 
 use super::InstallError;
 
@@ -74,9 +78,6 @@ impl<'s> Transfer<'s> {
             Some(open) if near(open.0) => open,
             _ => match self.source.open_part(self.name, at, until) {
                 Ok(body) => (at, body),
-                Err(e) if e.kind == SourceErrorKind::Temporary && self.failures < ATTEMPTS => {
-                    return Ok(Err(io::Error::other(e.to_string())));
-                }
                 Err(source) => {
                     return Err(InstallError::Source {
                         name: self.name.into(),
