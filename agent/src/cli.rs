@@ -22,7 +22,7 @@ use crate::config::Settings;
 use crate::probe::Root;
 use crate::system::{self, NoSlots, System};
 use crate::update::board::{Board, Lock, Session};
-use crate::update::{daemon, last, machine};
+use crate::update::{daemon, last, machine, up};
 use crate::{config, identity, init, report, serve};
 
 const NOTHING: u8 = 3;
@@ -160,6 +160,9 @@ enum Command {
     /// Make this board's SSH host keys, unless they are there and whole (started by systemd)
     #[command(hide = true)]
     HostKeys,
+    /// Tell the boot loader that this start went well (started by systemd)
+    #[command(hide = true)]
+    CameUp,
     /// Run a program in another root (used by the initramfs)
     #[command(hide = true)]
     InRoot {
@@ -248,6 +251,7 @@ fn command(command: Command) -> anyhow::Result<ExitCode> {
         Command::Rearm => last::rearm().map(|()| ExitCode::SUCCESS),
         Command::Expire => last::expire(&daemon::alive).map(|()| ExitCode::SUCCESS),
         Command::HostKeys => host_keys(),
+        Command::CameUp => came_up(),
         Command::InRoot { root, program } => match program.split_first() {
             Some((name, rest)) => Err(init::become_in_root(&root, name, rest)),
             None => bail!("no program"),
@@ -276,6 +280,14 @@ fn serve(
         depth,
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn came_up() -> anyhow::Result<ExitCode> {
+    Ok(if up::came_up()? {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(NOTHING)
+    })
 }
 
 fn host_keys() -> anyhow::Result<ExitCode> {

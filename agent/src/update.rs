@@ -23,4 +23,5 @@ pub(crate) mod signed;
 pub mod spool;
 pub mod store;
 mod terms;
+pub mod up;
 pub mod why;

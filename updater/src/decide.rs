@@ -15,6 +15,7 @@
 //! | `After` | hooks, record | hooks that ran | `After` again |
 //! | `Steady` | request, record | a lock that was given back | `Steady` again, harmless |
 //! | `Disarm` | boot state | - | `Arm` when it may |
+//! | `CameUp` | boot state | starts counted | `CameUp` again |
 //!
 //! When the board may restart to try a slot stands in [`terms`]. The way back (`Fail`, `RebootBack`) asks neither the record nor the settings: it is decided by the boot state, the slot
 //! that runs, the tests and the clock since boot.
@@ -28,8 +29,10 @@ use crate::health::Verdict;
 use crate::record::{After, MAX_IGNORED, MAX_LOST, Outcome, Pending, Record, Will};
 use crate::slot::{Release, Slot};
 
+mod astray;
 pub mod terms;
 mod why;
+pub use astray::UP_AT_LAST;
 pub use terms::{Prepared, Service, Terms, Window};
 pub use why::Why;
 
@@ -223,8 +226,10 @@ pub enum Step {
     RebootBack,
     /// Record how the trial ended, and clear it.
     Settle(Outcome, Vec<String>),
-    /// The default slot did not load and the boot loader started the other one: keep to what runs.
+    /// The default slot did not come up, or did not load, and the boot loader started the other one: keep to what runs.
     Adopt(Slot),
+    /// Tell the boot loader that this start went well, because nobody else did.
+    CameUp,
 }
 
 /// A baseline older than this is none: what the owner changed since then would be laid on the release.
@@ -253,12 +258,21 @@ pub fn decide(seen: &Seen, policy: &Policy) -> Step {
     if let Some(trouble @ Trouble::BootState(_)) = &seen.trouble {
         return blind(seen, trouble);
     }
+    match by_trial(seen, policy) {
+        Step::Wait(_) if astray::came_up_untold(seen) => Step::CameUp,
+        step => step,
+    }
+}
+
+fn by_trial(seen: &Seen, policy: &Policy) -> Step {
     match &seen.boot.trial {
         Some(trial) if trial.slot == seen.booted => on_trial(seen, trial),
         Some(trial) => after_trial(seen, trial, policy),
         // On trial, and the boot state no longer knows of it: both copies are bad, or somebody wrote them anew.
-        None if seen.booted != seen.boot.default && seen.tried => forgotten(seen),
+        None if seen.booted != seen.boot.default && seen.tried => astray::forgotten(seen),
+        None if !seen.boot.trusted(seen.booted) => astray::standing_in(seen, policy),
         None if seen.booted != seen.boot.default => Step::Adopt(seen.booted),
+        None if astray::left_untold(seen) => Step::Adopt(seen.booted),
         None => match idle(seen, policy) {
             // nothing to decide: then the result of this boot's self-tests should at least be known
             Step::Wait(_) if seen.tests == Tests::NotRun => Step::SelfTest,
@@ -278,15 +292,6 @@ fn blind(seen: &Seen, trouble: &Trouble) -> Step {
     }
 }
 
-/// A trial that the boot state forgot is judged as any other: what runs is kept only if it is good.
-fn forgotten(seen: &Seen) -> Step {
-    match &seen.tests {
-        Tests::NotRun => Step::SelfTest,
-        Tests::Done(Verdict::Bad(reasons)) => Step::Fail(reasons.clone()),
-        Tests::Done(Verdict::Good) => Step::Adopt(seen.booted),
-    }
-}
-
 /// This is the slot that is tried.
 fn on_trial(seen: &Seen, trial: &Trial) -> Step {
     match trial.phase {
@@ -301,10 +306,15 @@ fn on_trial(seen: &Seen, trial: &Trial) -> Step {
             )]),
             Tests::NotRun => Step::SelfTest,
         },
-        // Judged bad in this boot: go back. Judged bad earlier and running all the same: the default does not load,
-        // and a board that runs is better than one that reboots for ever.
+        // Judged bad in this boot: go back. Judged bad earlier and running all the same: the default does not come up.
         Phase::Failed | Phase::Lost if seen.tried => Step::RebootBack,
-        Phase::Failed | Phase::Lost => Step::Adopt(trial.slot),
+        Phase::Failed | Phase::Lost => match &seen.tests {
+            Tests::NotRun => Step::SelfTest,
+            Tests::Done(Verdict::Good) => Step::Adopt(trial.slot),
+            Tests::Done(Verdict::Bad(reasons)) => {
+                unless_in_trouble(seen, Step::Settle(Outcome::Failed, reasons.clone()))
+            }
+        },
     }
 }
 
@@ -319,7 +329,10 @@ fn is_drill(seen: &Seen) -> bool {
 
 /// The other slot was, or is to be, tried.
 fn after_trial(seen: &Seen, trial: &Trial, policy: &Policy) -> Step {
-    let step = end_of_trial(seen, trial, policy);
+    unless_in_trouble(seen, end_of_trial(seen, trial, policy))
+}
+
+fn unless_in_trouble(seen: &Seen, step: Step) -> Step {
     match (&step, &seen.trouble) {
         // What is gone is gone: the end of the trial can be recorded all the same.
         (_, None) | (Step::Settle(..), Some(Trouble::DataLost | Trouble::Settings(_))) => step,

@@ -254,6 +254,13 @@ pub struct Record {
     /// Releases that failed here.
     #[serde(default, deserialize_with = "all_readable")]
     pub refused: Vec<Refused>,
+    /// What was kept once and did not come up later: written anew one time, in case it was the card's fault.
+    #[serde(
+        default,
+        deserialize_with = "readable",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub left: Option<Release>,
     /// The owner holds updates back.
     #[serde(
         default,
@@ -367,6 +374,21 @@ impl Record {
         self.drill = Some(drill);
     }
 
+    /// What lay in `slot` was the default and did not come up any more. It is no longer taken for whole, so that the next
+    /// update compares and mends all of it; when the same release is left for the second time, it is refused.
+    pub fn leave(&mut self, slot: Slot, at: Timestamp) {
+        let Some(release) = self.content(slot).cloned() else {
+            return;
+        };
+        self.set_content(slot, None);
+        if self.left.as_ref() == Some(&release) {
+            let why = "it was kept, and did not come up later, twice".into();
+            self.refuse(release, [why].into(), at);
+        } else {
+            self.left = Some(release);
+        }
+    }
+
     /// Keeps a release from being installed again by itself; the first reason stays.
     pub fn refuse(&mut self, release: Release, reasons: Vec<String>, at: Timestamp) {
         if self.refusal(&release.digest).is_some() {
@@ -419,6 +441,23 @@ mod tests {
         let broken = TODAY.replacen("[{", r#"[{"release": 7}, {"#, 1);
         let record = Record::parse(broken.as_bytes()).unwrap();
         assert_eq!(record.refused.len(), 1);
+    }
+
+    #[test]
+    fn what_did_not_come_up_is_written_anew_once_and_then_refused() {
+        let release = Release {
+            version: semver::Version::new(2, 0, 0),
+            digest: Digest([2; 32]),
+        };
+        let mut record = Record::default();
+        for refused in [false, true] {
+            record.set_content(Slot::B, Some(release.clone()));
+            record.leave(Slot::B, Timestamp(1));
+            record.leave(Slot::B, Timestamp(2));
+            assert_eq!(record.content(Slot::B), None, "it is compared anew");
+            assert_eq!(record.refusal(&release.digest).is_some(), refused);
+        }
+        assert_eq!(Record::parse(&record.encode()), Ok(record));
     }
 
     #[test]

@@ -104,6 +104,20 @@ impl<D: Disk> Bootloader for RawState<D> {
         })
     }
 
+    fn came_up(&mut self, booted: Slot) -> io::Result<bool> {
+        // bad copies are made good again by the same write
+        let known = self.copies()?.newest().is_some();
+        let news = self.state()?.came_up(booted);
+        if known && !news {
+            return Ok(false);
+        }
+        self.update(|s| {
+            s.came_up(booted);
+            Ok(())
+        })?;
+        Ok(true)
+    }
+
     fn forgive(&mut self, id: &str) -> io::Result<()> {
         if self.state()?.failed.as_deref() != Some(id) {
             return Ok(());
@@ -162,6 +176,28 @@ mod tests {
         disk.protect();
         let refused = state.change(TrialChange::Fail);
         assert!(refused.is_err(), "nothing is written on top of the unknown");
+    }
+
+    #[test]
+    fn a_start_that_went_well_is_written_once_and_heals_bad_copies() {
+        let disk = MemDisk::new(16 << 20);
+        let mut state = RawState(disk.clone());
+        assert!(state.came_up(Slot::A).expect("written"), "both were bad");
+        assert!(disk.writes() == 2 && state.newest_copy().is_some());
+        assert!(!state.came_up(Slot::A).expect("nothing to write"));
+        assert_eq!(disk.writes(), 2, "the card is not worn");
+        let starts = |s: &mut BootState| {
+            s.starts = 2;
+            Ok(())
+        };
+        state.update(starts).expect("counted");
+        assert!(state.came_up(Slot::A).expect("written"));
+        assert_eq!(state.state().expect("a state").starts, 0);
+        disk.protect();
+        assert!(
+            state.came_up(Slot::B).is_err(),
+            "what cannot be kept is said"
+        );
     }
 
     #[test]

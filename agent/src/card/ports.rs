@@ -18,6 +18,9 @@ pub trait Bootloader {
     fn commit(&mut self, slot: Slot) -> io::Result<()>;
     /// Changes how the trial stands (re-armed, failed, cancelled). Durable on return.
     fn change(&mut self, change: TrialChange) -> io::Result<()>;
+    /// The system of slot `booted` came up, in a boot that began as no trial: the boot loader need not count it as failed.
+    /// Says whether that was news; written only then. Durable on return.
+    fn came_up(&mut self, booted: Slot) -> io::Result<bool>;
     /// Forgets that this release failed last. Durable on return.
     fn forgive(&mut self, id: &str) -> io::Result<()>;
     /// Remembers whether the owner closed `/health` to the network. Written only when it differs. Durable on return.

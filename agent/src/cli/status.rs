@@ -81,7 +81,8 @@ fn words(step: &Step) -> String {
         Step::Commit(slot) => format!("commits slot {slot}"),
         Step::Fail(_) | Step::RebootBack => "goes back to the other slot".into(),
         Step::Settle(..) => "records how the trial ended".into(),
-        Step::Adopt(slot) => format!("keeps slot {slot}, because the default one does not load"),
+        Step::Adopt(slot) => format!("keeps slot {slot}, because the default one did not come up"),
+        Step::CameUp => "tells the boot loader that this start went well".into(),
     }
 }
 

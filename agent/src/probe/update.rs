@@ -1,7 +1,9 @@
 //! Slot and trial, as checks: a board on trial is fine but not settled, one that fell back says why.
 
+use hypriot_updater::boot::Spoilt;
+
 use super::{Finding, Found, Look, OwnerTests};
-use crate::report::{AttemptView, Knowledge, Severity, Status, TestsView, UpdateView};
+use crate::report::{AttemptView, Knowledge, Severity, SlotView, Status, TestsView, UpdateView};
 
 pub(super) fn probe(look: &Look<'_>) -> Found {
     let view = &look.context.update;
@@ -93,18 +95,44 @@ fn judge_slot(view: &UpdateView, booted: &str) -> Finding {
             finding.output = format!("slot {booted} is on trial with {}", trial.version);
             finding
         }
-        (_, Some(default)) if default != booted => finding.worse(
-            Status::Warn,
-            "the boot loader starts the other slot by default: hypriot-agent status shows both",
-        ),
+        (_, Some(default)) if default != booted => {
+            let mut finding = finding.worse(
+                Status::Warn,
+                "the next start has the default's turn again; the next update writes that slot anew",
+            );
+            finding.output = format!("slot {booted} stands in: slot {default} did not come up");
+            finding
+        }
         _ if view.worn.is_some() => finding
             .worse(
                 Status::Warn,
                 "the card may be wearing out: have another one ready; the update itself was fetched whole and is good",
             )
             .detail(view.worn.clone()),
-        _ => finding,
+        _ => match left(view) {
+            None => finding,
+            Some(name) => {
+                let mut finding = finding.worse(
+                    Status::Warn,
+                    "its kernel or root may be damaged: the next update writes it anew; if this comes again, replace the card",
+                );
+                finding.output = format!("slot {booted} runs because slot {name} did not come up");
+                finding
+            }
+        },
     }
+}
+
+/// The slot that was the default and did not come up.
+fn left(view: &UpdateView) -> Option<&'static str> {
+    let is = |slot: &Option<SlotView>| {
+        slot.as_ref()
+            .is_some_and(|s| s.state == Spoilt::Left.name())
+    };
+    [("a", &view.a), ("b", &view.b)]
+        .into_iter()
+        .find(|(_, slot)| is(slot))
+        .map(|(name, _)| name)
 }
 
 fn judge_update(view: &UpdateView) -> Finding {
@@ -239,6 +267,19 @@ mod tests {
         }
         let flaky = judged(&view(&[], &["dns:x:resolvable"]));
         assert_eq!(flaky.detail.as_deref(), Some("flaky dns:x:resolvable"));
+    }
+
+    #[test]
+    fn a_slot_that_did_not_come_up_is_said() {
+        let mut view = example().update;
+        view.a = Some(SlotView {
+            version: None,
+            state: Spoilt::Left.name().into(),
+        });
+        let found = judge_slot(&view, "b");
+        assert_eq!(found.status, Status::Warn);
+        let said = "slot b runs because slot a did not come up";
+        assert_eq!(found.output, said);
     }
 
     #[test]

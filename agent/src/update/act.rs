@@ -175,18 +175,12 @@ pub fn act(
             }
             board.store.forget_failure()
         }
-        Step::Adopt(slot) => {
-            let reason = format!(
-                "slot {} did not load; slot {slot} runs and is kept",
-                seen.boot.default
-            );
-            tracing::warn!("{reason}");
-            // first what keeps the board on the slot that runs, then what is told about it
-            board
-                .boot
-                .commit(*slot)
-                .context("keeping the running slot")?;
-            settle(Outcome::Unknown, &[reason], seen, board)
+        Step::Adopt(slot) => adopt(*slot, seen, board),
+        Step::CameUp => {
+            tracing::warn!("nobody told the boot loader that this start went well; it is told now");
+            let told = board.boot.came_up(seen.booted);
+            told.map(|_| ())
+                .context("telling the boot loader that this start went well")
         }
     }
 }
@@ -444,6 +438,24 @@ fn owe_hooks(record: &mut Record, outcome: Outcome, release: &Release, board: &B
             version: release.version.clone(),
         });
     }
+}
+
+/// Keeps to the slot that runs because the default did not come up. First what keeps the board on it, if the boot loader was not
+/// told already, then what is told about it.
+fn adopt(slot: Slot, seen: &Seen, board: &mut Board) -> anyhow::Result<()> {
+    let reason = format!(
+        "slot {} did not come up; slot {slot} runs and is kept",
+        !slot
+    );
+    tracing::warn!("{reason}");
+    if seen.boot.default != slot {
+        let kept = board.boot.commit(slot);
+        kept.context("keeping the running slot")?;
+    }
+    settle(Outcome::Unknown, &[reason], seen, board)?;
+    let mut record = board.store.record()?;
+    record.leave(!slot, now(board));
+    board.store.save(&record)
 }
 
 /// Gives the trial up and restarts. Each step is done whatever became of the one before: without the mark in the boot state

@@ -252,9 +252,10 @@ pub fn view(seen: &Seen, error: Option<&str>) -> UpdateView {
         } else {
             known
         };
-        let state = match &seen.boot.trial {
-            Some(t) if t.slot == slot => t.phase.name(),
+        let state = match (&seen.boot.trial, seen.boot.spoilt) {
+            (Some(t), _) if t.slot == slot => t.phase.name(),
             _ if slot == seen.boot.default => "good",
+            (_, Some(how)) => how.name(),
             _ if version.is_some() => "idle",
             _ => "empty",
         };

@@ -1,9 +1,10 @@
 //! The fault matrix: what can break beside an update, times the moment at which it breaks.
 //!
 //! Every cell is a life of a board: the real look, decide and act on the real boot state and installer, the boot loader's rule
-//! ([`hypriot_updater::boot::BootState::start`]), and the last resort's. It must end on a slot that works, in a bounded number of
+//! ([`hypriot_updater::boot::start`]), and the last resort's. It must end on a slot that works, in a bounded number of
 //! reboots, with the truth in its status. `make fault-matrix` prints the sum.
 
+mod loader;
 mod ports;
 mod world;
 
@@ -87,17 +88,38 @@ fn live(
     world.orderly_reboot();
     world.rest();
     breach = breach.or_else(|| judge(&world, software).err());
-    breach = breach.or_else(|| judge_lock(&world, fleet).err());
+    breach = breach.or_else(|| judge_lock(&world, fleet, software).err());
     let (reboots, tries) = (world.reboots(), world.tries());
     world.rest();
     if (reboots, tries) != (world.reboots(), world.tries()) {
         breach = breach.or_else(|| Some("does not come to rest".into()));
     }
-    End {
-        reboots: world.reboots(),
-        breach: breach.or_else(|| {
-            (world.reboots() > MOST_REBOOTS).then(|| format!("{} reboots", world.reboots()))
-        }),
+    let reboots = world.reboots();
+    breach = breach.or_else(|| (reboots > MOST_REBOOTS).then(|| format!("{reboots} reboots")));
+    // what the settings say has no part in it
+    if config == Config::Fine {
+        breach = breach.or_else(|| stays(&mut world).err());
+    }
+    End { reboots, breach }
+}
+
+/// A board that is well starts the same slot again and again: its starts are not taken for failed ones.
+fn stays(world: &mut World) -> Result<(), String> {
+    let mut slots = Vec::new();
+    for _ in 0..8 {
+        world.orderly_reboot();
+        world.rest();
+        slots.push(world.booted());
+    }
+    if world.dead() {
+        return Err("starts a slot that does not come up, for ever".into());
+    }
+    // what rots is kept once more, and left again
+    let last = &slots[4..];
+    if last.iter().all(|slot| *slot == last[0]) {
+        Ok(())
+    } else {
+        Err(format!("changes its slot at each few starts: {slots:?}"))
     }
 }
 
@@ -114,7 +136,7 @@ fn reached(phase: Phase, world: &World, done: &Step) -> bool {
 }
 
 fn judge(world: &World, software: Software) -> Result<(), String> {
-    let works = world.booted() == Slot::A || software == Software::Good;
+    let works = world.booted() == Slot::A || software.passes();
     if !works {
         return Err(format!(
             "slot {} runs, and it does not work",
@@ -127,6 +149,7 @@ fn judge(world: &World, software: Software) -> Result<(), String> {
     let (seen, status) = (world.see(), world.status());
     let told = status.trouble.is_some()
         || seen.boot.failed.is_some()
+        || seen.boot.spoilt.is_some()
         || status.trial.is_some()
         || status.last_attempt.is_some();
     if world.booted() == Slot::A && world.tries() > 0 && !told {
@@ -136,7 +159,7 @@ fn judge(world: &World, software: Software) -> Result<(), String> {
 }
 
 /// When all is mended and at rest, the lock is where it belongs: with the service, unless what it was taken for failed here.
-fn judge_lock(world: &World, fleet: Fleet) -> Result<(), String> {
+fn judge_lock(world: &World, fleet: Fleet, software: Software) -> Result<(), String> {
     if world.tries_without_lock() > 0 {
         return Err("a slot was tried without the lock".into());
     }
@@ -144,6 +167,8 @@ fn judge_lock(world: &World, fleet: Fleet) -> Result<(), String> {
     let (held, lost) = (world.is_locked(), world.record_was_lost());
     match fleet {
         Fleet::None => Ok(()),
+        // it was kept, its lock was given back, and only then it rotted
+        _ if software == Software::Rots => Ok(()),
         // the boot state remembers, so a lost record gives no lock back
         _ if failed && !held && !lost => {
             Err("the lock was given back by a board that came back broken".into())
@@ -163,6 +188,8 @@ pub(super) enum Planted {
     NoLastResort,
     /// The initramfs does not leave in `/run` that this boot is a trial.
     TrialUnmarked,
+    /// Nobody tells the boot loader that a start went well, neither the unit nor, later, the loop.
+    NobodyClears,
 }
 
 fn all(planted: Planted) -> (u32, Vec<String>, u32) {
@@ -254,6 +281,7 @@ fn the_matrix_finds_a_planted_fault() {
         Planted::ReportFirst,
         Planted::NoLastResort,
         Planted::TrialUnmarked,
+        Planted::NobodyClears,
     ] {
         let (_, breaches, _) = all(planted);
         assert!(!breaches.is_empty(), "{planted:?} was not found");

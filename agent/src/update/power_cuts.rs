@@ -1,8 +1,9 @@
 //! Power cuts, exhaustively: a whole life of a board is recorded through the real loop, and every state that a cut may leave is
 //! started again.
 //!
-//! The life: a release is installed, tried, kept; one fails its self-tests; one never gets as far as the agent; one more is kept.
-//! What is the test's own: the card's memory, the boot loader (by the rules of [`hypriot_updater::boot::BootState::start`]), the
+//! The life: a release is installed, tried, kept; one fails its self-tests; one never gets as far as the agent; one more is kept,
+//! and later does not come up any more.
+//! What is the test's own: the card's memory, the boot loader (by the rules of [`hypriot_updater::boot::start`]), the
 //! machine and the shop. What is proved: everything that writes. `make power-cut-proof` prints the numbers.
 
 mod tape;
@@ -10,7 +11,7 @@ mod world;
 
 use std::rc::Rc;
 
-use hypriot_updater::boot::{BootState, Copies};
+use hypriot_updater::boot::{BootState, Copies, Spoilt};
 use hypriot_updater::index::Target;
 use hypriot_updater::record::Outcome;
 use hypriot_updater::slot::Slot;
@@ -34,6 +35,8 @@ struct Plot {
     offered: u8,
     /// The owner goes back by hand; a cut may come before the command has done anything.
     rolls_back: bool,
+    /// A release that was kept and does not come up any more.
+    rots: Option<u8>,
     due: &'static [u8],
 }
 
@@ -41,11 +44,12 @@ const fn offer(offered: u8, due: &'static [u8]) -> Plot {
     Plot {
         offered,
         rolls_back: false,
+        rots: None,
         due,
     }
 }
 
-const LIFE: [Plot; 6] = [
+const LIFE: [Plot; 7] = [
     offer(2, &[2]),
     offer(3, &[2]),
     offer(4, &[2]),
@@ -53,10 +57,28 @@ const LIFE: [Plot; 6] = [
     Plot {
         offered: 5,
         rolls_back: true,
+        rots: None,
         due: &[2, 5],
     },
     offer(6, &[6]),
+    Plot {
+        offered: 2,
+        rolls_back: false,
+        rots: Some(6),
+        due: &[2, 5],
+    },
 ];
+
+impl Plot {
+    /// What goes on when the power is back: nobody gives the owner's command again.
+    const fn after_a_cut(self) -> Self {
+        Self {
+            rolls_back: false,
+            ..self
+        }
+    }
+}
+
 const SEED: u64 = 11;
 
 /// One part of the life, from power-on to rest.
@@ -76,7 +98,7 @@ fn life(catalog: &Catalog) -> Vec<Chapter> {
     let mut medium = flashed(catalog);
     let mut chapters = Vec::new();
     for plot in LIFE {
-        let rest = live(catalog, &medium, plot.offered, plot.rolls_back);
+        let rest = live(catalog, &medium, plot);
         let rest = rest.unwrap_or_else(|e| panic!("{plot:?}: {e}"));
         settled(catalog, &rest, plot).unwrap_or_else(|e| panic!("{plot:?}: {e}"));
         medium = rest.medium;
@@ -119,6 +141,7 @@ fn sound(catalog: &Catalog, medium: &Medium) -> Result<(), String> {
     if let (Some(last), None) = (&record.last, &record.pending)
         && last.outcome == Outcome::Confirmed
         && (state.default != last.slot || state.trial.is_some())
+        && state.spoilt != Some(Spoilt::Left)
     {
         return Err(format!(
             "the record says that {} was kept",
@@ -162,7 +185,7 @@ fn settled(catalog: &Catalog, rest: &Rest, plot: Plot) -> Result<(), String> {
 fn judge(catalog: &Catalog, medium: &Medium, plot: Plot) -> Result<Tape, String> {
     sound(catalog, medium)?;
     let refused = record(medium)?.refused;
-    let rest = live(catalog, medium, plot.offered, false)?;
+    let rest = live(catalog, medium, plot.after_a_cut())?;
     let bad =
         |n: &&u8| RELEASES.contains(&(**n, Kind::Fails)) || RELEASES.contains(&(**n, Kind::Hangs));
     let known = |n: &&u8| refused.iter().any(|r| r.release.digest.0[0] == **n);
@@ -176,7 +199,7 @@ fn judge(catalog: &Catalog, medium: &Medium, plot: Plot) -> Result<Tape, String>
 /// After two cuts a good release may have to be given up, since nobody saw its trial end twice; a good slot runs all the same.
 fn judge_second(catalog: &Catalog, medium: &Medium, plot: Plot) -> Result<(), String> {
     sound(catalog, medium)?;
-    let rest = live(catalog, medium, plot.offered, false)?;
+    let rest = live(catalog, medium, plot.after_a_cut())?;
     sound(catalog, &rest.medium)?;
     match content(catalog, &rest.medium, rest.booted) {
         Some(made) if made.kind == Kind::Good => Ok(()),

@@ -231,8 +231,9 @@ fn standing(facts: &Facts<'_>) -> Standing {
             word(outcome)
         )),
         Step::Adopt(slot) => updating(format!(
-            "the default slot does not load; slot {slot} runs and is kept"
+            "the default slot did not come up; slot {slot} runs and is kept"
         )),
+        Step::CameUp => updating("the boot loader is told that this start went well".into()),
     }
 }
 

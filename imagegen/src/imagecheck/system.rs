@@ -24,10 +24,13 @@ pub(super) const CLOCKS: [(&str, &str); 4] = [
     ("openntpd.service", "multi-user.target.wants"),
 ];
 /// The agent's own.
-pub(super) const OWN_UNITS: [&str; 3] = [
+pub(super) const OWN_UNITS: [&str; 6] = [
     "hypriot-agent.service",
+    "hypriot-came-up.service",
     "hypriot-health.service",
     "hypriot-identity.service",
+    "hypriot-trial-expire.service",
+    "hypriot-trial-keep.service",
 ];
 const OWNERS_FILES: [&str; 3] = ["user-data", "meta-data", "network-config"];
 

@@ -7,6 +7,7 @@
 use alloc::format;
 use alloc::string::String;
 
+use super::start;
 use super::state::name;
 use crate::layout::{self, SECTOR};
 use crate::slot::Slot;
@@ -66,17 +67,21 @@ pub const ANY_DISK: &str = "any";
 
 /// The text of `boot.scr` for a board.
 ///
-/// Order of things: pick the newer valid copy; turn `armed` into `trying`, or a `trying` that nobody judged into
-/// `lost`, and write that to the *other* copy; only when that write was read back right is the trial slot started.
-/// A slot that cannot even be loaded: on trial, reset (the next start finds `trying` and goes back); else the other
-/// slot, as the last resort. An incomplete slot never loads, because the agent writes the first segment of its boot
-/// partition last.
+/// Order of things: pick the newer valid copy; do what [`super::start`] says, writing to the *other* copy; only when
+/// that write was read back right is another slot than the default started. Without a valid copy the card is taken for
+/// a fresh one, and counted from then on. A slot that cannot even be loaded: on trial, reset (the next start finds
+/// `trying` and goes back); else the other slot has its turn. An incomplete slot never loads, because the agent writes
+/// the first segment of its boot partition last.
 pub fn script(board: &ScriptBoard<'_>) -> String {
     let size = layout::BOOT_STATE_SIZE;
     let blocks = size as u64 / SECTOR;
     let [first, second] = layout::BOOT_STATE.map(|at| at / SECTOR);
     let all = name::ALL.join(" ");
     let (seq, default, trial, slot) = (name::SEQ, name::DEFAULT, name::TRIAL, name::SLOT);
+    let (starts, id, boots) = (name::STARTS, name::ID, name::BOOTS);
+    // carried along; not in the blocks of older agents
+    let (deadline, failed, local) = (name::DEADLINE, name::FAILED, name::LOCAL);
+    let (max, both, pause) = (start::MAX_STARTS, 2 * start::MAX_STARTS, start::PAUSE);
     let (part_a, part_b) = (layout::boot(Slot::A).number, layout::boot(Slot::B).number);
     let (load_tree, tree) = match board.device_tree {
         Some(file) => (
@@ -114,36 +119,67 @@ if test -n \"${{hy_q2}}\"; then
     setenv hy_pick 2
   fi
 fi
+setenv {starts} 0
+setenv {deadline} 0
+setenv {failed} -
+setenv {local} 0
 setenv hy_other 0x{first:x}
 if test ${{hy_pick}} = 1; then env import -c ${{hy_m1}} 0x{size:x} {all}; setenv hy_other 0x{second:x}; fi
 if test ${{hy_pick}} = 2; then env import -c ${{hy_m2}} 0x{size:x} {all}; fi
-if test ${{hy_pick}} = 0; then echo HypriotOS: no valid boot state, starting the default; setenv {trial} none; fi
+if test ${{hy_pick}} = 0; then
+  echo HypriotOS: no valid boot state, taking the card for a fresh one
+  setenv {seq} 0
+  setenv {default} a
+  setenv {trial} none
+  setenv {slot} a
+  setenv {id} -
+  setenv {boots} 0
+fi
 setenv hy_boot ${{{default}}}
+setenv hy_next ${{{default}}}
 setenv hy_write 0
-if test ${{{trial}}} = armed; then setenv {trial} trying; setenv hy_write 1; else
+setenv hy_tried 0
+setenv hy_pause 0
+if test ${{{trial}}} = armed; then
+  setenv {trial} trying
+  setenv hy_next ${{{slot}}}
+  setenv hy_write 1
+else
   if test ${{{trial}}} = trying; then setenv {trial} lost; setenv hy_write 1; fi
+  if test 0x${{{starts}}} -lt 0x{both:x}; then
+    setexpr {starts} ${{{starts}}} + 1
+    setenv hy_write 1
+    if test 0x${{{starts}}} -gt 0x{max:x}; then
+      if test ${{{default}}} = a; then setenv hy_next b; else setenv hy_next a; fi
+    fi
+  else
+    setenv hy_pause 1
+  fi
 fi
 if test ${{hy_write}} = 1; then
   setexpr {seq} ${{{seq}}} + 1
-  env export -c -s 0x{size:x} ${{hy_m1}} {all}
-  if ${{devtype}} write ${{hy_m1}} ${{hy_other}} 0x{blocks:x}; then
-    mw.b ${{hy_m3}} 0 0x{size:x}
-    if ${{devtype}} read ${{hy_m3}} ${{hy_other}} 0x{blocks:x}; then
-      if cmp.b ${{hy_m1}} ${{hy_m3}} 0x{size:x}; then
-        if test ${{{trial}}} = trying; then setenv hy_boot ${{{slot}}}; fi
+  if env export -c -s 0x{size:x} ${{hy_m1}} {all}; then
+    if ${{devtype}} write ${{hy_m1}} ${{hy_other}} 0x{blocks:x}; then
+      mw.b ${{hy_m3}} 0 0x{size:x}
+      if ${{devtype}} read ${{hy_m3}} ${{hy_other}} 0x{blocks:x}; then
+        if cmp.b ${{hy_m1}} ${{hy_m3}} 0x{size:x}; then
+          setenv hy_boot ${{hy_next}}
+          if test ${{{trial}}} = trying; then setenv hy_tried 1; fi
+        fi
       fi
     fi
   fi
 fi
 setenv hy_part {part_a}
 if test ${{hy_boot}} = b; then setenv hy_part {part_b}; fi
-echo HypriotOS: default slot ${{{default}}}, trial ${{{trial}}}, starting slot ${{hy_boot}}
+echo HypriotOS: default slot ${{{default}}}, trial ${{{trial}}}, starting slot ${{hy_boot}}, starts ${{{starts}}}
+if test ${{hy_pause}} = 1; then echo HypriotOS: neither slot comes up, waiting {pause} s; sleep {pause}; fi
 {addresses}setenv hy_fdt ${{fdt_addr}}
 if test -z \"${{hy_fdt}}\"; then setenv hy_fdt ${{fdtcontroladdr}}; fi
 setenv hy_run 'part uuid ${{devtype}} ${{devnum}}:${{hy_part}} hy_uuid; setenv bootargs \"{arguments} panic=5 {arg_slot}=${{hy_boot}} {arg_disk}=${{hy_uuid}}\"; if load ${{devtype}} ${{devnum}}:${{hy_part}} ${{kernel_addr_r}} {KERNEL}{load_tree} && load ${{devtype}} ${{devnum}}:${{hy_part}} ${{ramdisk_addr_r}} {INITRAMFS}; then {start} ${{kernel_addr_r}} ${{ramdisk_addr_r}}:${{filesize}} {tree}; fi'
 run hy_run
 echo HypriotOS: slot ${{hy_boot}} does not load
-if test ${{hy_boot}} = ${{{default}}}; then
+if test ${{hy_tried}} = 0; then
   if test ${{hy_boot}} = a; then setenv hy_boot b; setenv hy_part {part_b}; else setenv hy_boot a; setenv hy_part {part_a}; fi
   echo HypriotOS: last resort, starting slot ${{hy_boot}}
   run hy_run
@@ -194,8 +230,8 @@ mod tests {
         );
     }
 
-    /// U-Boot takes 16 arguments (`CONFIG_SYS_MAXARGS`). One more, and `env export` prints its usage, writes nothing, and the
-    /// block that was read before compares equal: no trial would ever be marked.
+    /// U-Boot takes 16 arguments (`CONFIG_SYS_MAXARGS`). One more, and `env export` prints its usage and writes nothing: no
+    /// trial would ever be marked, and no start counted.
     #[test]
     fn no_command_has_more_arguments_than_u_boot_takes() {
         for line in text().lines() {

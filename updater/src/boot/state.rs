@@ -20,9 +20,9 @@ pub mod name {
     pub const DEFAULT: &str = "hy_default";
     /// `none`, or the phase of the trial.
     pub const TRIAL: &str = "hy_trial";
-    /// Slot on trial; equals the default when there is no trial.
+    /// Slot on trial. Without a trial: the default; or the other one, when that is [`super::Spoilt`].
     pub const SLOT: &str = "hy_slot";
-    /// Which release is on trial (opaque here), `-` when none.
+    /// Which release is on trial (opaque here). Without a trial: `-`, or in which way the other slot is spoilt.
     pub const ID: &str = "hy_id";
     /// How often this trial was re-armed after an orderly reboot, hexadecimal.
     pub const BOOTS: &str = "hy_boots";
@@ -32,9 +32,11 @@ pub mod name {
     pub const FAILED: &str = "hy_failed";
     /// `1`: the owner closed `/health` to the network. The script only carries it along.
     pub const LOCAL: &str = "hy_local";
-    /// All of them, in the order they are written.
-    pub const ALL: [&str; 9] = [
-        SEQ, DEFAULT, TRIAL, SLOT, ID, BOOTS, DEADLINE, FAILED, LOCAL,
+    /// Starts in a row after which no system came up, hexadecimal; see [`super::super::start`].
+    pub const STARTS: &str = "hy_starts";
+    /// All of them, in the order they are written. There is room for no more: `env export` has 16 arguments with these.
+    pub const ALL: [&str; 10] = [
+        SEQ, DEFAULT, TRIAL, SLOT, ID, BOOTS, DEADLINE, FAILED, LOCAL, STARTS,
     ];
 }
 
@@ -94,6 +96,31 @@ pub struct Trial {
     pub deadline: u64,
 }
 
+/// Why the slot that is not the default is not as good as the default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spoilt {
+    /// It was the default, and did not come up any more.
+    Left,
+    /// What lies in it failed its trial.
+    Refused,
+}
+
+impl Spoilt {
+    /// As the block spells it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Left => "left",
+            Self::Refused => "refused",
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        [Self::Left, Self::Refused]
+            .into_iter()
+            .find(|s| s.name() == text)
+    }
+}
+
 /// The whole memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BootState {
@@ -107,6 +134,10 @@ pub struct BootState {
     pub failed: Option<String>,
     /// The owner closed `/health` to the network: holds even when the data partition with the settings is lost.
     pub local: bool,
+    /// Starts in a row, trials aside, after which no system came up: [`super::start`] counts, [`BootState::came_up`] clears.
+    pub starts: u8,
+    /// What is wrong with the slot that is not the default, until something else is installed into it.
+    pub spoilt: Option<Spoilt>,
 }
 
 /// A verb was used where it makes no sense.
@@ -132,25 +163,8 @@ impl BootState {
             trial: None,
             failed: None,
             local: false,
-        }
-    }
-
-    /// What the script does at every start: which slot it starts, and what it writes first. This is the definition;
-    /// [`super::script`] says the same in U-Boot's language.
-    pub fn start(&mut self) -> Slot {
-        let Some(trial) = &mut self.trial else {
-            return self.default;
-        };
-        match trial.phase {
-            Phase::Armed => {
-                trial.phase = Phase::Trying;
-                trial.slot
-            }
-            Phase::Trying => {
-                trial.phase = Phase::Lost;
-                self.default
-            }
-            Phase::Failed | Phase::Lost => self.default,
+            starts: 0,
+            spoilt: None,
         }
     }
 
@@ -174,6 +188,8 @@ impl BootState {
             rearms: 0,
             deadline,
         });
+        // what was wrong there has been overwritten, or is tried anew
+        self.spoilt = None;
         Ok(())
     }
 
@@ -194,16 +210,51 @@ impl BootState {
         Ok(())
     }
 
-    /// Makes `slot` the default and ends any trial.
+    /// Makes `slot` the default and ends any trial. If `slot` was not being tried, it runs because the default did not: that
+    /// is remembered.
     pub fn commit(&mut self, slot: Slot) {
+        let won = self.is_trying(slot);
+        if slot != self.default {
+            self.spoilt = (!won).then_some(Spoilt::Left);
+        }
         self.default = slot;
         self.trial = None;
+        self.starts = 0;
     }
 
-    /// Ends the trial and remembers what was tried as failed.
+    /// The system of slot `booted` came up. Says whether that changed anything.
+    ///
+    /// A trial is judged by its tests and not by this: not to be used in a boot that began as one. What runs although it is
+    /// not the default runs because the default did not come up or did not load: it becomes the default, so that the next
+    /// start needs no luck. But not what failed its trial, or was never judged: that stands in for one start, after which the
+    /// default has its turn again.
+    pub fn came_up(&mut self, booted: Slot) -> bool {
+        if self.is_trying(booted) {
+            return false;
+        }
+        if booted != self.default && self.trusted(booted) {
+            self.commit(booted);
+            return true;
+        }
+        core::mem::take(&mut self.starts) > 0
+    }
+
+    fn is_trying(&self, slot: Slot) -> bool {
+        self.on_trial(slot)
+            .is_some_and(|t| matches!(t.phase, Phase::Armed | Phase::Trying))
+    }
+
+    /// Whether a slot that runs without being on trial may become the default by that alone.
+    pub fn trusted(&self, slot: Slot) -> bool {
+        let refused = self.spoilt == Some(Spoilt::Refused) || self.on_trial(slot).is_some();
+        slot == self.default || !refused
+    }
+
+    /// Ends the trial and remembers what was tried as failed, and where it lies.
     pub fn refuse(&mut self) {
         if let Some(trial) = self.trial.take() {
             self.failed = Some(trial.id);
+            self.spoilt = Some(Spoilt::Refused);
         }
     }
 
@@ -216,7 +267,10 @@ impl BootState {
     pub fn encode(&self) -> Result<Vec<u8>, EnvError> {
         let (slot, phase, id, rearms, deadline) = match &self.trial {
             Some(t) => (t.slot, t.phase.name(), t.id.as_str(), t.rearms, t.deadline),
-            None => (self.default, "none", NONE, 0, 0),
+            None => match self.spoilt {
+                Some(how) => (!self.default, "none", how.name(), 0, 0),
+                None => (self.default, "none", NONE, 0, 0),
+            },
         };
         let failed = self.failed.as_deref().unwrap_or(NONE);
         env::encode(&[
@@ -229,6 +283,7 @@ impl BootState {
             (name::DEADLINE, format!("{deadline:x}")),
             (name::FAILED, failed.into()),
             (name::LOCAL, if self.local { "1" } else { "0" }.into()),
+            (name::STARTS, format!("{:x}", self.starts)),
         ])
     }
 
@@ -243,7 +298,7 @@ impl BootState {
             .filter(|n| i32::try_from(*n).is_ok())?;
         let default = v.get(name::DEFAULT)?.parse().ok()?;
         let phase = v.get(name::TRIAL)?;
-        // A block of an older agent has none of these three: what they say then is said of each.
+        // A block of an older agent has none of these: what they say then is said of each.
         let failed = v.get(name::FAILED).filter(|id| *id != NONE).cloned();
         let local = v.get(name::LOCAL).is_some_and(|v| v == "1");
         let deadline = v
@@ -251,18 +306,28 @@ impl BootState {
             .and_then(|v| u64::from_str_radix(v, 16).ok())
             .filter(|n| *n > 0)
             .unwrap_or(DEFAULT_DEADLINE);
-        let state = Self {
+        let starts = v
+            .get(name::STARTS)
+            .and_then(|n| u8::from_str_radix(n, 16).ok())
+            .unwrap_or(0);
+        let slot = || v.get(name::SLOT)?.parse::<Slot>().ok();
+        let mut state = Self {
             seq,
             default,
             trial: None,
             failed,
             local,
+            starts,
+            spoilt: None,
         };
         if phase == "none" {
+            if slot().is_some_and(|slot| slot != default) {
+                state.spoilt = v.get(name::ID).and_then(|how| Spoilt::parse(how));
+            }
             return Some(state);
         }
         let trial = Trial {
-            slot: v.get(name::SLOT)?.parse().ok()?,
+            slot: slot()?,
             phase: Phase::parse(phase)?,
             id: v.get(name::ID)?.clone(),
             rearms: u8::from_str_radix(v.get(name::BOOTS)?, 16).ok()?,

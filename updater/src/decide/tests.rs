@@ -6,6 +6,8 @@ use crate::slot::Digest;
 use alloc::boxed::Box;
 use hypriot_keys::time::Timestamp;
 
+mod starts;
+
 pub(super) const POLICY: Policy = Policy {
     trial_deadline: 600,
     ..Policy::AUTOMATIC
@@ -377,14 +379,29 @@ fn every_situation_has_its_step() {
             Step::RebootBack,
         ),
         (
-            "failed slot started as last resort",
+            "failed slot started as last resort: its tests first",
+            on_b(Phase::Failed, |s| s.tests = Tests::NotRun),
+            Step::SelfTest,
+        ),
+        (
+            "failed slot started as last resort, and it works now",
             on_b(Phase::Failed, |_| ()),
             Step::Adopt(Slot::B),
         ),
         (
-            "lost slot started as last resort",
-            on_b(Phase::Lost, |_| ()),
-            Step::Adopt(Slot::B),
+            "failed slot started as last resort, and it is as bad as before",
+            on_b(Phase::Lost, |s| {
+                s.tests = Tests::Done(Verdict::Bad(vec!["docker".into()]));
+            }),
+            Step::Settle(Outcome::Failed, vec!["docker".into()]),
+        ),
+        (
+            "a trial is judged, whatever was counted before it",
+            on_b(Phase::Trying, |s| {
+                (s.boot.starts, s.uptime) = (2, UP_AT_LAST + 1);
+                s.tests = Tests::Done(Verdict::Bad(vec!["docker".into()]));
+            }),
+            Step::Fail(vec!["docker".into()]),
         ),
         (
             "cut after the commit",

@@ -15,6 +15,7 @@ use hypriot_keys::time::Timestamp;
 use hypriot_updater::decide::Offer;
 use hypriot_updater::health::{Severity, TestResult};
 use hypriot_updater::index::{FORMAT, Image, Index, PayloadFile, SegmentHash, Target};
+use hypriot_updater::layout::{BOOT_STATE, BOOT_STATE_SIZE};
 use hypriot_updater::payload::{self, Operation};
 use hypriot_updater::record::Record;
 use hypriot_updater::slot::{Digest, Release, Slot};
@@ -45,7 +46,7 @@ pub(super) struct Shared {
     pub(super) config: Cell<Config>,
     pub(super) record: RefCell<Vec<u8>>,
     pub(super) failure: RefCell<Option<Vec<u8>>>,
-    pub(super) gap: MemDisk,
+    pub(super) gap: Gap,
     pub(super) disks: [[MemDisk; 2]; 2],
     pub(super) software: Software,
     pub(super) planted: Planted,
@@ -106,7 +107,7 @@ fn index() -> (Index, Vec<u8>) {
 
 impl Shared {
     pub(super) fn broken(&self) -> bool {
-        self.new_runs() && self.software != Software::Good
+        self.new_runs() && !self.software.passes()
     }
 
     pub(super) fn new_runs(&self) -> bool {
@@ -125,6 +126,40 @@ impl Shared {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// The raw gap, of which only the copies of the boot state are kept: thousands of boards fit into memory.
+#[derive(Debug, Clone)]
+pub(super) struct Gap(pub(super) MemDisk);
+
+impl Gap {
+    pub(super) fn new() -> Self {
+        Self(MemDisk::new(2 * BOOT_STATE_SIZE))
+    }
+
+    fn place(at: u64) -> io::Result<u64> {
+        let copy = BOOT_STATE.iter().position(|place| *place == at);
+        copy.map(|n| (n * BOOT_STATE_SIZE) as u64)
+            .ok_or_else(|| io::Error::other("no copy of the boot state lies there"))
+    }
+}
+
+impl Disk for Gap {
+    fn size(&self) -> u64 {
+        BOOT_STATE[1] + BOOT_STATE_SIZE as u64
+    }
+
+    fn read_at(&self, at: u64, buf: &mut [u8]) -> io::Result<()> {
+        self.0.read_at(Self::place(at)?, buf)
+    }
+
+    fn write_at(&mut self, at: u64, data: &[u8]) -> io::Result<()> {
+        self.0.write_at(Self::place(at)?, data)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.0.sync()
     }
 }
 

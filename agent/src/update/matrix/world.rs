@@ -5,14 +5,17 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use hypriot_keys::time::Timestamp;
-use hypriot_updater::boot::{Copies, Phase};
+use hypriot_updater::boot::Phase;
 use hypriot_updater::decide::{Automatic, Policy, Seen, Step};
 use hypriot_updater::layout::{BOOT_STATE, BOOT_STATE_SIZE};
 use hypriot_updater::record::{Record, Will};
 use hypriot_updater::slot::Slot;
 
 use super::Planted;
-use super::ports::{BOOT, Card, LockService, Partition, RELEASE, ROOT, Repository, Shared, System};
+use super::loader::{copies, count_again, script};
+use super::ports::{
+    BOOT, Card, Gap, LockService, Partition, RELEASE, ROOT, Repository, Shared, System,
+};
 use crate::card::bootloader::RawState;
 use crate::card::fakes::{MemDisk, MemSource};
 use crate::card::ports::{Bootloader, Disk, TrialChange};
@@ -22,6 +25,7 @@ use crate::update::act::{self, Hands, Tell};
 use crate::update::board::{self, Board, Session};
 use crate::update::drill;
 use crate::update::last::{self, Next};
+use crate::update::up;
 
 /// What is wrong with `/data`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,17 +76,25 @@ pub(super) enum Software {
     Crashes,
     /// Something eats the memory; the daemon is killed each time.
     NoMemory,
+    /// It proves good, is kept, and does not come up any more from then on: its kernel panics, its root is damaged.
+    Rots,
 }
 
 impl Software {
-    pub(super) const ALL: [Self; 6] = [
+    pub(super) const ALL: [Self; 7] = [
         Self::Good,
         Self::Bad,
         Self::NoStart,
         Self::Hangs,
         Self::Crashes,
         Self::NoMemory,
+        Self::Rots,
     ];
+
+    /// It runs well enough to be kept.
+    pub(super) const fn passes(self) -> bool {
+        matches!(self, Self::Good | Self::Rots)
+    }
 }
 
 /// What is wrong with the boot state.
@@ -119,6 +131,9 @@ impl Fleet {
 /// Turns after which a board that does not come to rest is taken for one that never does.
 const TURNS: u32 = 200;
 
+/// Starts of a slot that does not come up, in a whole life: thrice each time it was kept, and it is kept twice at the most.
+const MOST_IN_VAIN: u32 = 6;
+
 /// The board.
 pub(super) struct World {
     shared: Rc<Shared>,
@@ -126,6 +141,9 @@ pub(super) struct World {
     session: Session,
     tries: u32,
     unlocked: u32,
+    starts_in_vain: u32,
+    /// Starts that the boot loader had counted when it started this boot.
+    counted: u8,
 }
 
 impl World {
@@ -137,7 +155,7 @@ impl World {
             config: Cell::new(Config::Fine),
             record: RefCell::new(Record::default().encode()),
             failure: RefCell::new(None),
-            gap: MemDisk::new(usize::try_from(BOOT_STATE[1]).expect("fits") + BOOT_STATE_SIZE),
+            gap: Gap::new(),
             disks: [disks(), disks()],
             software,
             planted,
@@ -161,6 +179,8 @@ impl World {
             shared,
             tries: 0,
             unlocked: 0,
+            starts_in_vain: 0,
+            counted: 0,
         }
     }
 
@@ -226,7 +246,7 @@ impl World {
     pub(super) fn mend(&mut self) {
         self.shared.data.set(Data::Fine);
         self.shared.config.set(Config::Fine);
-        self.shared.gap.mended();
+        self.shared.gap.0.mended();
         if self.shared.fleet.get() != Fleet::None {
             self.shared.fleet.set(Fleet::Grants);
         }
@@ -274,8 +294,8 @@ impl World {
             Raw::OneBad => 1,
             Raw::BothBad => 2,
             Raw::Unreadable => {
-                shared.gap.unreadable(0, usize::MAX / 2);
-                shared.gap.protect();
+                shared.gap.0.unreadable(0, usize::MAX / 2);
+                shared.gap.0.protect();
                 0
             }
         };
@@ -306,7 +326,7 @@ impl World {
             self.boot();
         }
         let agent = match self.shared.software {
-            Software::Good | Software::Bad => true,
+            Software::Good | Software::Bad | Software::Rots => true,
             _ => !self.shared.new_runs(),
         };
         if !agent {
@@ -368,15 +388,34 @@ impl World {
         }
     }
 
-    /// The boot loader's script, then the initramfs, then a new agent.
+    /// The boot loader's script, then the initramfs, then a new agent; or a slot that does not come up, and all of it again.
     fn boot(&mut self) {
         let shared = Rc::clone(&self.shared);
-        shared.boots.set(shared.boots.get() + 1);
-        shared.uptime.set(30);
-        shared.restart.set(false);
         let mut gap = shared.gap.clone();
-        let slot = script(&mut gap);
-        shared.booted.set(slot);
+        let tried = loop {
+            shared.boots.set(shared.boots.get() + 1);
+            shared.uptime.set(30);
+            shared.restart.set(false);
+            if shared.planted == Planted::NobodyClears {
+                count_again(&mut gap, self.counted);
+            }
+            let slot = script(&mut gap);
+            self.counted = copies(&gap).newest().map_or(0, |(_, s)| s.starts);
+            shared.booted.set(slot);
+            let tried = RawState(gap.clone()).state().is_ok_and(|s| {
+                s.on_trial(slot)
+                    .is_some_and(|t| matches!(t.phase, Phase::Armed | Phase::Trying))
+            });
+            let trial = slot == Slot::B && tried;
+            let lock = shared.fleet.get() == Fleet::None || shared.locked.get();
+            self.tries += u32::from(trial);
+            self.unlocked += u32::from(trial && !lock);
+            let rotten = shared.software == Software::Rots && slot == Slot::B && !tried;
+            if !rotten || self.dead() {
+                break tried;
+            }
+            self.starts_in_vain += 1;
+        };
         let lost = matches!(shared.data.get(), Data::Corrupt | Data::Gone);
         shared.lost.set(lost);
         if lost {
@@ -385,43 +424,17 @@ impl World {
             *shared.record.borrow_mut() = Record::default().encode();
             *shared.failure.borrow_mut() = None;
         }
-        let tried = RawState(gap).state().is_ok_and(|s| {
-            s.on_trial(slot)
-                .is_some_and(|t| matches!(t.phase, Phase::Armed | Phase::Trying))
-        });
-        let trial = slot == Slot::B && tried;
-        let lock = shared.fleet.get() == Fleet::None || shared.locked.get();
-        self.tries += u32::from(trial);
-        self.unlocked += u32::from(trial && !lock);
-        self.board = open(&shared, tried && shared.planted != Planted::TrialUnmarked);
+        let marked = tried && shared.planted != Planted::TrialUnmarked;
+        // what `hypriot-came-up.service` does; a card that cannot be written is the card's to tell
+        drop(up::tell(&mut RawState(gap), self.booted(), marked));
+        self.board = open(&shared, marked);
         self.session = Session::default();
     }
-}
 
-/// What `boot.scr` does (`hypriot_updater::boot::script`): read, count, write to the other copy, read back, start.
-fn script(gap: &mut MemDisk) -> Slot {
-    let mut blocks = [[0; BOOT_STATE_SIZE]; 2];
-    for (at, block) in BOOT_STATE.into_iter().zip(&mut blocks) {
-        if gap.read_at(at, block).is_err() {
-            *block = [0; BOOT_STATE_SIZE];
-        }
+    /// It starts in vain, again and again.
+    pub(super) fn dead(&self) -> bool {
+        self.starts_in_vain > MOST_IN_VAIN
     }
-    let copies = Copies::parse([&blocks[0], &blocks[1]]);
-    let Some((_, state)) = copies.newest() else {
-        return Slot::A;
-    };
-    let (before, mut after) = (state.clone(), state.clone());
-    let slot = after.start();
-    if after == before {
-        return slot;
-    }
-    let (n, block) = copies.write(&after).expect("encodes");
-    let mut back = vec![0; BOOT_STATE_SIZE];
-    let kept = gap.write_at(BOOT_STATE[n], &block).is_ok()
-        && gap.sync().is_ok()
-        && gap.read_at(BOOT_STATE[n], &mut back).is_ok()
-        && back == block;
-    if kept { slot } else { before.default }
 }
 
 fn open(shared: &Rc<Shared>, tried: bool) -> Board {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use hypriot_keys::Verified;
 use hypriot_keys::source::{Source, SourceError};
 use hypriot_keys::time::Timestamp;
-use hypriot_updater::boot::{BootState, Copies, Phase};
+use hypriot_updater::boot::{BootState, Copies, Phase, start};
 use hypriot_updater::decide::{Offer, Policy, Step};
 use hypriot_updater::health::{Severity, TestResult};
 use hypriot_updater::index::{Index, Target};
@@ -20,6 +20,7 @@ use hypriot_updater::slot::{Digest, Release, Slot};
 
 use board::board;
 
+use super::Plot;
 use super::tape::{Event, Medium, Part, Tape};
 use crate::card::ports::{Disk, Running, Slots};
 use crate::config::Settings;
@@ -31,9 +32,11 @@ use crate::update::install;
 use crate::update::offer::Hurry;
 use crate::update::ports::{Machine, Releases, Restart, Store};
 use crate::update::store::FailureReport;
+use crate::update::up;
 
-/// No life needs more: three to go back, three to try again, one to settle, one to spare.
-pub(super) const MOST_BOOTS: u32 = 8;
+/// No life needs more: three to go back, three to try again, one to settle, three of a default that does not come up, two to
+/// spare.
+pub(super) const MOST_BOOTS: u32 = 12;
 const MOST_STEPS: u32 = 40;
 /// Which release comes with a delta from which: the last two are installed by one, wherever the board stands.
 const DELTAS: [(u8, u8); 4] = [(4, 2), (5, 2), (6, 5), (6, 2)];
@@ -156,38 +159,35 @@ impl World {
         Ok(())
     }
 
-    /// What U-Boot's script does, by [`BootState::start`], until a slot loads.
+    /// What U-Boot's script does, by [`hypriot_updater::boot::start`], until a slot loads.
     fn power_on(&self, catalog: &Catalog) -> Result<(Slot, bool), String> {
         for _ in 0..3 {
-            let state = {
+            let (start, write) = {
                 let live = self.0.borrow();
                 let copies = Copies::parse(live.medium.copies());
-                let mut state = copies
-                    .newest()
-                    .map_or_else(BootState::fresh, |(_, state)| state.clone());
-                let before = state.clone();
-                let slot = state.start();
-                let write = (state != before).then(|| copies.write(&state).expect("fits"));
-                drop(live);
-                if let Some((index, block)) = write {
-                    let at = index * block.len();
-                    self.change(Event::Write(Part::State, at, block.into()))
-                        .and_then(|()| self.change(Event::Flush(Part::State)))
-                        .map_err(|e| e.to_string())?;
-                }
-                (slot, state)
+                let found = copies.newest();
+                let start = start(&found.map_or_else(BootState::fresh, |(_, s)| s.clone()));
+                let write = start.write.as_ref().map(|next| copies.write(next));
+                (start, write.transpose().map_err(|e| e.to_string())?)
             };
-            let (slot, state) = state;
+            if let Some((index, block)) = write {
+                let at = index * block.len();
+                self.change(Event::Write(Part::State, at, block.into()))
+                    .and_then(|()| self.change(Event::Flush(Part::State)))
+                    .map_err(|e| e.to_string())?;
+            }
             let live = self.0.borrow();
-            let tried = state
-                .on_trial(slot)
-                .is_some_and(|t| t.phase == Phase::Trying);
-            if loads(catalog, &live.medium, slot) {
-                return Ok((slot, tried));
+            let tried = start.write.is_some_and(|state| {
+                state
+                    .on_trial(start.slot)
+                    .is_some_and(|t| t.phase == Phase::Trying)
+            });
+            if loads(catalog, &live.medium, start.slot) {
+                return Ok((start.slot, tried));
             }
             // the script's last resort; a trial that does not load is a reset
-            if !tried && loads(catalog, &live.medium, !slot) {
-                return Ok((!slot, false));
+            if !tried && loads(catalog, &live.medium, !start.slot) {
+                return Ok((!start.slot, false));
             }
         }
         Err("no slot loads".into())
@@ -398,12 +398,7 @@ pub(super) struct Rest {
 }
 
 /// Powers a board on that finds `medium`, and lets it live, with one release on offer, until it rests.
-pub(super) fn live(
-    catalog: &Catalog,
-    medium: &Medium,
-    offered: u8,
-    rolls_back: bool,
-) -> Result<Rest, String> {
+pub(super) fn live(catalog: &Catalog, medium: &Medium, plot: Plot) -> Result<Rest, String> {
     let world = World(Rc::new(RefCell::new(Live {
         medium: medium.clone(),
         tape: Vec::new(),
@@ -424,11 +419,12 @@ pub(super) fn live(
             made
         };
         started.push(running.number);
-        if running.kind == Kind::Hangs {
+        if running.kind == Kind::Hangs || plot.rots == Some(running.number) {
             continue;
         }
-        let mut board = board(&world, catalog, slot, tried, running, offered);
-        let asked = rolls_back && boot == 0;
+        let mut board = board(&world, catalog, slot, tried, running, plot.offered);
+        up::tell(&mut *board.boot, slot, tried).map_err(|e| e.to_string())?;
+        let asked = plot.rolls_back && boot == 0;
         if asked {
             go_back(&world, &mut board)?;
         } else if one_boot(&world, &mut board)? {

@@ -14,8 +14,14 @@ fn any_state() -> impl Strategy<Value = BootState> {
     ];
     let trial = proptest::option::of((phase, "[0-9a-f]{16}", 0..=MAX_REARMS, 1..u64::MAX));
     let failed = proptest::option::of("[0-9a-f]{16}");
+    let spoilt = prop_oneof![
+        Just(None),
+        Just(Some(Spoilt::Left)),
+        Just(Some(Spoilt::Refused))
+    ];
     let state = (1..=i32::MAX as u32 - 2, any::<bool>(), trial);
-    (state, failed, any::<bool>()).prop_map(|((seq, b, trial), failed, local)| {
+    let more = (failed, any::<bool>(), any::<u8>(), spoilt);
+    (state, more).prop_map(|((seq, b, trial), (failed, local, starts, spoilt))| {
         let default = if b { Slot::B } else { Slot::A };
         let trial = trial.map(|(phase, id, rearms, deadline)| Trial {
             slot: !default,
@@ -27,9 +33,12 @@ fn any_state() -> impl Strategy<Value = BootState> {
         BootState {
             seq,
             default,
+            // a trial says it all
+            spoilt: spoilt.filter(|_| trial.is_none()),
             trial,
             failed,
             local,
+            starts,
         }
     })
 }
@@ -112,6 +121,7 @@ fn the_variables_are_spelled_as_the_script_spells_them() {
         seq: 0x1f,
         default: Slot::B,
         failed: Some("f00d".into()),
+        starts: 2,
         ..BootState::fresh()
     };
     state.arm(Slot::A, "0123456789abcdef", 0x384).unwrap();
@@ -121,8 +131,95 @@ fn the_variables_are_spelled_as_the_script_spells_them() {
         .trim_end_matches('\0');
     assert_eq!(
         text,
-        "hy_seq=1f\0hy_default=b\0hy_trial=armed\0hy_slot=a\0hy_id=0123456789abcdef\0hy_boots=0\0hy_deadline=384\0hy_failed=f00d\0hy_local=0"
+        "hy_seq=1f\0hy_default=b\0hy_trial=armed\0hy_slot=a\0hy_id=0123456789abcdef\0hy_boots=0\0hy_deadline=384\0hy_failed=f00d\0hy_local=0\0hy_starts=2"
     );
+    state.refuse();
+    let block = state.encode().unwrap();
+    let text = core::str::from_utf8(&block[4..]).unwrap();
+    assert!(
+        text.contains("hy_trial=none\0hy_slot=a\0hy_id=refused\0hy_boots=0\0"),
+        "{text}"
+    );
+}
+
+/// What the boot loader did because a slot did not come up is kept and told; what failed its trial is never made the default
+/// by that alone, or three power cuts would leave a board on a release that is known to be bad.
+#[test]
+fn what_runs_because_the_default_does_not_is_kept_unless_it_is_known_to_be_bad() {
+    let tried = |phase| {
+        Some(Trial {
+            slot: Slot::B,
+            phase,
+            id: "x1".into(),
+            rearms: 0,
+            deadline: 900,
+        })
+    };
+    let (a, b) = (Slot::A, Slot::B);
+    let (left, refused) = (Some(Spoilt::Left), Some(Spoilt::Refused));
+    // (danger, trial, spoilt, starts, booted) -> (changed, default, spoilt, starts)
+    for (danger, trial, spoilt, starts, booted, changed, default, after, count) in [
+        ("a start after two cuts", None, None, 2, a, true, a, None, 0),
+        ("nothing to write", None, None, 0, a, false, a, None, 0),
+        ("it did not come up", None, None, 4, b, true, b, left, 0),
+        ("it did not load", None, None, 1, b, true, b, left, 0),
+        ("both did once", None, left, 4, b, true, b, left, 0),
+        ("a bad one", None, refused, 4, b, true, a, refused, 0),
+        ("and again", None, refused, 0, b, false, a, refused, 0),
+        (
+            "a trial is judged by its tests",
+            tried(Phase::Trying),
+            None,
+            1,
+            b,
+            false,
+            a,
+            None,
+            1,
+        ),
+        (
+            "the trial before failed",
+            tried(Phase::Failed),
+            None,
+            4,
+            b,
+            true,
+            a,
+            None,
+            0,
+        ),
+        (
+            "the way back came up",
+            tried(Phase::Lost),
+            None,
+            1,
+            a,
+            true,
+            a,
+            None,
+            0,
+        ),
+    ] {
+        let mut state = BootState {
+            trial: trial.clone(),
+            spoilt,
+            starts,
+            ..BootState::fresh()
+        };
+        assert_eq!(state.came_up(booted), changed, "{danger}");
+        assert_eq!(
+            (state.default, state.spoilt, state.starts),
+            (default, after, count),
+            "{danger}"
+        );
+        assert_eq!(state.trial, trial, "{danger}: its end is told later");
+    }
+    // the agent may be the first to keep it
+    let mut state = BootState::fresh();
+    state.commit(b);
+    assert_eq!(state.spoilt, left);
+    state.arm(a, "x2", 900).unwrap();
+    assert_eq!(state.spoilt, None, "something else is there now");
 }
 
 #[test]
@@ -185,23 +282,6 @@ fn a_block_of_before_deadlines_and_failures_is_read() {
     .unwrap();
     let state = BootState::parse(&block).unwrap();
     assert_eq!((state.failed.as_deref(), state.local), (None, false));
+    assert_eq!((state.starts, state.spoilt), (0, None));
     assert_eq!(state.trial.unwrap().deadline, DEFAULT_DEADLINE);
-}
-
-#[test]
-fn a_start_tries_once_and_comes_back() {
-    let mut state = BootState::fresh();
-    assert_eq!(state.start(), Slot::A);
-    state.arm(Slot::B, "x1", 900).unwrap();
-    assert_eq!(state.start(), Slot::B);
-    assert!(state.on_trial(Slot::B).is_some() && state.on_trial(Slot::A).is_none());
-    // nobody judged it
-    assert_eq!(state.start(), Slot::A);
-    assert_eq!(state.trial.as_ref().unwrap().phase, Phase::Lost);
-    assert_eq!(state.start(), Slot::A);
-    state.refuse();
-    assert_eq!(
-        (state.trial.is_none(), state.failed.as_deref()),
-        (true, Some("x1"))
-    );
 }
