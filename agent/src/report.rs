@@ -178,8 +178,8 @@ pub struct LockView {
 pub struct SlotView {
     /// The version that it holds, when it holds a whole one.
     pub version: Option<String>,
-    /// `good`, `idle`, `empty`, the phase of its trial (`armed`, `trying`, `failed`, `lost`), `refused` (what lies in it failed
-    /// its trial), or `left` (it was the default, and did not come up any more).
+    /// `good`, `idle`, `empty`, the phase of its trial (`armed`, `trying`, `failed`, `lost`), `unproven` (it failed
+    /// its trial, or was never tried), or `left` (it was the default, and did not come up any more).
     pub state: String,
 }
 

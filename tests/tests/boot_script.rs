@@ -118,7 +118,7 @@ fn rows() -> Vec<Row> {
         });
     }
     let spoilt = BootState {
-        spoilt: Some(Spoilt::Refused),
+        spoilt: Some(Spoilt::Unproven),
         ..state(b, 1, None)
     };
     rows.push(Row {

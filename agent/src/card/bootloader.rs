@@ -118,6 +118,19 @@ impl<D: Disk> Bootloader for RawState<D> {
         Ok(true)
     }
 
+    fn overwrite_other(&mut self) -> io::Result<()> {
+        let known = self.state()?;
+        let mut next = known.clone();
+        next.overwrite_other();
+        if next == known {
+            return Ok(());
+        }
+        self.update(|s| {
+            s.overwrite_other();
+            Ok(())
+        })
+    }
+
     fn forgive(&mut self, id: &str) -> io::Result<()> {
         if self.state()?.failed.as_deref() != Some(id) {
             return Ok(());

@@ -21,6 +21,9 @@ pub trait Bootloader {
     /// The system of slot `booted` came up, in a boot that began as no trial: the boot loader need not count it as failed.
     /// Says whether that was news; written only then. Durable on return.
     fn came_up(&mut self, booted: Slot) -> io::Result<bool>;
+    /// The slot that is not the default is about to be overwritten: by coming up alone it is never made the default. Written
+    /// only when it was not known. Durable on return.
+    fn overwrite_other(&mut self) -> io::Result<()>;
     /// Forgets that this release failed last. Durable on return.
     fn forgive(&mut self, id: &str) -> io::Result<()>;
     /// Remembers whether the owner closed `/health` to the network. Written only when it differs. Durable on return.

@@ -235,7 +235,7 @@ fn renew_baseline(results: &[TestResult], seen: &Seen, board: &Board) -> anyhow:
 fn install(
     into: Slot,
     release: &Release,
-    board: &Board,
+    board: &mut Board,
     hands: &mut Hands<'_>,
 ) -> anyhow::Result<()> {
     board.slots.check()?;
@@ -243,6 +243,9 @@ fn install(
     let mut record = board.store.record()?;
     record.set_content(into, None);
     board.store.save(&record)?;
+    // from its last sector on the slot loads, and nobody has tried it yet
+    let known = board.boot.overwrite_other();
+    known.context("telling the boot loader that the other slot is no way out")?;
     let mut disks = [
         board.slots.open(into, Target::Boot)?,
         board.slots.open(into, Target::Root)?,

@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn three_power_cuts_do_not_leave_a_board_on_a_release_that_failed() {
         let mut state = BootState {
-            spoilt: Some(super::super::Spoilt::Refused),
+            spoilt: Some(super::super::Spoilt::Unproven),
             ..BootState::fresh()
         };
         let slots: Vec<Slot> = (0..8)

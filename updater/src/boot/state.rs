@@ -101,8 +101,8 @@ pub struct Trial {
 pub enum Spoilt {
     /// It was the default, and did not come up any more.
     Left,
-    /// What lies in it failed its trial.
-    Refused,
+    /// What lies in it has not proven good: it failed its trial, or was never tried.
+    Unproven,
 }
 
 impl Spoilt {
@@ -110,12 +110,12 @@ impl Spoilt {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Left => "left",
-            Self::Refused => "refused",
+            Self::Unproven => "unproven",
         }
     }
 
     fn parse(text: &str) -> Option<Self> {
-        [Self::Left, Self::Refused]
+        [Self::Left, Self::Unproven]
             .into_iter()
             .find(|s| s.name() == text)
     }
@@ -226,7 +226,7 @@ impl BootState {
     ///
     /// A trial is judged by its tests and not by this: not to be used in a boot that began as one. What runs although it is
     /// not the default runs because the default did not come up or did not load: it becomes the default, so that the next
-    /// start needs no luck. But not what failed its trial, or was never judged: that stands in for one start, after which the
+    /// start needs no luck. But not what has not proven good: that stands in for one start, after which the
     /// default has its turn again.
     pub fn came_up(&mut self, booted: Slot) -> bool {
         if self.is_trying(booted) {
@@ -246,7 +246,7 @@ impl BootState {
 
     /// Whether a slot that runs without being on trial may become the default by that alone.
     pub fn trusted(&self, slot: Slot) -> bool {
-        let refused = self.spoilt == Some(Spoilt::Refused) || self.on_trial(slot).is_some();
+        let refused = self.spoilt == Some(Spoilt::Unproven) || self.on_trial(slot).is_some();
         slot == self.default || !refused
     }
 
@@ -254,13 +254,22 @@ impl BootState {
     pub fn refuse(&mut self) {
         if let Some(trial) = self.trial.take() {
             self.failed = Some(trial.id);
-            self.spoilt = Some(Spoilt::Refused);
+            self.spoilt = Some(Spoilt::Unproven);
         }
     }
 
-    /// Ends any trial; the default stays.
+    /// Ends any trial; the default stays, and what was to be tried is still unproven.
     pub fn cancel(&mut self) {
-        self.trial = None;
+        if self.trial.take().is_some() {
+            self.spoilt = Some(Spoilt::Unproven);
+        }
+    }
+
+    /// Something else is about to be written into the other slot: it must not become the default by coming up.
+    pub fn overwrite_other(&mut self) {
+        if self.trial.is_none() {
+            self.spoilt = Some(Spoilt::Unproven);
+        }
     }
 
     /// The 4 KiB block that says this.

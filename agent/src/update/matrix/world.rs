@@ -131,8 +131,9 @@ impl Fleet {
 /// Turns after which a board that does not come to rest is taken for one that never does.
 const TURNS: u32 = 200;
 
-/// Starts of a slot that does not come up, in a whole life: thrice each time it was kept, and it is kept twice at the most.
-const MOST_IN_VAIN: u32 = 6;
+/// Starts of a slot that does not come up, in a whole life: thrice each time it was kept. It is kept twice at the most, and once
+/// more when the record that knows of it was lost with the data.
+const MOST_IN_VAIN: u32 = 9;
 
 /// The board.
 pub(super) struct World {

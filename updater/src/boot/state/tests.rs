@@ -17,7 +17,7 @@ fn any_state() -> impl Strategy<Value = BootState> {
     let spoilt = prop_oneof![
         Just(None),
         Just(Some(Spoilt::Left)),
-        Just(Some(Spoilt::Refused))
+        Just(Some(Spoilt::Unproven))
     ];
     let state = (1..=i32::MAX as u32 - 2, any::<bool>(), trial);
     let more = (failed, any::<bool>(), any::<u8>(), spoilt);
@@ -137,7 +137,7 @@ fn the_variables_are_spelled_as_the_script_spells_them() {
     let block = state.encode().unwrap();
     let text = core::str::from_utf8(&block[4..]).unwrap();
     assert!(
-        text.contains("hy_trial=none\0hy_slot=a\0hy_id=refused\0hy_boots=0\0"),
+        text.contains("hy_trial=none\0hy_slot=a\0hy_id=unproven\0hy_boots=0\0"),
         "{text}"
     );
 }
@@ -156,7 +156,7 @@ fn what_runs_because_the_default_does_not_is_kept_unless_it_is_known_to_be_bad()
         })
     };
     let (a, b) = (Slot::A, Slot::B);
-    let (left, refused) = (Some(Spoilt::Left), Some(Spoilt::Refused));
+    let (left, refused) = (Some(Spoilt::Left), Some(Spoilt::Unproven));
     // (danger, trial, spoilt, starts, booted) -> (changed, default, spoilt, starts)
     for (danger, trial, spoilt, starts, booted, changed, default, after, count) in [
         ("a start after two cuts", None, None, 2, a, true, a, None, 0),
@@ -220,6 +220,13 @@ fn what_runs_because_the_default_does_not_is_kept_unless_it_is_known_to_be_bad()
     assert_eq!(state.spoilt, left);
     state.arm(a, "x2", 900).unwrap();
     assert_eq!(state.spoilt, None, "something else is there now");
+    state.cancel();
+    assert_eq!(state.spoilt, refused, "which nobody tried");
+    // three power cuts beside an installation must not end on what was just written
+    let mut state = BootState::fresh();
+    state.overwrite_other();
+    state.starts = 4;
+    assert!(state.came_up(b) && state.default == a);
 }
 
 #[test]

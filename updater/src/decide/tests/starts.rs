@@ -12,7 +12,7 @@ fn what_runs_instead_of_the_default_is_kept_only_if_it_may_be() {
             "a refused release stands in, and nothing better is offered",
             calm_but(|s| {
                 (s.booted, s.running) = (Slot::B, release(2).version);
-                s.boot.spoilt = Some(Spoilt::Refused);
+                s.boot.spoilt = Some(Spoilt::Unproven);
                 s.tests = Tests::Done(Verdict::Bad(vec!["docker".into()]));
             }),
             Step::Wait(Why::UpToDate),
@@ -21,7 +21,7 @@ fn what_runs_instead_of_the_default_is_kept_only_if_it_may_be() {
             "a refused release stands in, and the default is to be overwritten",
             calm_but(|s| {
                 s.booted = Slot::B;
-                s.boot.spoilt = Some(Spoilt::Refused);
+                s.boot.spoilt = Some(Spoilt::Unproven);
                 s.tests = Tests::Done(Verdict::Bad(vec!["docker".into()]));
             }),
             Step::Adopt(Slot::B),
