@@ -72,7 +72,7 @@ docs-reference: need-rust ## write the parts of pages that come from the code: c
 lint-workflows: need-papers ## judge .github/workflows with zizmor and actionlint, without asking GitHub anything
 	$(CARGO) run --bin hypriot-papers -- workflows
 
-test-page: need-papers ## the page of hypriot-fleet serve in Chromium, judged by axe, with 1, 12 and 200 boards (needs chromium, npm)
+test-page: need-papers ## the page of hypriot-fleet serve in Chromium, judged by axe: 1, 12, 200 boards (needs chromium, npm)
 	$(CARGO) build --bin hypriot-fleet
 	$(CARGO) run --bin hypriot-papers -- page
 
