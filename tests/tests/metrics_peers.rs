@@ -19,6 +19,7 @@ fn report() -> Report {
         version: "1.2.3".into(),
         update,
         selftests: None,
+        owner_tests: probe::OwnerTests::None,
         time_floor: Timestamp(0),
         vitals: probe::Meter::default().read(),
         previous: None,

@@ -271,7 +271,9 @@ fn a_drill_brings_the_board_back_refuses_nothing_and_says_how_long_it_took() {
             world.tries() > 1,
             "{software:?}: the board no longer updates"
         );
-        assert!(judge(&world, software).is_ok() && judge_lock(&world, Fleet::Grants).is_ok());
+        assert!(
+            judge(&world, software).is_ok() && judge_lock(&world, Fleet::Grants, software).is_ok()
+        );
     }
 }
 

@@ -15,7 +15,8 @@ use hypriot_updater::slot::Slot;
 
 use crate::card::ports::Bootloader;
 use crate::exec::Cmd;
-use crate::update::board::{Lock, Place, TRIED};
+use crate::paths::TRIED;
+use crate::update::board::{Lock, Place};
 use crate::update::daemon::LOCK;
 
 /// A start that is not finished after so long counts as one that went well: systemd lives, and an owner's service that
