@@ -374,7 +374,9 @@ mod packed {
         let wrong = || {
             serde::de::Error::custom("the segment hashes are not base64 of a multiple of 32 bytes")
         };
-        let bytes = STANDARD_NO_PAD.decode(text).map_err(|_| wrong())?;
+        let bytes = STANDARD_NO_PAD
+            .decode(text)
+            .map_err(|_unreadable| wrong())?;
         match bytes.as_chunks::<32>() {
             (hashes, []) => Ok(hashes.iter().copied().map(SegmentHash).collect()),
             _ => Err(wrong()),

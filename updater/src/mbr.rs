@@ -193,9 +193,10 @@ impl Table {
         let mut sector = |at| {
             let mut bytes = [0; 512];
             read(at, &mut bytes).map_err(ReadError::Disk)?;
-            match is_table(&bytes) {
-                true => Ok(bytes),
-                false => Err(ReadError::Table(MbrError::NoTable(at))),
+            if is_table(&bytes) {
+                Ok(bytes)
+            } else {
+                Err(ReadError::Table(MbrError::NoTable(at)))
             }
         };
         let first = sector(0)?;

@@ -73,6 +73,11 @@ pub const ANY_DISK: &str = "any";
 /// `trying` and goes back); else the other slot has its turn. An incomplete slot never loads, because the agent writes
 /// the first segment of its boot partition last.
 pub fn script(board: &ScriptBoard<'_>) -> String {
+    [read_state(), next_slot(), keep_state(), load(board)].concat()
+}
+
+/// Picks the newer valid copy; `hy_other` is where the other one lies.
+fn read_state() -> String {
     let size = layout::BOOT_STATE_SIZE;
     let blocks = size as u64 / SECTOR;
     let [first, second] = layout::BOOT_STATE.map(|at| at / SECTOR);
@@ -81,22 +86,6 @@ pub fn script(board: &ScriptBoard<'_>) -> String {
     let (starts, id, boots) = (name::STARTS, name::ID, name::BOOTS);
     // carried along; not in the blocks of older agents
     let (deadline, failed, local) = (name::DEADLINE, name::FAILED, name::LOCAL);
-    let (max, both, pause) = (start::MAX_STARTS, 2 * start::MAX_STARTS, start::PAUSE);
-    let (part_a, part_b) = (layout::boot(Slot::A).number, layout::boot(Slot::B).number);
-    let (load_tree, tree) = match board.device_tree {
-        Some(file) => (
-            format!(" && load ${{devtype}} ${{devnum}}:${{hy_part}} ${{fdt_addr_r}} {file}"),
-            "${fdt_addr_r}",
-        ),
-        // qemu and firmware that hands over a tree set one of these two; `fdt_addr` is the unchanged one.
-        None => (String::new(), "${hy_fdt}"),
-    };
-    let addresses = board.addresses.map_or_else(String::new, |at| {
-        format!(
-            "setenv kernel_addr_r 0x{:x}\nsetenv fdt_addr_r 0x{:x}\nsetenv ramdisk_addr_r 0x{:x}\n",
-            at.kernel, at.device_tree, at.initramfs
-        )
-    });
     format!(
         "\
 echo HypriotOS: reading the boot state
@@ -135,6 +124,16 @@ if test ${{hy_pick}} = 0; then
   setenv {id} -
   setenv {boots} 0
 fi
+"
+    )
+}
+
+/// What [`super::start`] says: `hy_next` once the state has been written, `hy_boot` until then.
+fn next_slot() -> String {
+    let (default, trial, slot, starts) = (name::DEFAULT, name::TRIAL, name::SLOT, name::STARTS);
+    let (max, both) = (start::MAX_STARTS, 2 * start::MAX_STARTS);
+    format!(
+        "\
 setenv hy_boot ${{{default}}}
 setenv hy_next ${{{default}}}
 setenv hy_write 0
@@ -156,6 +155,18 @@ else
     setenv hy_pause 1
   fi
 fi
+"
+    )
+}
+
+/// Writes the state where it changed, reads it back, and only then obeys it.
+fn keep_state() -> String {
+    let size = layout::BOOT_STATE_SIZE;
+    let blocks = size as u64 / SECTOR;
+    let all = name::ALL.join(" ");
+    let (seq, trial) = (name::SEQ, name::TRIAL);
+    format!(
+        "\
 if test ${{hy_write}} = 1; then
   setexpr {seq} ${{{seq}}} + 1
   if env export -c -s 0x{size:x} ${{hy_m1}} {all}; then
@@ -170,6 +181,30 @@ if test ${{hy_write}} = 1; then
     fi
   fi
 fi
+"
+    )
+}
+
+/// Loads the slot and starts it; what comes after that only runs where it does not load.
+fn load(board: &ScriptBoard<'_>) -> String {
+    let (default, trial, starts, pause) = (name::DEFAULT, name::TRIAL, name::STARTS, start::PAUSE);
+    let (part_a, part_b) = (layout::boot(Slot::A).number, layout::boot(Slot::B).number);
+    let (load_tree, tree) = match board.device_tree {
+        Some(file) => (
+            format!(" && load ${{devtype}} ${{devnum}}:${{hy_part}} ${{fdt_addr_r}} {file}"),
+            "${fdt_addr_r}",
+        ),
+        // qemu and firmware that hands over a tree set one of these two; `fdt_addr` is the unchanged one.
+        None => (String::new(), "${hy_fdt}"),
+    };
+    let addresses = board.addresses.map_or_else(String::new, |at| {
+        format!(
+            "setenv kernel_addr_r 0x{:x}\nsetenv fdt_addr_r 0x{:x}\nsetenv ramdisk_addr_r 0x{:x}\n",
+            at.kernel, at.device_tree, at.initramfs
+        )
+    });
+    format!(
+        "\
 setenv hy_part {part_a}
 if test ${{hy_boot}} = b; then setenv hy_part {part_b}; fi
 echo HypriotOS: default slot ${{{default}}}, trial ${{{trial}}}, starting slot ${{hy_boot}}, starts ${{{starts}}}
