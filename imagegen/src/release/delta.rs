@@ -181,7 +181,7 @@ impl Segment<'_> {
     /// Extents of the base that are this segment, if there are few.
     fn copy(&self) -> Option<Vec<Extent>> {
         let mut runs: Vec<(u8, u32, u32)> = Vec::new();
-        if self.bytes.len() as u64 % BLOCK != 0 {
+        if !(self.bytes.len() as u64).is_multiple_of(BLOCK) {
             return None;
         }
         for places in &self.sketch.blocks {

@@ -82,18 +82,18 @@ pub(super) fn run<T>(
     pieces: &[Piece<'_>],
     consume: impl FnOnce(&mut Arrivals) -> Result<T, InstallError>,
 ) -> (u64, Result<T, InstallError>) {
-    let (to_workers, fetched) = sync_channel::<Fetched>(1);
+    let (to_workers, pieces_in) = sync_channel::<Fetched>(1);
     let (to_writer, made) = sync_channel::<Made>(1);
-    let fetched = Arc::new(Mutex::new(fetched));
+    let queue = Arc::new(Mutex::new(pieces_in));
     let cores = thread::available_parallelism().map_or(1, usize::from);
     thread::scope(|scope| {
         let fetcher = scope.spawn(move || fetch(source, name, pieces, &to_workers));
         for _ in 0..cores.saturating_sub(1).clamp(1, MOST_WORKERS) {
-            let (fetched, to_writer) = (Arc::clone(&fetched), to_writer.clone());
-            scope.spawn(move || work(name, pieces, &fetched, &to_writer));
+            let (queue, to_writer) = (Arc::clone(&queue), to_writer.clone());
+            scope.spawn(move || work(name, pieces, &queue, &to_writer));
         }
         // the last worker that ends takes the queues with it, and with them whoever waits at one
-        drop((fetched, to_writer));
+        drop((queue, to_writer));
         let mut arrivals = Arrivals {
             made,
             early: BTreeMap::new(),

@@ -169,15 +169,14 @@ fn wifi(name: &str, at: At, node: &Node, found: &mut Found) {
         if let Some(password) =
             password.filter(|_| !eap.is_some_and(|k| k.starts_with("eap") || k == "802.1x"))
         {
-            match &password.value {
-                Value::Text(text) => passphrase(text, password.at, found),
-                _ => {
-                    let what = format!(
-                        "a password must be text, and this is {}; put it in quotes",
-                        kind(password)
-                    );
-                    found.at(Kind::Refused, password.at, what);
-                }
+            if let Value::Text(text) = &password.value {
+                passphrase(text, password.at, found)
+            } else {
+                let what = format!(
+                    "a password must be text, and this is {}; put it in quotes",
+                    kind(password)
+                );
+                found.at(Kind::Refused, password.at, what);
             }
         }
     }

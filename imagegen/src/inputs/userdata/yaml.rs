@@ -277,7 +277,7 @@ impl<'a> Builder<'a> {
                     value,
                 }],
             };
-            for (key, node) in maps.iter().flat_map(|m| m.map()) {
+            for (key, node) in maps.iter().flat_map(Node::map) {
                 if !map.iter().any(|(k, _)| k.text == key.text) {
                     map.push((key.clone(), node.clone()));
                 }
