@@ -235,7 +235,29 @@ pub fn make(board: &Board, recipe: &Recipe, from: &Sources<'_>) -> Result<Lock, 
     })
 }
 
-fn locked(c: &Candidate) -> Result<LockedPackage, RepoError> {
+impl LockedPackage {
+    /// What to fetch, and from where.
+    pub fn wanted(&self, mirror: &Mirror) -> Result<Wanted, LockError> {
+        let base = if self.archive == MAIN {
+            Some(&mirror.main)
+        } else {
+            mirror.security.as_ref()
+        };
+        let base = base.ok_or_else(|| LockError::NoMirror {
+            package: self.name.clone(),
+            archive: self.archive.clone(),
+        })?;
+        // A version's `+` and `:` may stand in a path as they are or escaped; archives serve both.
+        Ok(Wanted {
+            url: format!("{base}/{}", self.filename),
+            sha256: self.sha256.clone(),
+            size: self.size,
+        })
+    }
+}
+
+/// What a list says of a package, checked.
+pub fn locked(c: &Candidate) -> Result<LockedPackage, RepoError> {
     let malformed = |reason: &str| RepoError::Malformed {
         what: format!("package {}", c.name),
         reason: reason.to_owned(),
@@ -297,24 +319,7 @@ impl Lock {
 
     /// What to fetch, and from where.
     pub fn wanted(&self, mirror: &Mirror) -> Result<Vec<Wanted>, LockError> {
-        let of = |p: &LockedPackage| {
-            let base = if p.archive == MAIN {
-                Some(&mirror.main)
-            } else {
-                mirror.security.as_ref()
-            };
-            let base = base.ok_or_else(|| LockError::NoMirror {
-                package: p.name.clone(),
-                archive: p.archive.clone(),
-            })?;
-            // A version's `+` and `:` may stand in a path as they are or escaped; archives serve both.
-            Ok(Wanted {
-                url: format!("{base}/{}", p.filename),
-                sha256: p.sha256.clone(),
-                size: p.size,
-            })
-        };
-        self.all().map(of).collect()
+        self.all().map(|p| p.wanted(mirror)).collect()
     }
 
     /// Refuses a lock that was made for something else.

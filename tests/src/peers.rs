@@ -7,10 +7,10 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context as _, Result, ensure};
 use hypriot_imagegen::configure::Mode;
 use hypriot_imagegen::debian::deb;
-use hypriot_imagegen::fetch::Wanted;
 use hypriot_imagegen::fetch::store::Store;
 use hypriot_imagegen::host::progress::Progress;
 use hypriot_imagegen::inputs::mirror::Asked;
+use hypriot_imagegen::lock;
 use hypriot_imagegen::lock::repo::archive::{self, Sources};
 use hypriot_imagegen::lock::repo::keyring;
 use hypriot_imagegen::pipeline::root_tree;
@@ -123,16 +123,7 @@ impl Peer {
         let found = universe
             .newest(self.package)?
             .context("the archive does not have it")?;
-        let base = if found.archive == archive::SECURITY {
-            mirror.security.as_deref().unwrap_or(&mirror.main)
-        } else {
-            &mirror.main
-        };
-        let wanted = Wanted {
-            url: format!("{base}/{}", found.required("Filename")?),
-            sha256: found.required("SHA256")?.to_owned(),
-            size: found.required("Size")?.parse()?,
-        };
+        let wanted = lock::locked(&found)?.wanted(&mirror)?;
         Ok(client.fetch(store, &wanted, None)?)
     }
 }

@@ -268,12 +268,7 @@ fn worker(
 
 /// Looks at one resource once.
 fn attempt(test: &Test, setting: &Setting, deadline: Instant, since: Instant) -> Vec<TestResult> {
-    let all = |outcome: Outcome| {
-        test.asserts
-            .iter()
-            .map(|assert| one(test, assert, outcome.clone(), since))
-            .collect::<Vec<_>>()
-    };
+    let all = |outcome: Outcome| each(test, since, |_| outcome.clone());
     if test.skip {
         return all(Outcome::Skip("skip: true".into()));
     }
@@ -281,7 +276,7 @@ fn attempt(test: &Test, setting: &Setting, deadline: Instant, since: Instant) ->
         return all(Outcome::Skip(format!("not for board {:?}", setting.board)));
     }
     if let Some(why) = &test.broken {
-        return all(failed(why.clone()));
+        return all(Outcome::Fail(why.clone()));
     }
     let left = deadline.saturating_duration_since(Instant::now());
     let values = if left.is_zero() {
@@ -295,30 +290,22 @@ fn attempt(test: &Test, setting: &Setting, deadline: Instant, since: Instant) ->
 }
 
 fn judge(test: &Test, values: anyhow::Result<Option<Values>>, since: Instant) -> Vec<TestResult> {
-    let all = |outcome: Outcome| {
-        test.asserts
-            .iter()
-            .map(|assert| one(test, assert, outcome.clone(), since))
-            .collect()
-    };
     let mut values = match values {
         Ok(Some(values)) => values,
-        Ok(None) => return all(Outcome::Skip("only on a running board".into())),
+        Ok(None) => {
+            let why = "only on a running board";
+            return each(test, since, |_| Outcome::Skip(why.into()));
+        }
         Err(error) => {
             let why = format!("could not be looked at: {error:#}");
             let alone = test.schema.main.is_empty();
-            let outcome = |assert: &Assert| {
+            return each(test, since, |assert| {
                 if alone || assert.property == test.schema.main {
-                    failed(why.clone())
+                    Outcome::Fail(why.clone())
                 } else {
                     Outcome::Skip(why.clone())
                 }
-            };
-            return test
-                .asserts
-                .iter()
-                .map(|assert| one(test, assert, outcome(assert), since))
-                .collect();
+            });
         }
     };
     // As goss: what is not there, or not as wanted, has no other properties that could be looked at.
@@ -346,20 +333,16 @@ fn judge(test: &Test, values: anyhow::Result<Option<Values>>, since: Instant) ->
     results
 }
 
-fn failed(why: String) -> Outcome {
-    Outcome::Fail(why)
-}
-
 fn check(test: &Test, assert: &Assert, found: Option<anyhow::Result<Found>>) -> Outcome {
     let matcher = match &assert.matcher {
         Ok(matcher) => matcher,
-        Err(why) => return failed(why.clone()),
+        Err(why) => return Outcome::Fail(why.clone()),
     };
     let found = match found {
         Some(Ok(found)) => found,
-        Some(Err(error)) => return failed(format!("could not be looked at: {error:#}")),
+        Some(Err(error)) => return Outcome::Fail(format!("could not be looked at: {error:#}")),
         None => {
-            return failed(format!(
+            return Outcome::Fail(format!(
                 "{} {:?} has no {}",
                 test.schema.name, test.name, assert.property
             ));
@@ -381,7 +364,15 @@ fn check(test: &Test, assert: &Assert, found: Option<anyhow::Result<Found>>) -> 
             .value()
             .and_then(|value| matcher.check(&value).map_err(|why| why.to_string())),
     };
-    held.map_or_else(failed, |()| Outcome::Pass)
+    held.map_or_else(Outcome::Fail, |()| Outcome::Pass)
+}
+
+/// A result for every property, without a look at any.
+fn each(test: &Test, since: Instant, outcome: impl Fn(&Assert) -> Outcome) -> Vec<TestResult> {
+    test.asserts
+        .iter()
+        .map(|assert| one(test, assert, outcome(assert), since))
+        .collect()
 }
 
 fn one(test: &Test, assert: &Assert, outcome: Outcome, since: Instant) -> TestResult {
