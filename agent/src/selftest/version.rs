@@ -224,26 +224,30 @@ fn lenient(condition: &str, version: &Version) -> Option<bool> {
     if !version.pre.is_empty() && low.pre.is_empty() {
         return Some(false);
     }
-    let above = |parts: usize| match parts {
-        0 => Version::new(u64::MAX, 0, 0),
-        1 => Version::new(low.major + 1, 0, 0),
-        2 => Version::new(low.major, low.minor + 1, 0),
-        _ => Version::new(low.major, low.minor, low.patch + 1),
+    // The first version that does not begin with so many of the numbers, if there is one.
+    let above = |parts: usize| {
+        let (major, minor, patch) = (low.major, low.minor, low.patch);
+        Some(match parts {
+            0 => return None,
+            1 => Version::new(major.checked_add(1)?, 0, 0),
+            2 => Version::new(major, minor.checked_add(1)?, 0),
+            _ => Version::new(major, minor, patch.checked_add(1)?),
+        })
     };
     let order = version.cmp_precedence(&low);
-    let under = |limit: &Version| version.cmp_precedence(limit).is_lt();
+    let under = |parts| above(parts).is_none_or(|limit| version.cmp_precedence(&limit).is_lt());
     Some(match operator {
         "" | "=" if given_len == 3 => order.is_eq(),
-        "" | "=" => order.is_ge() && under(&above(given_len)),
+        "" | "=" => order.is_ge() && under(given_len),
         "!=" if given_len == 3 => order.is_ne(),
-        "!=" => !(order.is_ge() && under(&above(given_len))),
+        "!=" => !(order.is_ge() && under(given_len)),
         ">" if given_len == 3 => order.is_gt(),
-        ">" => !under(&above(given_len)),
+        ">" => !under(given_len),
         ">=" | "=>" => order.is_ge(),
         "<" => order.is_lt(),
         "<=" | "=<" if given_len == 3 => order.is_le(),
-        "<=" | "=<" => under(&above(given_len)),
-        "~" | "~>" => order.is_ge() && under(&above(given_len.min(2))),
+        "<=" | "=<" => under(given_len),
+        "~" | "~>" => order.is_ge() && under(given_len.min(2)),
         "^" => {
             let fixed = match (low.major, low.minor, given_len) {
                 (1.., _, _) | (0, _, 1) => 1,
@@ -251,7 +255,7 @@ fn lenient(condition: &str, version: &Version) -> Option<bool> {
                 (0, 0, 0) => 0,
                 _ => 3,
             };
-            order.is_ge() && under(&above(fixed))
+            order.is_ge() && under(fixed)
         }
         _ => return None,
     })
@@ -319,6 +323,20 @@ mod tests {
                 Ok(holds),
                 "{version} in {range}"
             );
+        }
+        // What has no version above it has no limit above it; an overflow would stop the agent.
+        let last = u64::MAX;
+        for range in [
+            format!("^{last}.0.0"),
+            format!("~0.{last}"),
+            format!("0.0.{last} || {last}"),
+        ] {
+            let version = range
+                .trim_start_matches(['^', '~'])
+                .split(' ')
+                .next()
+                .expect("one");
+            assert_eq!(masterminds(&range, version), Ok(true), "{range}");
         }
         assert!(masterminds("newer", "1.0").is_err() && masterminds(">1", "newest").is_err());
     }
