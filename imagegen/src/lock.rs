@@ -284,7 +284,29 @@ pub fn make(board: &Board, recipe: &Recipe, from: &Sources<'_>) -> Result<Lock, 
     })
 }
 
-fn locked(c: &Candidate) -> Result<LockedPackage, RepoError> {
+impl LockedPackage {
+    /// What to fetch, and from where.
+    pub fn wanted(&self, mirror: &Mirror, own: &[LockedRepository]) -> Result<Wanted, LockError> {
+        let base = match self.archive.as_str() {
+            MAIN => Some(&mirror.main),
+            SECURITY => mirror.security.as_ref(),
+            other => own.iter().find(|r| r.name == other).map(|r| &r.uri),
+        };
+        let base = base.ok_or_else(|| LockError::NoMirror {
+            package: self.name.clone(),
+            archive: self.archive.clone(),
+        })?;
+        // A version's `+` and `:` may stand in a path as they are or escaped; archives serve both.
+        Ok(Wanted {
+            url: format!("{base}/{}", self.filename),
+            sha256: self.sha256.clone(),
+            size: self.size,
+        })
+    }
+}
+
+/// What a list says of a package, checked.
+pub fn locked(c: &Candidate) -> Result<LockedPackage, RepoError> {
     let malformed = |reason: &str| RepoError::Malformed {
         what: format!("package {}", c.name),
         reason: reason.to_owned(),
@@ -351,28 +373,10 @@ impl Lock {
 
     /// What to fetch, and from where.
     pub fn wanted(&self, mirror: &Mirror) -> Result<Vec<Wanted>, LockError> {
-        let of = |p: &LockedPackage| {
-            let base = match p.archive.as_str() {
-                MAIN => Some(&mirror.main),
-                SECURITY => mirror.security.as_ref(),
-                other => {
-                    let own = self.repositories.iter().find(|r| r.name == other);
-                    own.map(|r| &r.uri)
-                }
-            };
-            let base = base.ok_or_else(|| LockError::NoMirror {
-                package: p.name.clone(),
-                archive: p.archive.clone(),
-            })?;
-            // A version's `+` and `:` may stand in a path as they are or escaped; archives serve both.
-            Ok(Wanted {
-                url: format!("{base}/{}", p.filename),
-                sha256: p.sha256.clone(),
-                size: p.size,
-            })
-        };
         let fetched = self.all().filter(|p| p.archive != LOCAL);
-        fetched.map(of).collect()
+        fetched
+            .map(|p| p.wanted(mirror, &self.repositories))
+            .collect()
     }
 
     /// Refuses a lock of which a package is a file that is not at hand.

@@ -7,9 +7,9 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context as _, Result, ensure};
 use hypriot_imagegen::arch::Arch;
 use hypriot_imagegen::configure::Mode;
-use hypriot_imagegen::fetch::Wanted;
 use hypriot_imagegen::fetch::store::Store;
 use hypriot_imagegen::inputs::mirror::Asked;
+use hypriot_imagegen::lock;
 use hypriot_imagegen::lock::repo::archive::{self, Sources};
 use hypriot_imagegen::lock::repo::keyring;
 use hypriot_imagegen::pipeline::root_tree;
@@ -129,16 +129,7 @@ impl Peer {
         let found = universe
             .newest(self.package)?
             .context("the archive does not have it")?;
-        let base = if found.archive == archive::SECURITY {
-            mirror.security.as_deref().unwrap_or(&mirror.main)
-        } else {
-            &mirror.main
-        };
-        let wanted = Wanted {
-            url: format!("{base}/{}", found.required("Filename")?),
-            sha256: found.required("SHA256")?.to_owned(),
-            size: found.required("Size")?.parse()?,
-        };
+        let wanted = lock::locked(&found)?.wanted(&mirror, &[])?;
         Ok(client.fetch(store, &wanted, None)?)
     }
 }

@@ -283,25 +283,10 @@ fn pipe(path: &str) -> (&str, &str) {
 
 fn holds(item: &Json, query: &str, depth: usize) -> bool {
     const OPERATORS: [&str; 9] = ["==", "!=", "<=", ">=", "!%", "=", "<", ">", "%"];
-    let (mut level, mut quoted, mut found) = (0usize, false, None);
-    for (index, c) in query.char_indices() {
-        match c {
-            '"' => quoted = !quoted,
-            _ if quoted => {}
-            '(' | '[' | '{' => level += 1,
-            ')' | ']' | '}' => level = level.saturating_sub(1),
-            _ if level == 0 => {
-                found = OPERATORS
-                    .iter()
-                    .find(|o| query[index..].starts_with(**o))
-                    .map(|o| (index, *o));
-            }
-            _ => {}
-        }
-        if found.is_some() {
-            break;
-        }
-    }
+    let found = outside(query).find_map(|(index, _)| {
+        let operator = OPERATORS.iter().find(|o| query[index..].starts_with(**o))?;
+        Some((index, *operator))
+    });
     let (path, operator, wanted) = match found {
         Some((index, operator)) => (
             query[..index].trim(),
@@ -417,22 +402,28 @@ fn cut_last(path: &str) -> String {
 }
 
 fn commas(text: &str) -> Vec<&str> {
-    let (mut parts, mut start, mut level, mut quoted) = (Vec::new(), 0, 0usize, false);
-    for (index, c) in text.char_indices() {
+    let (mut parts, mut start) = (Vec::new(), 0);
+    for (index, _) in outside(text).filter(|(_, c)| *c == ',') {
+        parts.push(&text[start..index]);
+        start = index + 1;
+    }
+    parts.push(&text[start..]);
+    parts
+}
+
+/// The characters that stand outside of quotes and brackets, with their places.
+fn outside(text: &str) -> impl Iterator<Item = (usize, char)> + '_ {
+    let (mut level, mut quoted) = (0usize, false);
+    text.char_indices().filter(move |(_, c)| {
         match c {
             '"' => quoted = !quoted,
             _ if quoted => {}
             '(' | '[' | '{' => level += 1,
             ')' | ']' | '}' => level = level.saturating_sub(1),
-            ',' if level == 0 => {
-                parts.push(&text[start..index]);
-                start = index + 1;
-            }
-            _ => {}
+            _ => return level == 0,
         }
-    }
-    parts.push(&text[start..]);
-    parts
+        false
+    })
 }
 
 #[cfg(test)]

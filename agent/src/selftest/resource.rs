@@ -25,7 +25,6 @@ use super::suite::Test;
 pub(super) fn look(test: &Test, setting: &Setting, left: Duration) -> Result<Option<Values>> {
     let root = &setting.root;
     let name = test.name.as_str();
-    // Kinds that the files of an image tell everything about.
     let values = match test.schema.kind {
         // Kinds that the files of an image tell everything about.
         Kind::File => file::look(test, root),

@@ -264,18 +264,15 @@ fn worker(all: &Run<'_>) {
 
 /// Looks at one resource once.
 fn attempt(test: &Test, setting: &Setting, deadline: Instant) -> Vec<TestResult> {
-    let all = |outcome: &Outcome| {
-        let one = |assert| one(test, assert, outcome.clone(), None);
-        test.asserts.iter().map(one).collect::<Vec<_>>()
-    };
+    let all = |outcome: Outcome| each(test, |_| outcome.clone());
     if test.skip {
-        return all(&Outcome::Skip("skip: true".into()));
+        return all(Outcome::Skip("skip: true".into()));
     }
     if !test.is_for(&setting.board) {
-        return all(&Outcome::Skip(format!("not for board {:?}", setting.board)));
+        return all(Outcome::Skip(format!("not for board {:?}", setting.board)));
     }
     if let Some(why) = &test.broken {
-        return all(&Outcome::Fail(why.clone()));
+        return all(Outcome::Fail(why.clone()));
     }
     let left = deadline.saturating_duration_since(Instant::now());
     let values = if left.is_zero() {
@@ -289,17 +286,13 @@ fn attempt(test: &Test, setting: &Setting, deadline: Instant) -> Vec<TestResult>
 }
 
 fn judge(test: &Test, values: anyhow::Result<Option<Values>>) -> Vec<TestResult> {
-    let all = |outcome: &dyn Fn(&Assert) -> Outcome| {
-        let one = |assert| one(test, assert, outcome(assert), None);
-        test.asserts.iter().map(one).collect()
-    };
     let mut values = match values {
         Ok(Some(values)) => values,
-        Ok(None) => return all(&|_| Outcome::Skip("only on a running board".into())),
+        Ok(None) => return each(test, |_| Outcome::Skip("only on a running board".into())),
         Err(error) => {
             let why = format!("could not be looked at: {error:#}");
             let alone = test.schema.main.is_empty();
-            return all(&|assert| {
+            return each(test, |assert| {
                 if alone || assert.property == test.schema.main {
                     Outcome::Fail(why.clone())
                 } else {
@@ -404,6 +397,14 @@ fn check(
         missing: missing.into_iter().map(Value::from).collect(),
         error: None,
     }))
+}
+
+/// A result for every property, without a look at any.
+fn each(test: &Test, outcome: impl Fn(&Assert) -> Outcome) -> Vec<TestResult> {
+    test.asserts
+        .iter()
+        .map(|assert| one(test, assert, outcome(assert), None))
+        .collect()
 }
 
 /// Stands for a text that was read line by line, and may be long.

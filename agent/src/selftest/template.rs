@@ -83,7 +83,7 @@ impl Vars {
     }
 }
 
-/// The text that `source` becomes. `env` tells about the environment: `.Env`, `getEnv`.
+/// The text that `source` becomes.
 pub(super) fn render(source: &str, vars: &Vars) -> Result<String, Error> {
     if !source.contains("{{") {
         return Ok(source.to_owned());

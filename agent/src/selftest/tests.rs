@@ -17,9 +17,7 @@ fn setting(root: Root) -> Setting {
     }
 }
 
-fn suite(text: &str) -> (tempfile::TempDir, Suite) {
-    let (dir, root) = tree(&[("/t.yaml", text)]);
-    let suite = load(&[root.path("/t.yaml")]);
+fn assert_flawless(suite: &Suite) {
     assert_eq!(
         suite
             .problems()
@@ -28,6 +26,12 @@ fn suite(text: &str) -> (tempfile::TempDir, Suite) {
             .collect::<Vec<_>>(),
         Vec::<String>::new()
     );
+}
+
+fn suite(text: &str) -> (tempfile::TempDir, Suite) {
+    let (dir, root) = tree(&[("/t.yaml", text)]);
+    let suite = load(&[root.path("/t.yaml")]);
+    assert_flawless(&suite);
     (dir, suite)
 }
 
@@ -389,14 +393,7 @@ fn tests_of_the_package_are_good_files_and_know_no_slots() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../imagegen/deb/root/usr/share/hypriot/selftest.d");
     let suite = load(&[dir]);
-    assert_eq!(
-        suite
-            .problems()
-            .chain(suite.warnings())
-            .chain(suite.broken())
-            .collect::<Vec<_>>(),
-        Vec::<String>::new()
-    );
+    assert_flawless(&suite);
     assert!(suite.len() > 15, "{}", suite.len());
     let (_tree, root) = tree(BOARD);
     let results = run(&suite, &setting(root), Duration::from_secs(3));
@@ -407,14 +404,7 @@ fn tests_of_the_package_are_good_files_and_know_no_slots() {
 fn tests_of_the_image_are_good_files() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../systemd/usr/share/hypriot/selftest.d");
     let suite = load(&[dir]);
-    assert_eq!(
-        suite
-            .problems()
-            .chain(suite.warnings())
-            .chain(suite.broken())
-            .collect::<Vec<_>>(),
-        Vec::<String>::new()
-    );
+    assert_flawless(&suite);
     assert!(suite.len() > 90, "{}", suite.len());
     // On a tree that is no board most of them fail, but none breaks the run.
     let (_tree, root) = tree(BOARD);

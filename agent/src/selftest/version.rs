@@ -3,97 +3,15 @@
 
 use std::cmp::Ordering;
 
-/// A version.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Version {
-    pub(super) major: u64,
-    pub(super) minor: u64,
-    pub(super) patch: u64,
-    pub(super) pre: Vec<String>,
-    pub(super) build: String,
-}
+use semver::Version;
 
-impl Version {
-    const fn new(major: u64, minor: u64, patch: u64) -> Self {
-        Self {
-            major,
-            minor,
-            patch,
-            pre: Vec::new(),
-            build: String::new(),
-        }
-    }
-
-    /// semver.org, 11: numbers before words, fewer parts before more, a prerelease before its release.
-    fn order(&self, other: &Self) -> Ordering {
-        let core = |v: &Self| (v.major, v.minor, v.patch);
-        core(self).cmp(&core(other)).then_with(|| {
-            match (self.pre.is_empty(), other.pre.is_empty()) {
-                (true, true) => Ordering::Equal,
-                (true, false) => Ordering::Greater,
-                (false, true) => Ordering::Less,
-                (false, false) => {
-                    let parts = self.pre.iter().zip(&other.pre);
-                    parts
-                        .map(|(a, b)| match (a.parse::<u64>(), b.parse::<u64>()) {
-                            (Ok(a), Ok(b)) => a.cmp(&b),
-                            (Ok(_), Err(_)) => Ordering::Less,
-                            (Err(_), Ok(_)) => Ordering::Greater,
-                            _ => a.cmp(b),
-                        })
-                        .find(|order| order.is_ne())
-                        .unwrap_or_else(|| self.pre.len().cmp(&other.pre.len()))
-                }
-            }
-        })
-    }
-}
-
-fn number(text: &str) -> Option<u64> {
-    let digits = !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
-    let padded = text.len() > 1 && text.starts_with('0');
-    text.parse().ok().filter(|_| digits && !padded)
-}
-
-fn word(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-')
-}
-
-/// All three numbers, as semver.org (2) and goss want it.
+/// All three numbers, as semver.org (2) and goss want it. goss counts the numbers of a prerelease in 64 bits.
 pub(super) fn parse(text: &str) -> Option<Version> {
-    let (rest, build) = match text.split_once('+') {
-        Some((rest, build)) => (rest, Some(build)),
-        None => (text, None),
-    };
-    let (core, pre) = match rest.split_once('-') {
-        Some((core, pre)) => (core, Some(pre)),
-        None => (rest, None),
-    };
-    let mut parts = core.split('.');
-    let mut version = Version::new(
-        number(parts.next()?)?,
-        number(parts.next()?)?,
-        number(parts.next()?)?,
-    );
-    if parts.next().is_some() {
-        return None;
-    }
-    if let Some(pre) = pre {
-        for part in pre.split('.') {
-            let digits = !part.is_empty() && part.bytes().all(|c| c.is_ascii_digit());
-            if !word(part) || (digits && number(part).is_none()) {
-                return None;
-            }
-            version.pre.push(part.to_owned());
-        }
-    }
-    if let Some(build) = build {
-        if !build.split('.').all(word) {
-            return None;
-        }
-        build.clone_into(&mut version.build);
-    }
-    Some(version)
+    let version = Version::parse(text).ok()?;
+    let digits = |part: &&str| part.bytes().all(|c| c.is_ascii_digit());
+    let mut numbers = version.pre.split('.').filter(digits);
+    let fit = version.pre.is_empty() || numbers.all(|part| part.parse::<u64>().is_ok());
+    fit.then_some(version)
 }
 
 /// A version that may lack its last numbers and begin with `v`, as Sprig takes it.
@@ -167,7 +85,8 @@ impl Range {
 
     /// Whether it has this version in it.
     pub(super) fn has(&self, version: &Version) -> bool {
-        let holds = |(relation, limit): &(Relation, Version)| relation.holds(version.order(limit));
+        let holds =
+            |(relation, limit): &(Relation, Version)| relation.holds(version.cmp_precedence(limit));
         self.any.iter().any(|all| all.iter().all(holds))
     }
 }
@@ -219,6 +138,12 @@ fn one(condition: &str, all: &[Vec<(Relation, Version)>]) -> Option<Vec<Vec<(Rel
         Relation::Under => with(&[(Relation::Under, low)]),
         Relation::UpTo => with(&[(Relation::Under, high)]),
     })
+}
+
+fn number(text: &str) -> Option<u64> {
+    let digits = !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
+    let padded = text.len() > 1 && text.starts_with('0');
+    text.parse().ok().filter(|_| digits && !padded)
 }
 
 /// `1.2.x` and `1.x`: from, and up to but not with.
@@ -299,26 +224,30 @@ fn lenient(condition: &str, version: &Version) -> Option<bool> {
     if !version.pre.is_empty() && low.pre.is_empty() {
         return Some(false);
     }
-    let above = |parts: usize| match parts {
-        0 => Version::new(u64::MAX, 0, 0),
-        1 => Version::new(low.major + 1, 0, 0),
-        2 => Version::new(low.major, low.minor + 1, 0),
-        _ => Version::new(low.major, low.minor, low.patch + 1),
+    // The first version that does not begin with so many of the numbers, if there is one.
+    let above = |parts: usize| {
+        let (major, minor, patch) = (low.major, low.minor, low.patch);
+        Some(match parts {
+            0 => return None,
+            1 => Version::new(major.checked_add(1)?, 0, 0),
+            2 => Version::new(major, minor.checked_add(1)?, 0),
+            _ => Version::new(major, minor, patch.checked_add(1)?),
+        })
     };
-    let order = version.order(&low);
-    let under = |limit: &Version| version.order(limit).is_lt();
+    let order = version.cmp_precedence(&low);
+    let under = |parts| above(parts).is_none_or(|limit| version.cmp_precedence(&limit).is_lt());
     Some(match operator {
         "" | "=" if given_len == 3 => order.is_eq(),
-        "" | "=" => order.is_ge() && under(&above(given_len)),
+        "" | "=" => order.is_ge() && under(given_len),
         "!=" if given_len == 3 => order.is_ne(),
-        "!=" => !(order.is_ge() && under(&above(given_len))),
+        "!=" => !(order.is_ge() && under(given_len)),
         ">" if given_len == 3 => order.is_gt(),
-        ">" => !under(&above(given_len)),
+        ">" => !under(given_len),
         ">=" | "=>" => order.is_ge(),
         "<" => order.is_lt(),
         "<=" | "=<" if given_len == 3 => order.is_le(),
-        "<=" | "=<" => under(&above(given_len)),
-        "~" | "~>" => order.is_ge() && under(&above(given_len.min(2))),
+        "<=" | "=<" => under(given_len),
+        "~" | "~>" => order.is_ge() && under(given_len.min(2)),
         "^" => {
             let fixed = match (low.major, low.minor, given_len) {
                 (1.., _, _) | (0, _, 1) => 1,
@@ -326,7 +255,7 @@ fn lenient(condition: &str, version: &Version) -> Option<bool> {
                 (0, 0, 0) => 0,
                 _ => 3,
             };
-            order.is_ge() && under(&above(fixed))
+            order.is_ge() && under(fixed)
         }
         _ => return None,
     })
@@ -394,6 +323,20 @@ mod tests {
                 Ok(holds),
                 "{version} in {range}"
             );
+        }
+        // What has no version above it has no limit above it; an overflow would stop the agent.
+        let last = u64::MAX;
+        for range in [
+            format!("^{last}.0.0"),
+            format!("~0.{last}"),
+            format!("0.0.{last} || {last}"),
+        ] {
+            let version = range
+                .trim_start_matches(['^', '~'])
+                .split(' ')
+                .next()
+                .expect("one");
+            assert_eq!(masterminds(&range, version), Ok(true), "{range}");
         }
         assert!(masterminds("newer", "1.0").is_err() && masterminds(">1", "newest").is_err());
     }

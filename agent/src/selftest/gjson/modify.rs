@@ -35,7 +35,7 @@ pub(super) fn modified(json: &Json, path: &str, depth: usize) -> Option<Option<J
             Json::List(map.iter().map(|(k, _)| Json::Text(k.clone())).collect())
         }
         ("values", Json::Map(map)) => Json::List(map.iter().map(|(_, v)| v.clone()).collect()),
-        ("keys" | "values", Json::List(list)) if name == "values" => Json::List(list.clone()),
+        ("values", Json::List(list)) => Json::List(list.clone()),
         ("keys", Json::List(list)) => Json::List(list.iter().map(|_| Json::Null).collect()),
         ("keys" | "values", other) => Json::List(vec![other.clone()]),
         ("tostr", other) => Json::Text(other.raw()),

@@ -82,22 +82,52 @@ fn list(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// What one file says, by kind and key: a later one of the same name wins.
-type Tests = Vec<Test>;
+/// Tests by kind and key, in the order in which they were first met.
+#[derive(Default)]
+struct Tests {
+    list: Vec<Test>,
+    places: HashMap<(&'static str, String), usize>,
+}
+
+impl Tests {
+    /// Adds a test; a later one of the same name wins. Gives the name of what it replaced.
+    fn add(&mut self, test: Test) -> Option<(&'static str, String)> {
+        let name = (test.schema.name, test.key.clone());
+        if let Some(at) = self.places.get(&name) {
+            self.list[*at] = test;
+            return Some(name);
+        }
+        self.places.insert(name, self.list.len());
+        self.list.push(test);
+        None
+    }
+}
 
 #[derive(Default)]
 struct Loader {
     suite: Suite,
     /// Tests of each file that was asked for, with those of its includes.
     files: HashMap<PathBuf, Tests>,
+    /// What the templates of a folder see.
+    vars: HashMap<PathBuf, Vars>,
     /// Files that another file includes: they are no suites of their own.
     included: BTreeSet<PathBuf>,
     read: usize,
 }
 
 impl Loader {
+    /// What the templates beside `path` see.
     fn vars(&mut self, path: &Path, given: &Vars) -> Vars {
         let directory = path.parent().unwrap_or(Path::new("."));
+        if let Some(vars) = self.vars.get(directory) {
+            return vars.clone();
+        }
+        let vars = self.read_vars(directory, given);
+        self.vars.insert(directory.to_owned(), vars.clone());
+        vars
+    }
+
+    fn read_vars(&mut self, directory: &Path, given: &Vars) -> Vars {
         let Some(file) = VARS
             .iter()
             .map(|name| directory.join(name))
@@ -109,9 +139,7 @@ impl Loader {
         match text.and_then(|text| Vars::new(Some(&text), None)) {
             Ok(vars) => vars.with(given),
             Err(what) => {
-                if !self.suite.problems.iter().any(|(known, _)| *known == file) {
-                    self.suite.problems.push((file, what));
-                }
+                self.suite.problems.push((file, what));
                 given.clone()
             }
         }
@@ -144,8 +172,11 @@ impl Loader {
         let json = path == Path::new(STDIN) || path.extension().is_some_and(|e| e == "json");
         let read =
             read::parse(&text, json).map_err(|p| fail(format!("line {}: {}", p.line, p.what)))?;
-        let mut tests = Tests::new();
-        merge(&mut tests, read.tests);
+        let mut tests = Tests::default();
+        for test in read.tests {
+            // No file says the same twice.
+            drop(tests.add(test));
+        }
         self.suite.warnings.extend(
             read.warnings
                 .into_iter()
@@ -162,7 +193,7 @@ impl Loader {
             for included in found {
                 self.included.insert(real(&included));
                 let inner = self.tests(&included, vars, depth - 1)?;
-                for (kind, key) in merge(&mut tests, inner) {
+                for (kind, key) in inner.list.into_iter().filter_map(|test| tests.add(test)) {
                     let what = format!(
                         "{kind}: {key} is also in {}, which counts",
                         included.display()
@@ -182,7 +213,7 @@ impl Loader {
             let Some(tests) = self.files.remove(path).filter(|_| !included) else {
                 continue;
             };
-            for mut test in tests {
+            for mut test in tests.list {
                 test.owner = is_owners(path);
                 let id = format!("{}:{}", test.schema.name, test.key);
                 if let Some(other) = ids.get(&id) {
@@ -221,26 +252,6 @@ fn text_of(path: &Path) -> Result<String, String> {
 /// The text of a file after its templates.
 pub(in crate::selftest) fn expanded(path: &Path, vars: &Vars) -> Result<String, String> {
     template::render(&text_of(path)?, vars).map_err(|error| error.to_string())
-}
-
-/// Adds what is new, replaces what is there, and tells what was replaced.
-fn merge(into: &mut Tests, more: Tests) -> Vec<(&'static str, String)> {
-    let places: HashMap<(&'static str, String), usize> = into
-        .iter()
-        .enumerate()
-        .map(|(at, t)| ((t.schema.name, t.key.clone()), at))
-        .collect();
-    let mut replaced = Vec::new();
-    for test in more {
-        match places.get(&(test.schema.name, test.key.clone())) {
-            Some(at) => {
-                replaced.push((test.schema.name, test.key.clone()));
-                into[*at] = test;
-            }
-            None => into.push(test),
-        }
-    }
-    replaced
 }
 
 /// `a/../b` is `b`, as Go joins paths.

@@ -258,8 +258,8 @@ fn general(name: &str, args: &[Value]) -> Called {
                     "Patch".to_owned(),
                     Value::Int(i64::try_from(v.patch).unwrap_or(i64::MAX)),
                 ),
-                ("Prerelease".to_owned(), v.pre.join(".").into()),
-                ("Metadata".to_owned(), v.build.into()),
+                ("Prerelease".to_owned(), v.pre.as_str().into()),
+                ("Metadata".to_owned(), v.build.as_str().into()),
             ]);
             Ok(map.into())
         }),

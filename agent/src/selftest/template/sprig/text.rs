@@ -2,11 +2,20 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::general_purpose::{GeneralPurpose, PAD};
 use sha2::Digest as _;
 
 use super::super::funcs::{Called, exactly, percent, word};
 use super::super::{OUTPUT, Value, printf};
 use super::{bounded, count, int, one, texts, two};
+
+/// RFC 4648, section 4. Go's decoder does not mind what the last sign has beyond the last byte.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    PAD.with_decode_allow_trailing_bits(true),
+);
 
 pub(super) fn text(name: &str, args: &[Value]) -> Called {
     let blank = |c: char| c.is_whitespace();
@@ -198,9 +207,13 @@ pub(super) fn words(name: &str, args: &[Value]) -> Called {
                 many.clone()
             }
         }),
-        "b64enc" => one(args, |t| base64(t.as_bytes())),
+        "b64enc" => one(args, |t| BASE64.encode(t)),
         "b64dec" => exactly::<1>(args).and_then(|[t]| {
-            let bytes = unbase64(word(t)?).ok_or("illegal base64 data")?;
+            // As Go reads it: line ends are nothing.
+            let text = word(t)?.replace(['\r', '\n'], "");
+            let bytes = BASE64
+                .decode(text)
+                .map_err(|_cause| "illegal base64 data")?;
             Ok(String::from_utf8_lossy(&bytes).into_owned().into())
         }),
         "sha256sum" => one(args, |t| hex::encode(sha2::Sha256::digest(t.as_bytes()))),
@@ -239,54 +252,4 @@ fn pieces(text: &str, sign: &str) -> Vec<Value> {
         return text.chars().map(|c| c.to_string().into()).collect();
     }
     text.split(sign).map(Value::from).collect()
-}
-
-/// RFC 4648, section 4.
-fn base64(bytes: &[u8]) -> String {
-    const SIGNS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::new();
-    for chunk in bytes.chunks(3) {
-        let word = chunk
-            .iter()
-            .fold(0u32, |word, byte| word << 8 | u32::from(*byte))
-            << (8 * (3 - chunk.len()));
-        for at in 0..4 {
-            let sign = SIGNS[(word >> (18 - 6 * at) & 63) as usize];
-            out.push(if at <= chunk.len() {
-                char::from(sign)
-            } else {
-                '='
-            });
-        }
-    }
-    out
-}
-
-fn unbase64(text: &str) -> Option<Vec<u8>> {
-    let text: Vec<u8> = text
-        .bytes()
-        .filter(|c| !matches!(c, b'\r' | b'\n'))
-        .collect();
-    if !text.len().is_multiple_of(4) {
-        return None;
-    }
-    let mut out = Vec::new();
-    for chunk in text.chunks(4) {
-        let filled = chunk.iter().take_while(|c| **c != b'=').count();
-        let mut word = 0u32;
-        for (at, sign) in chunk.iter().enumerate() {
-            let value = match *sign {
-                c @ b'A'..=b'Z' => c - b'A',
-                c @ b'a'..=b'z' => c - b'a' + 26,
-                c @ b'0'..=b'9' => c - b'0' + 52,
-                b'+' => 62,
-                b'/' => 63,
-                b'=' if at >= filled && filled >= 2 => 0,
-                _ => return None,
-            };
-            word = word << 6 | u32::from(value);
-        }
-        out.extend(&word.to_be_bytes()[1..filled]);
-    }
-    Some(out)
 }
