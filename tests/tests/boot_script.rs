@@ -143,7 +143,7 @@ fn rows() -> Vec<Row> {
     });
     rows.push(Row {
         danger: "both copies are torn",
-        blocks: [torn.clone(), torn.clone()],
+        blocks: [torn.clone(), torn],
         card: Card::Writable,
         taken: BootState {
             seq: 0,

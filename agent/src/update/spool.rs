@@ -31,7 +31,7 @@ impl Spool {
         made.with_context(|| format!("making {}", directory.display()))?;
         let spool = Self(directory.to_owned());
         let room = statvfs(directory).context("asking how much room there is")?;
-        let room = u64::from(room.blocks_available()) * u64::from(room.fragment_size());
+        let room = room.blocks_available() * room.fragment_size();
         unpack(directory, input, room.saturating_sub(LEFT))?;
         Ok(spool)
     }

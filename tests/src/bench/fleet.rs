@@ -26,7 +26,7 @@ fn way(n: usize) -> Way {
     match n % 100 {
         13 => Way::Silent,
         27 | 61 => Way::FallsBack,
-        33 | 34 | 35 => Way::Flapping,
+        33..=35 => Way::Flapping,
         70..=73 => Way::Slow,
         _ => Way::Good,
     }

@@ -261,7 +261,7 @@ impl Desk {
                 if let Ok(said) = self.said.lock() {
                     drop(
                         self.told
-                            .wait_timeout_while(said, Duration::from_secs(60), |s| s.is_none()),
+                            .wait_timeout_while(said, Duration::from_mins(1), |s| s.is_none()),
                     );
                 }
                 answer(

@@ -198,7 +198,7 @@ impl Member {
     }
 
     fn wait(&self) -> Result<()> {
-        let end = Instant::now() + Duration::from_secs(60);
+        let end = Instant::now() + Duration::from_mins(1);
         let url = format!("http://127.0.0.1:{}/health", self.client);
         loop {
             let well = ureq::get(&url).call().is_ok_and(|mut r| {

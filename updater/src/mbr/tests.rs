@@ -150,6 +150,6 @@ fn tables_that_lie_are_refused() {
             MbrError::Outside(5),
         ),
     ] {
-        assert_eq!(error, want, "{danger}: {}", error.to_string());
+        assert_eq!(error, want, "{danger}: {}", error);
     }
 }

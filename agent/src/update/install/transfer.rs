@@ -92,7 +92,7 @@ impl<'s> Transfer<'s> {
                 .min(buf.len());
             match body.read(&mut buf[..most]) {
                 Ok(0) => return Ok(Ok(0)),
-                Ok(read) => (place, _) = (place + read as u64, self.came(read)),
+                Ok(read) => (place, ()) = (place + read as u64, self.came(read)),
                 Err(cause) => return Ok(Err(cause)),
             }
         }

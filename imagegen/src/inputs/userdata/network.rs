@@ -170,7 +170,7 @@ fn wifi(name: &str, at: At, node: &Node, found: &mut Found) {
             password.filter(|_| !eap.is_some_and(|k| k.starts_with("eap") || k == "802.1x"))
         {
             if let Value::Text(text) = &password.value {
-                passphrase(text, password.at, found)
+                passphrase(text, password.at, found);
             } else {
                 let what = format!(
                     "a password must be text, and this is {}; put it in quotes",
