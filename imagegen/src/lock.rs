@@ -1,12 +1,14 @@
 //! Owns the lock file: every package of an image with its exact version and hash, so that a build is a function of it.
 
 pub mod local;
+mod make;
 pub mod plan;
 pub mod repo;
 mod request;
 pub mod resolve;
 mod tools;
 
+pub use make::make;
 pub use request::request;
 
 use std::path::Path;
@@ -18,12 +20,12 @@ use crate::fetch::Wanted;
 use crate::fetch::store::Store;
 use crate::inputs::board::Board;
 use crate::inputs::mirror::Mirror;
-use crate::inputs::recipe::{self, Recipe};
+use crate::inputs::recipe::Recipe;
 use crate::lock::local::LOCAL;
 use crate::lock::repo::RepoError;
-use crate::lock::repo::archive::{self, MAIN, SECURITY, Sources};
+use crate::lock::repo::archive::{MAIN, SECURITY};
 use crate::lock::repo::index::Candidate;
-use crate::lock::resolve::{ResolveError, Want};
+use crate::lock::resolve::ResolveError;
 
 /// Version of the format of the file.
 const FORMAT: u32 = 1;
@@ -165,123 +167,6 @@ pub enum LockError {
         /// The archive.
         archive: String,
     },
-}
-
-/// Looks at the archive and decides on every package.
-pub fn make(board: &Board, recipe: &Recipe, from: &Sources<'_>) -> Result<Lock, LockError> {
-    let suite = recipe.suite.as_ref().unwrap_or(&board.suite);
-    let mut releases = Vec::new();
-    let mut components: Vec<&str> = board.components.iter().map(String::as_str).collect();
-    for component in &recipe.components {
-        if !components.contains(&component.as_str()) {
-            components.push(component);
-        }
-    }
-    let mut universe =
-        archive::universe(from, suite, board.arch.name(), &components, &mut releases)?;
-    for pin in &board.pins {
-        let of_pin = pin.components.iter().map(String::as_str).collect();
-        let components = if pin.components.is_empty() {
-            &components
-        } else {
-            &of_pin
-        };
-        archive::pin(from, &mut universe, pin, components, &mut releases)?;
-    }
-    for repository in &recipe.repositories {
-        archive::repository(from, &mut universe, repository, &mut releases)?;
-    }
-    let mut names = Vec::new();
-    for text in &recipe.packages {
-        let asked = recipe::package(text).map_err(|reason| LockError::File {
-            path: format!("recipe {}", recipe.name),
-            reason,
-        })?;
-        let name = asked.name.to_owned();
-        if let Some(version) = asked.version {
-            let want = Want::Version(version.to_owned());
-            universe.wanted.insert(name.clone(), want);
-        }
-        if let Some(of) = asked.suite {
-            if !universe.indices.iter().any(|i| i.suite == of) {
-                archive::suite(from, &mut universe, of, &components, &mut releases)?;
-            }
-            let want = Want::Suite(of.to_owned());
-            universe.wanted.insert(name.clone(), want);
-        }
-        names.push(name);
-    }
-    if !recipe.debs.is_empty() {
-        let (index, own) = local::index(recipe, board.arch.name())?;
-        universe.indices.push(index);
-        names.extend(own);
-    }
-    let universe = universe;
-    let mut roots = universe.essential().map_err(ResolveError::from)?;
-    roots.extend(names.iter().chain(&board.packages).cloned());
-    roots.dedup();
-    let packages = resolve::resolve(&universe, &roots, &recipe.exclude)?;
-
-    let mut boot_packages = Vec::new();
-    for wanted in &board.boot_packages {
-        let boot_suite = wanted.suite.as_ref().unwrap_or(suite);
-        let held;
-        let universe = if boot_suite == suite && board.components.contains(&wanted.component) {
-            &universe
-        } else {
-            held = archive::universe(
-                from,
-                boot_suite,
-                board.arch.name(),
-                &[&wanted.component],
-                &mut releases,
-            )?;
-            &held
-        };
-        let candidate = universe
-            .newest(&wanted.name)
-            .map_err(ResolveError::from)?
-            .ok_or_else(|| ResolveError::Unknown {
-                name: wanted.name.clone(),
-                arch: board.arch.to_string(),
-                suite: boot_suite.clone(),
-                similar: None,
-            })?;
-        boot_packages.push(locked(&candidate)?);
-    }
-
-    let mut tools = Vec::new();
-    if let Some(host) = Arch::host().filter(|h| *h != board.arch) {
-        let universe = archive::universe(from, suite, host.name(), &["main"], &mut releases)?;
-        let wanted: Vec<String> = tools::TOOLS
-            .iter()
-            .filter(|t| packages.contains_key(**t))
-            .map(|t| (*t).to_owned())
-            .collect();
-        let found = resolve::resolve(&universe, &wanted, &[])?;
-        tools = found.values().map(locked).collect::<Result<_, _>>()?;
-    }
-    releases.sort_by(|a, b| (&a.archive, &a.suite).cmp(&(&b.archive, &b.suite)));
-    releases.dedup();
-    Ok(Lock {
-        format: FORMAT,
-        board: board.name.clone(),
-        arch: board.arch,
-        suite: suite.clone(),
-        request: request(board, recipe),
-        releases,
-        repositories: recipe
-            .repositories
-            .iter()
-            .map(|r| LockedRepository {
-                name: r.name.clone(),
-                uri: r.uri.trim_end_matches('/').to_owned(),
-            })
-            .collect(),
-        packages: packages.values().map(locked).collect::<Result<_, _>>()?,
-        boot_packages,
-        tools,
-    })
 }
 
 impl LockedPackage {

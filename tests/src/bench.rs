@@ -57,3 +57,9 @@ pub fn main() -> ExitCode {
         }
     }
 }
+
+/// Prints a line of the result.
+#[expect(clippy::print_stdout, reason = "the result of the command")]
+pub(crate) fn say(text: &str) {
+    println!("{text}");
+}

@@ -152,6 +152,8 @@ fn families(report: &Report) -> Vec<Family> {
     ];
     all.extend(checks(report));
     all.extend(updates(report));
+    all.extend(attempts(report));
+    all.extend(drills(report));
     for &(key, name, kind, unit, factor, help) in NUMBERS {
         let samples = report
             .gauges
@@ -224,7 +226,6 @@ fn updates(report: &Report) -> Vec<Family> {
                 1.0,
             ))
         });
-    let attempt = view.last_attempt.as_ref();
     vec![
         Family {
             name: "slot",
@@ -269,6 +270,13 @@ fn updates(report: &Report) -> Vec<Family> {
             help: "Whether a version is on trial.",
             samples: with_slots((Vec::new(), f64::from(u8::from(view.trial.is_some())))),
         },
+    ]
+}
+
+/// How the last update ended.
+fn attempts(report: &Report) -> Vec<Family> {
+    let attempt = report.update.last_attempt.as_ref();
+    vec![
         Family {
             name: "update_last_attempt",
             kind: Kind::Info,
@@ -299,12 +307,28 @@ fn updates(report: &Report) -> Vec<Family> {
                 .collect(),
         },
         Family {
+            name: "update_last_attempt_timestamp_seconds",
+            kind: Kind::Gauge,
+            unit: "seconds",
+            help: "When the last update ended.",
+            samples: attempt
+                .map(|a| (Vec::new(), float(a.at.0)))
+                .into_iter()
+                .collect(),
+        },
+    ]
+}
+
+/// How the last drill went.
+fn drills(report: &Report) -> Vec<Family> {
+    let drill = &report.update.drill;
+    vec![
+        Family {
             name: "drill_passed",
             kind: Kind::Gauge,
             unit: "",
             help: "Whether the board came back by itself in the last drill.",
-            samples: view
-                .drill
+            samples: drill
                 .iter()
                 .map(|d| (Vec::new(), f64::from(u8::from(d.passed))))
                 .collect(),
@@ -314,32 +338,17 @@ fn updates(report: &Report) -> Vec<Family> {
             kind: Kind::Gauge,
             unit: "seconds",
             help: "When the last drill ended.",
-            samples: view
-                .drill
-                .iter()
-                .map(|d| (Vec::new(), float(d.at.0)))
-                .collect(),
+            samples: drill.iter().map(|d| (Vec::new(), float(d.at.0))).collect(),
         },
         Family {
             name: "drill_seconds",
             kind: Kind::Gauge,
             unit: "seconds",
             help: "From the restart of the last drill to a healthy old slot: the time that a rollback takes.",
-            samples: view
-                .drill
+            samples: drill
                 .iter()
                 .filter_map(|d| d.seconds)
                 .map(|s| (Vec::new(), float(s)))
-                .collect(),
-        },
-        Family {
-            name: "update_last_attempt_timestamp_seconds",
-            kind: Kind::Gauge,
-            unit: "seconds",
-            help: "When the last update ended.",
-            samples: attempt
-                .map(|a| (Vec::new(), float(a.at.0)))
-                .into_iter()
                 .collect(),
         },
     ]

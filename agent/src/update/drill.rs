@@ -99,7 +99,7 @@ fn copy(
     let total = targets.iter().map(|(_, _, length)| length * 2).sum();
     let mut done = 0;
     for (target, disk, length) in &mut targets {
-        each_piece(*length, &mut |at, ours, theirs| {
+        each_piece(*length, |at, ours, theirs| {
             source.read_at(*target, at, ours)?;
             disk.read_at(at, theirs)?;
             if ours != theirs {
@@ -112,7 +112,7 @@ fn copy(
         disk.sync()?;
     }
     for (target, disk, length) in &targets {
-        each_piece(*length, &mut |at, ours, theirs| {
+        each_piece(*length, |at, ours, theirs| {
             source.read_at(*target, at, ours)?;
             disk.read_at(at, theirs)?;
             ensure!(
@@ -131,7 +131,7 @@ fn copy(
 
 fn each_piece(
     length: u64,
-    act: &mut dyn FnMut(u64, &mut [u8], &mut [u8]) -> anyhow::Result<()>,
+    mut act: impl FnMut(u64, &mut [u8], &mut [u8]) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let (mut one, mut two) = (vec![0; PIECE], vec![0; PIECE]);
     let mut at = 0;

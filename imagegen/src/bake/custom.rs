@@ -5,6 +5,7 @@
 //! brings them, and lose the keys with the one that takes them away.
 
 use anyhow::{Context, Result, bail, ensure};
+use std::fmt::Write as _;
 
 use super::root::{OWN_UNITS, UNITS, Unit, enable};
 use crate::inputs::board::Board;
@@ -76,17 +77,22 @@ fn users(out: &mut Tree, users: &[User]) -> Result<()> {
         let name = &user.name;
         let id = user.uid.map_or("-".to_owned(), |u| u.to_string());
         // sysusers.d(5): type, name, id, gecos, home, shell.
-        accounts += &format!(
-            "u {name} {id} \"{}\" /home/{name} {}\n",
+        writeln!(
+            accounts,
+            "u {name} {id} \"{}\" /home/{name} {}",
             user.gecos, user.shell
-        );
+        )?;
         for group in &user.groups {
-            accounts += &format!("m {name} {group}\n");
+            writeln!(accounts, "m {name} {group}")?;
         }
         // tmpfiles.d(5). /home lies on the data partition.
-        homes += &format!("d /home/{name} 0750 {name} {name} -\n");
-        homes += &format!("C /home/{name}/.profile 0644 {name} {name} - /etc/skel/.profile\n");
-        homes += &format!("C /home/{name}/.bashrc 0644 {name} {name} - /etc/skel/.bashrc\n");
+        writeln!(homes, "d /home/{name} 0750 {name} {name} -")?;
+        for file in [".profile", ".bashrc"] {
+            writeln!(
+                homes,
+                "C /home/{name}/{file} 0644 {name} {name} - /etc/skel/{file}"
+            )?;
+        }
         let keys = user.ssh_keys.iter().map(|k| format!("{}\n", k.trim()));
         out.insert_bytes(&format!("{KEYS}/{name}"), 0o644, keys.collect::<String>())?;
         if user.sudo {
@@ -104,6 +110,10 @@ fn users(out: &mut Tree, users: &[User]) -> Result<()> {
     )
 }
 
+fn pin(packages: &str, host: &str, priority: i32) -> String {
+    format!("Package: {packages}\nPin: origin \"{host}\"\nPin-Priority: {priority}\n")
+}
+
 /// The archive in apt's own words, so that the board knows it, too (sources.list(5), "DEB822-STYLE FORMAT").
 fn source(out: &mut Tree, repository: &Repository) -> Result<()> {
     let key = format!("etc/apt/keyrings/{}", repository.key_name());
@@ -113,9 +123,9 @@ fn source(out: &mut Tree, repository: &Repository) -> Result<()> {
         repository.suites.join(" ")
     );
     if !repository.components.is_empty() {
-        text += &format!("Components: {}\n", repository.components.join(" "));
+        writeln!(text, "Components: {}", repository.components.join(" "))?;
     }
-    text += &format!("Signed-By: /{key}\n");
+    writeln!(text, "Signed-By: /{key}")?;
     out.insert_bytes(&key, 0o644, repository.key_bytes())?;
     let name = &repository.name;
     out.insert_bytes(
@@ -128,17 +138,10 @@ fn source(out: &mut Tree, repository: &Repository) -> Result<()> {
     let host = repository.uri.split('/').nth(2).unwrap_or_default();
     let host = host.split(':').next().unwrap_or_default();
     if !repository.packages.is_empty() {
-        pins += &format!("Package: *\nPin: origin \"{host}\"\nPin-Priority: -1\n\n");
         let list = repository.packages.join(" ");
-        pins += &format!(
-            "Package: {list}\nPin: origin \"{host}\"\nPin-Priority: {}\n",
-            repository.priority
-        );
+        pins = pin("*", host, -1) + "\n" + &pin(&list, host, repository.priority);
     } else if repository.priority != 500 {
-        pins += &format!(
-            "Package: *\nPin: origin \"{host}\"\nPin-Priority: {}\n",
-            repository.priority
-        );
+        pins = pin("*", host, repository.priority);
     }
     if !pins.is_empty() {
         out.insert_bytes(&format!("etc/apt/preferences.d/{name}"), 0o644, pins)?;

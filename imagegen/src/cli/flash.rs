@@ -13,6 +13,10 @@ use crate::inputs::userdata::Locked;
 use crate::progress::Progress;
 
 /// Write an image to a card, with your name, key and Wi-Fi in it
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the command line"
+)]
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     hypriot-imagegen flash out/hypriotos-rpi64-1.0.0.img.zip                    lists the cards there are\n  \

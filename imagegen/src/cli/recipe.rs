@@ -56,6 +56,8 @@ pub(super) fn explain(path: &Path, json: bool) -> Result<()> {
     if json {
         return row(&serde_json::to_value(&recipe.origins)?);
     }
-    recipe::origins(&recipe).iter().for_each(|l| say(l));
+    for line in recipe::origins(&recipe) {
+        say(&line);
+    }
     Ok(())
 }

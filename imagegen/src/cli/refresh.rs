@@ -377,7 +377,9 @@ fn tell(
         );
     }
     for next in found {
-        lines(next).iter().for_each(|line| say(line));
+        for line in lines(next) {
+            say(&line);
+        }
     }
     match (version, made.is_empty()) {
         (None, _) => say("nothing changed"),

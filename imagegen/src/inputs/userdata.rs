@@ -377,16 +377,10 @@ impl Found {
             Ok(text) => text,
             Err(e) => {
                 let before = &plain[..e.valid_up_to()];
-                let line = before.iter().filter(|b| **b == b'\n').count() + 1;
-                let column = e.valid_up_to()
-                    - before
-                        .iter()
-                        .rposition(|b| *b == b'\n')
-                        .map_or(0, |n| n + 1)
-                    + 1;
+                let lines = before.split(|b| *b == b'\n');
                 let at = At {
-                    line,
-                    column,
+                    column: lines.clone().next_back().map_or(0, <[u8]>::len) + 1,
+                    line: lines.count(),
                     byte: 0,
                 };
                 self.at(

@@ -51,12 +51,9 @@ pub(super) fn index(recipe: &Recipe, arch: &str) -> Result<(Index, Vec<String>),
         }
         names.push(field("Package")?);
         text += control.trim_end();
-        text += &format!(
-            "\nFilename: {}\nSize: {}\nSHA256: {}\n\n",
-            file.name,
-            bytes.len(),
-            file.sha256
-        );
+        let (name, size, sha256) = (&file.name, bytes.len(), &file.sha256);
+        let place = format!("\nFilename: {name}\nSize: {size}\nSHA256: {sha256}\n\n");
+        text += &place;
     }
     let mut index = Index::new(LOCAL, LOCAL, text);
     index.priority = PRIORITY;

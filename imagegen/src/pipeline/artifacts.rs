@@ -167,32 +167,7 @@ pub fn make(request: &Request<'_>, progress: Progress) -> Result<Made> {
         })?;
         (None, release)
     };
-    made.extend([
-        request.out.join(&release.index_name),
-        release.payload.clone(),
-    ]);
-    made.extend(release.deltas.iter().cloned());
-    let tests = request.out.join(format!("{stem}.selftest.yaml"));
-    crate::files::replace(&tests, &baked.root.read(expectations::PATH)?)?;
-    made.push(tests);
-    let sbom = request.out.join(format!("{stem}.spdx.json"));
-    let facts = Papers::of(request)?;
-    crate::files::replace(
-        &sbom,
-        &papers::sbom(&facts.facts(request, epoch, &version.to_string()))?,
-    )?;
-    made.push(sbom);
-    let manifest = request.out.join(format!("{stem}.manifest.json"));
-    let listed = made
-        .iter()
-        .filter(|p| p.extension().is_none_or(|e| e != "img"))
-        .map(|p| listed(p))
-        .collect::<Result<Vec<_>>>()?;
-    crate::files::replace(
-        &manifest,
-        &papers::manifest(&facts.facts(request, epoch, &version.to_string()), &listed)?,
-    )?;
-    made.push(manifest);
+    made.extend(beside(request, &baked, &release, &stem, epoch, &made)?);
     stage.done(&format!(
         "{stem}: payload {} MiB, {} of {} segments from earlier releases{}",
         release.index.payloads[0].size >> 20,
@@ -208,6 +183,46 @@ pub fn make(request: &Request<'_>, progress: Progress) -> Result<Made> {
         boot_bytes: volumes.boot.size(),
         took: begun.elapsed(),
     })
+}
+
+/// The files beside the image: the release, the tests to validate a card with, and the papers, of which the manifest lists all.
+fn beside(
+    request: &Request<'_>,
+    baked: &Baked,
+    release: &Release,
+    stem: &str,
+    epoch: u64,
+    images: &[PathBuf],
+) -> Result<Vec<PathBuf>> {
+    let version = &request.version;
+    let mut made = vec![
+        request.out.join(&release.index_name),
+        release.payload.clone(),
+    ];
+    made.extend(release.deltas.iter().cloned());
+    let tests = request.out.join(format!("{stem}.selftest.yaml"));
+    crate::files::replace(&tests, &baked.root.read(expectations::PATH)?)?;
+    made.push(tests);
+    let sbom = request.out.join(format!("{stem}.spdx.json"));
+    let facts = Papers::of(request)?;
+    crate::files::replace(
+        &sbom,
+        &papers::sbom(&facts.facts(request, epoch, &version.to_string()))?,
+    )?;
+    made.push(sbom);
+    let manifest = request.out.join(format!("{stem}.manifest.json"));
+    let listed = images
+        .iter()
+        .chain(&made)
+        .filter(|p| p.extension().is_none_or(|e| e != "img"))
+        .map(|p| listed(p))
+        .collect::<Result<Vec<_>>>()?;
+    crate::files::replace(
+        &manifest,
+        &papers::manifest(&facts.facts(request, epoch, &version.to_string()), &listed)?,
+    )?;
+    made.push(manifest);
+    Ok(made)
 }
 
 /// The deltas of a release, for people.

@@ -1,6 +1,7 @@
 //! Tests of [`super`], against an archive of their own that gets updates: signed lists over HTTP, packages with changelogs.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::io::Write as _;
 use std::time::Duration;
 
@@ -69,11 +70,7 @@ impl Archive {
             let list: String = rows.iter().map(|row| self.package(row, arch)).collect();
             let list = xz(&list);
             let path = format!("main/binary-{arch}/Packages.xz");
-            sums.push_str(&format!(
-                " {} {} {path}\n",
-                files::sha256(&list),
-                list.len()
-            ));
+            writeln!(sums, " {} {} {path}", files::sha256(&list), list.len()).unwrap();
             self.put(&format!("dists/{name}/{path}"), list);
         }
         let suite = name.replace("trixie", "stable");
@@ -345,9 +342,13 @@ fn a_changelog_is_read_down_to_the_version_that_boards_have() {
             "{garbage:?}"
         );
     }
-    let long = format!("a (2) x; urgency=low\n  * {}\n", "ä".repeat(5000));
+    let endless = format!("a (2) x; urgency=low\n  * {}\n", "ä".repeat(5000));
     assert_eq!(
-        changelog::since(&long, "1").first.unwrap().chars().count(),
+        changelog::since(&endless, "1")
+            .first
+            .unwrap()
+            .chars()
+            .count(),
         160
     );
 }

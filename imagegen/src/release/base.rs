@@ -15,6 +15,8 @@ use crate::formats::{Blocks, pass};
 
 /// Unit in which equal bytes are looked for: a block of EROFS.
 pub(super) const BLOCK: u64 = 4096;
+/// The same, as the length of a slice.
+pub(super) const BLOCK_LEN: usize = 4096;
 /// Places that are remembered for one content: zeros and other filling repeat without end.
 const PLACES_MAX: usize = 4;
 
@@ -61,7 +63,7 @@ impl Base {
             if !pass::is_zero(&bytes) {
                 images[image].write_all_at(&bytes, at)?;
             }
-            for (block, place) in bytes.chunks_exact(BLOCK as usize).zip(at / BLOCK..) {
+            for (block, place) in bytes.chunks_exact(BLOCK_LEN).zip(at / BLOCK..) {
                 if pass::is_zero(block) {
                     continue;
                 }

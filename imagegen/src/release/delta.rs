@@ -12,7 +12,7 @@ use hypriot_updater::payload::{Extent, MAX_EXTENTS, MAX_REFERENCE, Operation};
 use zstd::zstd_safe::{CCtx, CParameter, compress_bound, get_error_name};
 
 use super::apply::decode;
-use super::base::{BLOCK, Base, Place, key};
+use super::base::{BLOCK, BLOCK_LEN, Base, Place, key};
 use crate::formats::erofs::read::Erofs;
 use crate::formats::pass;
 use crate::image::card::Volumes;
@@ -83,7 +83,7 @@ pub(super) fn make(
 
 fn sketch(base: &Base, bytes: &[u8]) -> Sketch {
     let blocks = bytes
-        .chunks(BLOCK as usize)
+        .chunks(BLOCK_LEN)
         .map(|b| (!pass::is_zero(b)).then(|| base.places(key(b)).to_vec()))
         .collect();
     Sketch { blocks }
@@ -213,43 +213,39 @@ impl Segment<'_> {
 
     /// The pieces of the base that are most like this segment, the surest first, until the reference is full.
     fn reference(&self, files: &[Piece]) -> Vec<Extent> {
-        let mut wanted: Vec<(u8, i64, i64)> = Vec::new();
-        let (at, len) = (self.at as i64, self.bytes.len() as i64);
-        let pad = PAD as i64;
-        for (start, length, path, into) in in_range(files, self.at, self.bytes.len() as u64) {
+        let mut wanted: Vec<(u8, u64, u64)> = Vec::new();
+        let len = self.bytes.len() as u64;
+        for (start, length, path, into) in in_range(files, self.at, len) {
             // the part of the piece that lies in this segment, as bytes of the file
             let from = into + self.at.saturating_sub(*start);
-            let to = into + (self.at + self.bytes.len() as u64 - start).min(*length);
+            let to = into + (self.at + len - start).min(*length);
             let mut before = 0;
             for (old, old_len) in self.base.file(path) {
                 let (a, b) = (from.max(before), to.min(before + old_len));
                 if a < b {
                     let (a, b) = (old + (a - before), old + (b - before));
-                    wanted.push((1, a as i64 - pad, b as i64 + pad));
+                    wanted.push((1, a.saturating_sub(PAD), b + PAD));
                 }
                 before += old_len;
             }
         }
-        let first = (self.at / BLOCK) as i64;
+        let first = i64::try_from(self.at / BLOCK).unwrap_or(i64::MAX);
         for (image, by) in votes(self.sketch, first).into_iter().take(WAYS) {
-            let from = at + by * BLOCK as i64;
-            wanted.push((image, from - pad, from + len + pad));
+            let from = moved(self.at, by);
+            wanted.push((image, from.saturating_sub(PAD), from + len + PAD));
         }
-        let from = at + self.near * BLOCK as i64;
-        wanted.push((self.image, from - len, from + 2 * len));
+        let from = moved(self.at, self.near);
+        wanted.push((self.image, from.saturating_sub(len), from + 2 * len));
         self.bounded(&wanted)
     }
 
     /// As many of the wanted ranges as the reference may have, in order of their places, joined where they meet.
-    fn bounded(&self, wanted: &[(u8, i64, i64)]) -> Vec<Extent> {
+    fn bounded(&self, wanted: &[(u8, u64, u64)]) -> Vec<Extent> {
         let mut chosen: Vec<(u8, u64, u64)> = Vec::new();
         for (image, from, to) in wanted {
             let size = self.base.size(*image);
-            let from = u64::try_from(*from).unwrap_or(0) / SECTOR * SECTOR;
-            let to = u64::try_from(*to)
-                .unwrap_or(0)
-                .next_multiple_of(SECTOR)
-                .min(size);
+            let from = from / SECTOR * SECTOR;
+            let to = to.next_multiple_of(SECTOR).min(size);
             if from >= to {
                 continue;
             }
@@ -272,6 +268,11 @@ impl Segment<'_> {
             })
             .collect()
     }
+}
+
+/// The place `blocks` further, or the start if that lies before it.
+fn moved(at: u64, blocks: i64) -> u64 {
+    (at / BLOCK).saturating_add_signed(blocks) * BLOCK
 }
 
 fn joined(mut ranges: Vec<(u8, u64, u64)>) -> Vec<(u8, u64, u64)> {

@@ -161,7 +161,7 @@ fn stranger(dir: &Path, version: &str) -> PathBuf {
         payloads: vec![full],
     };
     let path = dir.join(format!("{stem}.json"));
-    std::fs::write(&path, index.encode().unwrap()).unwrap();
+    files::replace(&path, &index.encode().unwrap()).unwrap();
     path
 }
 

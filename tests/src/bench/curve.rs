@@ -4,8 +4,11 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
+use hypriot_keys::time::Timestamp;
 use hypriot_updater::rollout::{Place, Point, Rollout};
 use hypriot_updater::slot::Digest;
+
+use crate::bench::say;
 
 const BOARDS: usize = 1_000_000;
 const HOURS: usize = 72;
@@ -31,7 +34,7 @@ const PICTURE: &str = "docs/src/explanation/rollout-curve.svg";
 pub fn run(root: &Path) -> Result<()> {
     // counted from 1970: the turn is then the time since the start
     let rollout = Rollout {
-        start: Some(Default::default()),
+        start: Some(Timestamp::default()),
         curve: CURVE.to_vec(),
         ..Rollout::default()
     };
@@ -53,7 +56,7 @@ pub fn run(root: &Path) -> Result<()> {
         .enumerate()
         .map(|(hour, n)| (f64::from(*n) / boards / ideal(hour) - 1.0).abs())
         .fold(0.0, f64::max);
-    let first = one.iter().filter(|h| **h == 0).count();
+    let first = usize::try_from(by_hour[0])?;
     let again = one
         .iter()
         .zip(&other)
@@ -63,12 +66,12 @@ pub fn run(root: &Path) -> Result<()> {
     let busiest = by_hour[1..].iter().max().copied().unwrap_or_default();
     ensure!(one.len() == BOARDS, "a board was forgotten");
     draw(&root.join(PICTURE), &by_hour)?;
-    println!(
+    say(&format!(
         "bench-fleet-curve: boards={BOARDS} off_percent={:.2} first_again_percent={:.2} first_hour={} busiest_hour={busiest}",
         off * 100.0,
         again * 100.0,
         by_hour[0]
-    );
+    ));
     Ok(())
 }
 

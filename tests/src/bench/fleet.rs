@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
+use crate::bench::say;
 use crate::locks::boards::{Board, Line, Truth, Way};
 use crate::locks::servers::{self, Member, Server};
 
@@ -73,14 +74,14 @@ pub fn run() -> Result<()> {
     drop(fleet);
     eprintln!("the plainest server: one transaction of etcd for each lock");
     let plain = plain_rate(&members)?;
-    println!(
+    say(&format!(
         "bench-fleet-limit: plain_etcd_grants_s={plain:.0} ratio={:.2}",
         etcd_grants / plain
-    );
-    println!(
+    ));
+    say(&format!(
         "bench-fleet: boards={BOARDS} seconds={seconds} max_out={max_out} allowed={ALLOWED} grants_s={grants:.0} p99_ms={p99} \
          rss={rss} etcd_grants_s={etcd_grants:.0}"
-    );
+    ));
     Ok(())
 }
 

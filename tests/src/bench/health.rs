@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+use crate::bench::say;
 use crate::papers::root;
 use crate::{exec, peers};
 
@@ -85,14 +86,14 @@ pub fn run() -> Result<()> {
         }
     }
     let exporter = node_exporter(&exporter)?;
-    let exported = exporter.measure("node exporter /metrics")?;
+    let plain = exporter.measure("node exporter /metrics")?;
     say(&format!(
         "memory at rest: {rss:.1} MiB both halves, goss {goss_rss:.1}, node exporter {:.1}; goss's JSON: {:.1} times, closing {:.1}; \
          metrics: {:.1} times the exporter's",
         exporter.memory()?,
         health.rps / json.rps,
         health.rps_closing / json.rps_closing,
-        metrics.rps / exported.rps,
+        metrics.rps / plain.rps,
     ));
     drop(exporter);
     let suite_ratio = suites(&agent, &goss, work.path())?;
@@ -421,9 +422,4 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
 fn write(path: &Path, text: &str) -> Result<()> {
     hypriot_imagegen::files::replace(path, text.as_bytes())?;
     Ok(())
-}
-
-#[expect(clippy::print_stdout, reason = "the result of the command")]
-fn say(text: &str) {
-    println!("{text}");
 }

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::boards::Line;
 use super::servers::Server;
+use crate::bench::say;
 use crate::exec;
 
 /// The judge of pages, from npm: its last release of 2026-11.
@@ -71,10 +72,10 @@ pub fn judge(root: &Path, to: &Path) -> Result<()> {
     for look in &LOOKS {
         let report =
             one(look, &axe, to).with_context(|| format!("the page with {} boards", look.name))?;
-        println!(
+        say(&format!(
             "{}: {} boards shown, {} rules held, live and paused by a button",
             look.name, report["boards"], report["passes"]
-        );
+        ));
     }
     Ok(())
 }
@@ -220,14 +221,14 @@ fn proxy(desk: Arc<Desk>) -> Result<u16> {
         for stream in listener.incoming().map_while(Result::ok) {
             let desk = Arc::clone(&desk);
             // A browser hangs up when it likes.
-            std::thread::spawn(move || drop(desk.serve(stream)));
+            std::thread::spawn(move || drop(desk.serve(&stream)));
         }
     });
     Ok(port)
 }
 
 impl Desk {
-    fn serve(&self, stream: TcpStream) -> Result<()> {
+    fn serve(&self, stream: &TcpStream) -> Result<()> {
         let mut from = BufReader::new(stream.try_clone()?);
         let (mut head, mut length) = (String::new(), 0);
         loop {
@@ -248,14 +249,14 @@ impl Desk {
         from.read_exact(&mut body)?;
         let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
         match path.as_str() {
-            "/axe.js" => answer(&stream, "text/javascript", &self.axe),
-            "/look.js" => answer(&stream, "text/javascript", &self.look),
+            "/axe.js" => answer(stream, "text/javascript", &self.axe),
+            "/look.js" => answer(stream, "text/javascript", &self.look),
             "/done" => {
                 if let Ok(mut said) = self.said.lock() {
                     *said = Some(String::from_utf8_lossy(&body).into_owned());
                     self.told.notify_all();
                 }
-                answer(&stream, "text/plain", "")
+                answer(stream, "text/plain", "")
             }
             "/wait.svg" => {
                 if let Ok(said) = self.said.lock() {
@@ -265,12 +266,12 @@ impl Desk {
                     );
                 }
                 answer(
-                    &stream,
+                    stream,
                     "image/svg+xml",
                     "<svg xmlns=\"http://www.w3.org/2000/svg\"/>",
                 )
             }
-            _ => self.forward(&head, &body, &stream, path == "/"),
+            _ => self.forward(&head, &body, stream, path == "/"),
         }
     }
 

@@ -1,7 +1,6 @@
 //! Tables as they are written, grown, read again, and broken. What sfdisk says of them is asked by imagegen's tests.
 
 use alloc::collections::BTreeMap;
-use alloc::string::ToString;
 
 use super::*;
 
@@ -150,6 +149,6 @@ fn tables_that_lie_are_refused() {
             MbrError::Outside(5),
         ),
     ] {
-        assert_eq!(error, want, "{danger}: {}", error);
+        assert_eq!(error, want, "{danger}: {error}");
     }
 }

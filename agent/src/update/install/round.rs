@@ -39,15 +39,12 @@ pub(super) fn run(
             running: base.map(|b| b.slot),
             reference: Vec::new(),
         };
-        for n in 0..missing.len() {
-            if !missing[n] {
-                continue;
-            }
+        for (n, missing) in missing.iter_mut().enumerate().filter(|(_, m)| **m) {
             let (entry, place) = (&choice.entries[n], idle.places[n]);
             match local.segment(n, entry, &place, arrivals, idle)? {
                 Some(bytes) => {
                     idle.put(n, &bytes)?;
-                    missing[n] = false;
+                    *missing = false;
                 }
                 None => worn += 1,
             }

@@ -94,11 +94,11 @@ pub(crate) fn release(seed: u8) -> (Verified<Index>, [Vec<u8>; 2], Vec<u8>) {
     (index, images, files.remove(0).1)
 }
 
-/// The same with deltas from other releases: the files by name, the full payload first.
-pub(crate) fn release_from(
-    seed: u8,
-    bases: &[u8],
-) -> (Verified<Index>, [Vec<u8>; 2], Vec<(String, Vec<u8>)>) {
+/// Files of a release by name, the full payload first.
+type Files = Vec<(String, Vec<u8>)>;
+
+/// The same with deltas from other releases.
+pub(crate) fn release_from(seed: u8, bases: &[u8]) -> (Verified<Index>, [Vec<u8>; 2], Files) {
     let images = images(seed);
     let full = full_rows(&images);
     let mut made = vec![payload_of("p.full", &full, None)];

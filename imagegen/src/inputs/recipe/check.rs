@@ -46,7 +46,8 @@ pub fn package(text: &str) -> Result<Package<'_>, String> {
             "`{text}`: a recipe names what it wants, not a choice; take one of them"
         ));
     }
-    if text.ends_with(".deb") {
+    let extension = std::path::Path::new(text).extension();
+    if extension.is_some_and(|e| e.eq_ignore_ascii_case("deb")) {
         return Err(format!("`{text}` is a file: put it into `debs = […]`"));
     }
     if name.contains(':') {
@@ -82,13 +83,14 @@ pub fn package(text: &str) -> Result<Package<'_>, String> {
 
 /// Everything that is wrong with the values of a recipe.
 pub(super) fn check(recipe: &Recipe) -> Vec<Objection> {
+    use Step::{Key, Part};
+
     let mut out = Vec::new();
     let mut say = |way: Vec<Step>, result: Result<(), String>| {
         if let Err(reason) = result {
             out.push(Objection { way, reason });
         }
     };
-    use Step::{Key, Part};
     say(vec![Key("name")], word(&recipe.name, "a name"));
     if !recipe.version.is_empty() {
         say(

@@ -300,7 +300,9 @@ fn told(recipe: &Recipe, from: &str) -> Vec<Origin> {
         ("disable", &recipe.disable),
         ("mask", &recipe.mask),
     ] {
-        list.iter().for_each(|value| say(key, value));
+        for value in list {
+            say(key, value);
+        }
     }
     recipe.debs.iter().for_each(|d| say("debs", &d.name));
     if let Some(files) = &recipe.files {

@@ -125,22 +125,12 @@ fn with_line(text: &str, line: &str) -> String {
 
 /// A `network-config` for one Wi-Fi network.
 pub fn wifi(ssid: &str, password: Option<&str>, country: Option<&str>, hidden: bool) -> String {
-    let mut out = "version: 2\nwifis:\n  wlan0:\n    dhcp4: true\n    optional: true\n".to_owned();
-    if let Some(country) = country {
-        out += &format!("    regulatory-domain: {}\n", quoted(country));
-    }
-    out += &format!("    access-points:\n      {}:", quoted(ssid));
-    match (password, hidden) {
-        (None, false) => out += " {}\n",
-        (password, hidden) => {
-            out.push('\n');
-            if let Some(password) = password {
-                out += &format!("        password: {}\n", quoted(password));
-            }
-            if hidden {
-                out += "        hidden: true\n";
-            }
-        }
-    }
-    out
+    let start = "version: 2\nwifis:\n  wlan0:\n    dhcp4: true\n    optional: true\n";
+    let country = country.map(|c| format!("    regulatory-domain: {}\n", quoted(c)));
+    let name = format!("    access-points:\n      {}:", quoted(ssid));
+    let password = password.map(|p| format!("        password: {}\n", quoted(p)));
+    let hidden = hidden.then(|| "        hidden: true\n".to_owned());
+    let rest: String = password.into_iter().chain(hidden).collect();
+    let gap = if rest.is_empty() { " {}" } else { "" };
+    format!("{start}{}{name}{gap}\n{rest}", country.unwrap_or_default())
 }

@@ -77,7 +77,7 @@ impl Reader<'_> {
                 format!("`{name}` must be one of {}", list.join(", ")),
             ));
         }
-        self.size(schema, node, name, out);
+        Self::size(schema, node, name, out);
         self.map(schema, node, name, depth, out);
         self.list(schema, node, name, depth, out);
         for part in rules
@@ -121,7 +121,7 @@ impl Reader<'_> {
         out.extend(nearest.unwrap_or_default());
     }
 
-    fn size(&self, schema: &Json, node: &Node, name: &str, out: &mut Vec<Objection>) {
+    fn size(schema: &Json, node: &Node, name: &str, out: &mut Vec<Objection>) {
         let number = |key: &str| schema.get(key).and_then(Json::as_u64);
         let len = match &node.value {
             Value::List(list) => list.len() as u64,

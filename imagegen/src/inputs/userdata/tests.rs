@@ -57,6 +57,7 @@ fn with(lines: &str) -> String {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table, one row for each danger")]
 fn what_cannot_work_is_refused_with_its_place() {
     let no_key = KEY.replace("ZDI1", "");
     for (danger, text, at, says) in [

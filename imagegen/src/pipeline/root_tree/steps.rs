@@ -1,6 +1,7 @@
 //! Owns the steps of a recipe (`[[run]]`): a tree in memory is laid out on disk, the steps run in it as packages' scripts do, and
 //! what they left is brought into the form that depends on the inputs alone. The result is kept in the cache by those.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
@@ -60,14 +61,14 @@ pub fn run(
     source_date: i64,
     workshop: &Workshop,
 ) -> anyhow::Result<Tree> {
-    let owners: String = tree
+    let mut owners = String::new();
+    for (path, e) in tree.iter() {
+        writeln!(owners, "{} {}:{}", path.escape_ascii(), e.uid, e.gid)?;
+    }
+    let scripts = steps
         .iter()
-        .map(|(path, e)| format!("{} {}:{}\n", path.escape_ascii(), e.uid, e.gid))
-        .collect();
-    let scripts: String = steps
-        .iter()
-        .map(|s| format!("{}\n{}\n", s.name, s.script))
-        .collect();
+        .flat_map(|s| [&*s.name, "\n", &*s.script, "\n"]);
+    let scripts: String = scripts.collect();
     let hash = Hash::of_tree(tree)?.sha256;
     let key = files::content_key([
         ("tree", hash.as_bytes()),
