@@ -1,3 +1,5 @@
+//! How cards are chosen and written, and what is refused.
+
 use std::fs;
 
 use super::disks::{Disk, chosen, list};

@@ -1,3 +1,5 @@
+//! Locks: what a list says of a package is checked before it is believed.
+
 use super::*;
 use crate::lock::repo::index::Index;
 

@@ -1,3 +1,5 @@
+//! Recipes: what is read, what is refused and where, and how layers join.
+
 use std::path::Path;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! user-data and network-config, judged as the board will read them.
+
 use std::collections::BTreeMap;
 
 use super::*;
