@@ -167,8 +167,8 @@ fn received(source: Option<&str>) -> anyhow::Result<Option<Spool>> {
     if source != Some("-") {
         return Ok(None);
     }
-    let directory = Path::new(spool::DIRECTORY);
-    Spool::receive(directory, std::io::stdin().lock()).map(Some)
+    let (directory, lock) = (Path::new(spool::DIRECTORY), Path::new(spool::LOCK));
+    Spool::receive(directory, lock, std::io::stdin().lock()).map(Some)
 }
 
 /// Why another version than `only` would be installed, or none.

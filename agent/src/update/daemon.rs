@@ -17,7 +17,7 @@ use super::board::{self, Board, Lock, Session};
 use super::heartbeat::{self, Heartbeat};
 use super::install::Stage;
 use super::machine::{PATIENCE, clock};
-use super::store;
+use super::{spool, store};
 use crate::config::Settings;
 use crate::files;
 use crate::probe::{self, OwnerTests, Root};
@@ -104,11 +104,15 @@ pub fn run(mut board: Board) -> anyhow::Result<()> {
     }
 }
 
-/// Removes what power cuts left of files that were being replaced. Under the lock: nobody is replacing one.
+/// Removes what power cuts left of files that were being replaced, and what restarts left. Under the lock: nobody is replacing one.
 fn tidy_up() {
     let (lock, data) = (Lock::try_take(Path::new(LOCK)), Path::new(store::DIRECTORY));
     if !data.exists() || !matches!(lock, Ok(Some(_))) {
         return;
+    }
+    // an installation from standard input ends with a restart, which leaves what it came from: as large as the release
+    if let Err(error) = spool::clear_left(Path::new(spool::DIRECTORY), Path::new(spool::LOCK)) {
+        tracing::warn!("{error:#}");
     }
     if let Err(error) = files::sweep(data) {
         tracing::warn!("{error}");

@@ -11,8 +11,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail, ensure};
 use nix::sys::statvfs::statvfs;
 
+use super::board::Lock;
+
 /// Where it is laid.
 pub const DIRECTORY: &str = "/data/hypriot/spool";
+/// Held while it is there, so that nobody else lays another one there, or clears it away.
+pub const LOCK: &str = "/run/hypriot/private/spool";
 /// No repository has more files: a release has four, its metadata a few more.
 const MOST: usize = 4096;
 /// So much of the data partition is left to everybody else.
@@ -20,16 +24,25 @@ const LEFT: u64 = 64 << 20;
 
 /// A repository in a directory that is gone with this value.
 #[derive(Debug)]
-pub struct Spool(PathBuf);
+pub struct Spool {
+    directory: PathBuf,
+    _lock: Lock,
+}
 
 impl Spool {
-    /// Takes a tar from `input`.
-    pub fn receive(directory: &Path, input: impl Read) -> anyhow::Result<Self> {
+    /// Takes a tar from `input`, if nobody is taking another one: what `lock` guards.
+    pub fn receive(directory: &Path, lock: &Path, input: impl Read) -> anyhow::Result<Self> {
+        let Some(lock) = Lock::try_take(lock)? else {
+            bail!("another installation from standard input is going on: wait for it, or end it");
+        };
         clear(directory)?;
         let mut private = DirBuilder::new();
         let made = private.recursive(true).mode(0o700).create(directory);
         made.with_context(|| format!("making {}", directory.display()))?;
-        let spool = Self(directory.to_owned());
+        let spool = Self {
+            directory: directory.to_owned(),
+            _lock: lock,
+        };
         let room = statvfs(directory).context("asking how much room there is")?;
         let room = room.blocks_available() * room.fragment_size();
         unpack(directory, input, room.saturating_sub(LEFT))?;
@@ -38,20 +51,27 @@ impl Spool {
 
     /// Where it lies.
     pub fn path(&self) -> &Path {
-        &self.0
+        &self.directory
     }
 }
 
 impl Drop for Spool {
     fn drop(&mut self) {
-        if let Err(error) = clear(&self.0) {
+        if let Err(error) = clear(&self.directory) {
             tracing::warn!("{error:#}");
         }
     }
 }
 
-/// Removes what a power cut left.
-pub fn clear(directory: &Path) -> anyhow::Result<()> {
+/// Removes what a power cut left, or the restart that ends an installation; not what is being received now.
+pub fn clear_left(directory: &Path, lock: &Path) -> anyhow::Result<()> {
+    match Lock::try_take(lock)? {
+        Some(_lock) => clear(directory),
+        None => Ok(()),
+    }
+}
+
+fn clear(directory: &Path) -> anyhow::Result<()> {
     match fs::remove_dir_all(directory) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => {
             Err(e).with_context(|| format!("clearing {}", directory.display()))
@@ -151,7 +171,7 @@ mod tests {
             ("./1.root.json", FILE, b"{}"),
             ("p.full", FILE, &[7; 700]),
         ]);
-        let spool = Spool::receive(&at, &*tar).unwrap();
+        let spool = Spool::receive(&at, &dir.path().join("run/lock"), &*tar).unwrap();
         let mut names: Vec<_> = fs::read_dir(spool.path())
             .unwrap()
             .map(|e| e.unwrap().file_name().into_string().unwrap())
@@ -159,8 +179,27 @@ mod tests {
         names.sort();
         assert_eq!(names, ["1.root.json", "p.full"]);
         assert_eq!(fs::read(at.join("p.full")).unwrap(), [7; 700]);
+        // neither a second one nor the agent's cleaning takes it away from the first
+        let lock = dir.path().join("run/lock");
+        let second = Spool::receive(&at, &lock, &*tar).unwrap_err();
+        assert!(second.to_string().contains("another"), "{second}");
+        clear_left(&at, &lock).unwrap();
+        assert!(spool.path().join("p.full").exists());
         drop(spool);
         assert!(!at.exists());
+    }
+
+    #[test]
+    fn what_a_restart_left_is_cleared_when_the_agent_starts() {
+        let dir = tempfile::tempdir().unwrap();
+        let (at, lock) = (dir.path().join("spool"), dir.path().join("run/lock"));
+        let tar = archive(&[("p.full", FILE, &[7; 700])]);
+        // the restart that ends an installation runs no destructors, and takes the lock with it
+        std::mem::forget(Spool::receive(&at, &lock, &*tar).unwrap());
+        fs::remove_file(&lock).unwrap();
+        clear_left(&at, &lock).unwrap();
+        assert!(!at.exists());
+        clear_left(&at, &lock).unwrap();
     }
 
     #[test]
@@ -214,11 +253,15 @@ mod tests {
         ] {
             let dir = tempfile::tempdir().unwrap();
             let at = dir.path().join("spool");
-            let error = Spool::receive(&at, &*tar).expect_err(danger);
+            let error = Spool::receive(&at, &dir.path().join("run/lock"), &*tar).expect_err(danger);
             let error = format!("{error:#}");
             assert!(error.contains(expected), "{danger}: {error}");
             assert!(!at.exists(), "{danger}");
-            assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "{danger}");
+            assert_eq!(
+                fs::read_dir(dir.path()).unwrap().count(),
+                1,
+                "{danger}: more than the lock"
+            );
         }
         let dir = tempfile::tempdir().unwrap();
         let error = unpack(dir.path(), &*whole, 3999).expect_err("full");
