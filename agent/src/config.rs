@@ -15,6 +15,7 @@ use hypriot_keys::time::Timestamp;
 use hypriot_updater::decide::{Automatic, Policy};
 use serde::Deserialize;
 
+use crate::files;
 use crate::paths::{DATA_LOST, LOCAL};
 
 mod server;
@@ -27,6 +28,8 @@ pub use updates::{Net, Windows};
 pub const IMAGE: &str = "/usr/lib/hypriot/agent.toml";
 /// The owner's fragments.
 pub const OWNER: &str = "/etc/hypriot/agent.d";
+/// A fragment is no larger.
+const LIMIT: u64 = 256 * 1024;
 
 /// One file. Only the image's may say what the board is.
 #[derive(Debug, Default, Deserialize)]
@@ -227,7 +230,7 @@ pub fn updates_are_set(owner: &Path) -> anyhow::Result<bool> {
 }
 
 fn read(path: PathBuf) -> anyhow::Result<Named<String>> {
-    let text = fs::read_to_string(&path).with_context(|| {
+    let text = files::read_text(&path, LIMIT).with_context(|| {
         format!(
             "reading {} (both halves of the agent read it, one without privileges: its mode must be 0644)",
             path.display()

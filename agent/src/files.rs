@@ -6,9 +6,12 @@
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+
+use nix::fcntl::OFlag;
 
 /// Marks our temporary files, so that [`sweep`] can tell them from an owner's.
 const MARK: &str = ".hypriot-new-";
@@ -135,7 +138,27 @@ pub fn sweep(directory: &Path) -> Result<(), FileError> {
     Ok(())
 }
 
-/// Reads at most `limit` bytes of the file at `path`; a larger file is an error, not a cut one.
+/// Opens a file that has an end. A pipe waits for a writer who may never come, a device has no end, and some do something when
+/// they are opened (a watchdog starts): none of them is opened, so whoever names one waits for nothing.
+pub fn open(path: &Path) -> io::Result<File> {
+    // open(2): with O_PATH nothing but the name is looked up, and the descriptor says what it led to
+    let named = OpenOptions::new()
+        .read(true)
+        .custom_flags(OFlag::O_PATH.bits())
+        .open(path)?;
+    let meta = named.metadata()?;
+    if meta.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    if !meta.is_file() {
+        let text = "a pipe, a socket or a device, and no file";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
+    // proc(5): the same file, whatever the name leads to by now
+    File::open(format!("/proc/self/fd/{}", named.as_raw_fd()))
+}
+
+/// Reads at most `limit` bytes of the file at `path`; a larger file is an error, not a cut one, and so is what is no file.
 pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
     let error = |source| FileError {
         doing: "reading",
@@ -143,7 +166,7 @@ pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
         source,
     };
     let mut bytes = Vec::new();
-    File::open(path)
+    open(path)
         .and_then(|file| file.take(limit.saturating_add(1)).read_to_end(&mut bytes))
         .map_err(error)?;
     if bytes.len() as u64 > limit {

@@ -36,7 +36,6 @@ use anyhow::Result;
 use hypriot_keys::time::Timestamp;
 use hypriot_updater::health::{Severity as Weight, TestResult as Vote};
 
-use crate::files;
 use crate::probe::Root;
 use crate::report::{self, Report, Severity, TestsView};
 pub use add::{Wish, add, autoadd};
@@ -70,9 +69,11 @@ pub mod exit {
 
 /// The variables of `--vars` and `--vars-inline`.
 pub fn vars(file: Option<&Path>, inline: Option<&str>) -> Result<Vars> {
-    let text = file
-        .map(|path| files::read_text(path, yaml::LIMIT))
-        .transpose()?;
+    let text = file.map(|path| {
+        suite::text_of(path)
+            .map_err(|why| anyhow::anyhow!("variables: reading {}: {why}", path.display()))
+    });
+    let text = text.transpose()?;
     Vars::new(text.as_deref(), inline).map_err(|why| anyhow::anyhow!("variables: {why}"))
 }
 

@@ -64,9 +64,9 @@ fn broken_settings_of_an_owner_forbid_everything_and_stop_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let (image, owner) = (dir.path().join("agent.toml"), dir.path().join("d"));
     fs::create_dir(&owner).unwrap();
-    crate::files::replace(&image, IMAGE.as_bytes(), 0o644).unwrap();
+    files::replace(&image, IMAGE.as_bytes(), 0o644).unwrap();
     let with = |text: &[u8]| {
-        crate::files::replace(&owner.join("x.toml"), text, 0o644).unwrap();
+        files::replace(&owner.join("x.toml"), text, 0o644).unwrap();
         load(&image, &owner).unwrap()
     };
     let fine = with(b"[update]\npoll_seconds = 60");
@@ -115,7 +115,7 @@ fn health_is_open_unless_the_owner_closes_it() {
 fn owners_fragments_are_checked_where_there_is_no_image_too() {
     let dir = tempfile::tempdir().unwrap();
     let set = |text: &str| {
-        crate::files::replace(&dir.path().join("x.toml"), text.as_bytes(), 0o644).unwrap();
+        files::replace(&dir.path().join("x.toml"), text.as_bytes(), 0o644).unwrap();
         updates_are_set(dir.path())
     };
     assert!(!set("[health]\ndetail = true").unwrap());

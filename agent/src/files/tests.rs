@@ -117,3 +117,25 @@ fn concurrent_writers_never_tear() {
     assert!(bytes.iter().all(|b| *b == bytes[0]));
     assert_eq!(names(dir.path()), ["f"]);
 }
+
+#[test]
+fn what_has_no_end_is_not_opened() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (pipe, socket, link) = (
+        dir.path().join("pipe"),
+        dir.path().join("socket"),
+        dir.path().join("link"),
+    );
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).expect("a socket");
+    symlink(&pipe, &link).expect("a link");
+    let zero = Path::new("/dev/zero");
+    for path in [&*pipe, &*socket, &*link, zero, dir.path()] {
+        let error = open(path).expect_err("no file").to_string();
+        assert!(read(path, 10).is_err(), "{error}");
+    }
+    // the kernel's own are files
+    assert!(read(Path::new("/proc/self/status"), 1 << 20).is_ok_and(|text| text.len() > 100));
+    let missing = open(&dir.path().join("missing")).expect_err("nothing there");
+    assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+}

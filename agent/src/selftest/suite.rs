@@ -14,7 +14,7 @@ use super::matcher::Matcher;
 use super::schema::Schema;
 use crate::report::Severity;
 
-pub(super) use load::expanded;
+pub(super) use load::{expanded, text_of};
 pub use load::{load, load_with};
 
 /// All tests that were found, and what was wrong with the files.

@@ -170,6 +170,47 @@ fn links_of_an_image_do_not_lead_to_the_host() {
 }
 
 #[test]
+fn a_pipe_or_a_device_holds_no_test_up() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let pipe = dir.path().join("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+    let pipe = pipe.display();
+    let text = format!(
+        "file:\n  {pipe}: {{exists: true, filetype: pipe, contents: [x], sha256: x, contains: [x]}}\n\
+         \x20 /dev/zero: {{exists: true, filetype: character-device, contents: [x], md5: x}}\n"
+    );
+    let began = Instant::now();
+    let results = run_on(&Root::default(), &text);
+    assert!(
+        began.elapsed() < Duration::from_secs(10),
+        "it was waited for"
+    );
+    let failed: Vec<_> = results
+        .iter()
+        .filter_map(|r| match &r.outcome {
+            Outcome::Fail(why) => Some((&*r.property, &**why)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(failed.len(), 5, "{failed:?}");
+    assert!(
+        failed
+            .iter()
+            .all(|(_, why)| why.contains("a device, and no file")),
+        "{failed:?}"
+    );
+}
+
+#[test]
+fn a_pipe_among_the_files_of_tests_is_said_and_not_waited_for() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let pipe = dir.path().join("x.yaml");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+    let suite = load(&[dir.path().to_owned(), pipe]);
+    assert!(suite.problems().next().is_some_and(|p| p.contains("pipe")));
+}
+
+#[test]
 fn commands_run_on_the_live_board_with_a_limit() {
     let results = run_on(
         &Root::default(),
@@ -235,7 +276,7 @@ fn waiting_test_passes_once_it_is_true_and_does_not_hold_up_the_others() {
     let marker = dir.path().join("marker");
     let thread = std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(600));
-        files::replace(&marker, b"", 0o644).expect("written");
+        crate::files::replace(&marker, b"", 0o644).expect("written");
     });
     let started = Instant::now();
     let results = run_on(

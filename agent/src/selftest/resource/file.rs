@@ -1,7 +1,7 @@
 //! Files: what they are, whose, and what is in them.
 
 use std::fs::{File, Metadata};
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result};
 use sha2::Digest;
 
 use super::account;
+use crate::files;
 use crate::probe::Root;
 use crate::selftest::run::{Found, Values};
 use crate::selftest::suite::Test;
@@ -18,7 +19,7 @@ pub(super) fn look(test: &Test, root: &Root) -> Result<Values> {
     // Of the link itself, as goss does.
     let meta = match path.symlink_metadata() {
         Ok(meta) => meta,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
             return Ok(Values::from([("exists", Ok(false.into()))]));
         }
         Err(error) => return Err(error).with_context(|| format!("looking at {}", test.name)),
@@ -47,14 +48,12 @@ pub(super) fn look(test: &Test, root: &Root) -> Result<Values> {
         values.insert("linked-to", linked_to(&path));
     }
     // Through the links of the tree itself: an absolute one in an image must not lead to the host.
-    let open = || Ok(File::open(resolved(&path, root)?)?);
+    let open = || readable(&resolved(&path, root)?);
     for property in ["contents", "contains"]
         .into_iter()
         .filter(|p| test.wants(p))
     {
-        let found = open()
-            .and_then(readable)
-            .map(|file| Found::Text(Box::new(file)));
+        let found = open().map(|file| Found::Text(Box::new(file)));
         values.insert(property, found);
     }
     for property in ["md5", "sha256", "sha512"]
@@ -63,21 +62,18 @@ pub(super) fn look(test: &Test, root: &Root) -> Result<Values> {
     {
         values.insert(
             property,
-            open()
-                .and_then(readable)
-                .and_then(|file| sum(property, file))
-                .map(Found::from),
+            open().and_then(|file| sum(property, file)).map(Found::from),
         );
     }
     Ok(values)
 }
 
-/// Pipes and devices never end: they are no files to read.
-fn readable(file: File) -> Result<File> {
-    let meta = file.metadata()?;
-    anyhow::ensure!(!meta.is_dir(), "it is a directory");
-    anyhow::ensure!(meta.is_file(), "it is no file");
-    Ok(file)
+fn readable(path: &Path) -> Result<File> {
+    files::open(path).map_err(|error| match error.kind() {
+        ErrorKind::IsADirectory => anyhow::anyhow!("it is a directory"),
+        ErrorKind::InvalidInput => anyhow::anyhow!("it is {error}"),
+        _ => error.into(),
+    })
 }
 
 /// Of a file of any size, a piece at a time.

@@ -234,15 +234,22 @@ impl Loader {
     }
 }
 
-fn text_of(path: &Path) -> Result<String, String> {
-    if path != Path::new(STDIN) {
+/// What a file says. Who starts us may hand over a pipe, `-` or the shell's `<(...)`, and waits for it with us; a pipe or a
+/// device that has a name in a directory is no file, and waited for by nobody.
+pub(in crate::selftest) fn text_of(path: &Path) -> Result<String, String> {
+    let handed_over = path.starts_with("/dev/fd") || path.starts_with("/proc/self/fd");
+    if path != Path::new(STDIN) && !handed_over {
         return files::read_text(path, yaml::LIMIT).map_err(|error| error.source.to_string());
     }
     let mut text = String::new();
-    let mut stdin = std::io::stdin().lock().take(yaml::LIMIT + 1);
-    stdin
-        .read_to_string(&mut text)
-        .map_err(|error| error.to_string())?;
+    let read = if handed_over {
+        let pipe = std::fs::File::open(path);
+        pipe.and_then(|pipe| pipe.take(yaml::LIMIT + 1).read_to_string(&mut text))
+    } else {
+        let stdin = std::io::stdin().lock();
+        stdin.take(yaml::LIMIT + 1).read_to_string(&mut text)
+    };
+    read.map_err(|error| error.to_string())?;
     if text.len() as u64 > yaml::LIMIT {
         return Err(format!("larger than {} bytes", yaml::LIMIT));
     }
