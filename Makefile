@@ -9,7 +9,7 @@ imagegen := $(CARGO) run --bin hypriot-imagegen --
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-power-cuts power-cut-proof fault-matrix
 .PHONY: bench-fleet test-page
-.PHONY: test-boards test-fidelity fuzz bench-image lint agent deb sd-image
+.PHONY: test-flood test-boards test-fidelity fuzz bench-image lint agent deb sd-image
 .PHONY: test-integration release-tools docs docs-reference goss-parity bench-health lint-workflows lint-monitoring pictures
 .PHONY: need-rust need-agent need-image need-bench need-papers need-all
 
@@ -31,6 +31,10 @@ power-cut-proof: need-rust ## every state that a power cut may leave of a whole 
 
 fault-matrix: need-rust ## every fault beside an update at every moment of it, through the real update loop; also in make test
 	$(CARGO) test --workspace --lib -- update::matrix --nocapture
+
+test-flood: need-all ## 1,000 connections from 50 addresses for a minute: /livez on loopback answers each time; also in make test, shorter
+	$(CARGO) build --bin hypriot-agent
+	HYPRIOT_FLOOD=full $(CARGO) test --workspace --test flood -- --nocapture
 
 BOARDS ?=
 test-boards: need-all ## every board's image, built and inspected: BOARDS="qemu-armhf rpi" BOOT=1 ARGS="--suite …"

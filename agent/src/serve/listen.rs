@@ -16,7 +16,7 @@ use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Follower, LOOK, Options, Shared, guard, router};
@@ -30,6 +30,8 @@ const OF_ONE_PEER: usize = 32;
 /// Open connections of the board itself, in places of their own: a trial is judged by `/livez`, and whoever fills the others
 /// must not be able to refuse an update.
 const OF_OURSELVES: usize = 32;
+/// Connections that wait to be looked at, on each socket.
+const QUEUE: u32 = 1024;
 /// A request must have arrived this long after the connection or the request before it.
 const HEADERS: Duration = Duration::from_secs(10);
 /// A connection is closed after this time, whatever it does: also one that never reads its answers.
@@ -40,7 +42,7 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 const HEAD_BYTES: usize = 16 * 1024;
 
 pub(super) async fn serve(options: &Options) -> Result<()> {
-    let listener = bind(options.listen).await.with_context(|| {
+    let doors = bind(options.listen).with_context(|| {
         format!(
             "listening on {}: if the address is in use, a container or another program has taken the port \
              (ss -ltnp shows which); choose another one with --listen",
@@ -63,8 +65,11 @@ pub(super) async fn serve(options: &Options) -> Result<()> {
     let local = tokio::task::LocalSet::new();
     local
         .run_until(async {
+            let peers = Peers::default();
+            for door in doors {
+                tokio::task::spawn_local(accept(door, peers.clone(), shared.clone()));
+            }
             tokio::select! {
-                () = accept(&listener, &shared) => {}
                 () = following => {}
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
@@ -74,25 +79,51 @@ pub(super) async fn serve(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Binds; a kernel without IPv6 gets all of IPv4 instead of all of both.
-async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let error = match TcpListener::bind(address).await {
-        Ok(listener) => return Ok(listener),
-        Err(error) => error,
+/// The sockets that connections come through. Where all addresses are listened on, the board's own get one each besides: the
+/// kernel gives a connection to the socket that names its address, so whoever fills the queue of the others, with
+/// handshakes that he never ends for one, is not before the board in any queue.
+fn bind(address: SocketAddr) -> std::io::Result<Vec<TcpListener>> {
+    let no_ipv6 = |error: &std::io::Error| {
+        matches!(
+            error.raw_os_error(),
+            Some(nix::libc::EAFNOSUPPORT | nix::libc::EADDRNOTAVAIL)
+        )
     };
-    let no_ipv6 = matches!(
-        error.raw_os_error(),
-        Some(nix::libc::EAFNOSUPPORT | nix::libc::EADDRNOTAVAIL)
-    );
-    if no_ipv6 && address.ip() == IpAddr::from(Ipv6Addr::UNSPECIFIED) {
-        return TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await;
+    let all = address.ip().is_unspecified();
+    let everybodys = match listen(address, all) {
+        // a kernel without IPv6 gets all of IPv4 instead of all of both
+        Err(error) if no_ipv6(&error) && address.ip() == Ipv6Addr::UNSPECIFIED => {
+            listen((Ipv4Addr::UNSPECIFIED, address.port()).into(), all)?
+        }
+        other => other?,
+    };
+    let port = everybodys.local_addr()?.port();
+    let mut doors = vec![everybodys];
+    if all {
+        let ours: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+        // one that cannot be had is reached through the first
+        let ours = ours.map(|ip| listen((ip, port).into(), all).ok());
+        doors.extend(ours.into_iter().flatten());
     }
-    Err(error)
+    Ok(doors)
 }
 
-async fn accept(listener: &TcpListener, shared: &Shared) {
+fn listen(address: SocketAddr, shared: bool) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    // of an earlier process of ours, connections may still be closing
+    socket.set_reuseaddr(true)?;
+    // socket(7): only sockets of the same user may share a port, and this one has a user of its own
+    socket.set_reuseport(shared)?;
+    socket.bind(address)?;
+    socket.listen(QUEUE)
+}
+
+async fn accept(listener: TcpListener, peers: Peers, shared: Shared) {
     let router = router(shared.clone());
-    let peers = Peers::default();
     loop {
         let Ok((stream, address)) = listener.accept().await else {
             // Out of file descriptors, or a client that left already: neither may stop us nor make us spin.
@@ -229,6 +260,27 @@ fn uptime() -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_board_asks_itself_through_a_socket_of_its_own() {
+        let runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = { runtime }.enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let all = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+            let doors = bind(all).expect("sockets");
+            let port = doors[0].local_addr().expect("an address").port();
+            let own = TcpStream::connect((Ipv4Addr::LOCALHOST, port));
+            let _own = own.await.expect("connected");
+            let (_stream, peer) = doors[1].accept().await.expect("through its own");
+            assert!(peer.ip().is_loopback());
+            let other = doors[0].accept();
+            let other = tokio::time::timeout(Duration::from_millis(50), other);
+            assert!(other.await.is_err(), "it came through everybody's");
+            // an address that the owner named is the only one
+            let named = SocketAddr::from((Ipv4Addr::new(127, 0, 0, 9), 0));
+            assert_eq!(bind(named).expect("a socket").len(), 1);
+        });
+    }
 
     #[test]
     fn one_peer_cannot_take_all_connections() {

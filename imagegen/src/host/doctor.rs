@@ -132,6 +132,12 @@ pub const NEEDS: &[Need] = &[
         &[Board, Test],
     ),
     need(
+        Sign::Program("ip"),
+        "iproute2",
+        "ip, to give a network namespace the addresses of a flood",
+        &[Test],
+    ),
+    need(
         Sign::Program("ssh"),
         "openssh-client",
         "an SSH client, to look into the board",
