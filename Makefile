@@ -32,7 +32,7 @@ power-cut-proof: need-rust ## every state that a power cut may leave of a whole 
 fault-matrix: need-rust ## every fault beside an update at every moment of it, through the real update loop; also in make test
 	$(CARGO) test --workspace --lib -- update::matrix --nocapture
 
-test-flood: need-all ## 1,000 connections from 50 addresses for a minute: /livez on loopback answers each time; also in make test, shorter
+test-flood: need-all ## 1,000 connections from 50 addresses for a minute, and /livez answers; shorter in make test
 	$(CARGO) build --bin hypriot-agent
 	HYPRIOT_FLOOD=full $(CARGO) test --workspace --test flood -- --nocapture
 

@@ -105,6 +105,12 @@ pub struct Targets {
     pub extra: Map<String, Value>,
 }
 
+/// The keys of `rollout` in a target's `custom` that boards understand (`hypriot_updater::rollout`). Boards pass over others, so
+/// whoever signs a target is told of a slip of the pen.
+pub const ROLLOUT_KEYS: &[&str] = &[
+    "start", "curve", "paused", "barrier", "deadend", "minimum", "needs",
+];
+
 /// One target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {

@@ -160,6 +160,11 @@ fn what_is_refused_and_how_it_ends() {
             "cannot be published",
         ),
         ("add-target repo k.pub --custom [1]", 3, "JSON object"),
+        (
+            r#"add-target repo k.pub --custom {"rollout":{"pausd":"x"}}"#,
+            3,
+            "pass over",
+        ),
         ("add-target nowhere k.pub", 1, "is not a repository"),
         (
             "verify out --root root.json --at 2050-01-01T00:00:00Z",

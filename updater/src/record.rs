@@ -109,11 +109,13 @@ const DAY: u64 = 86_400;
 /// A release that is not installed again until the owner says so.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refused {
-    /// Which.
+    /// Which. All that is needed to refuse it: a newer agent may say the rest in another way.
     pub release: Release,
     /// Why.
+    #[serde(default, deserialize_with = "or_default")]
     pub reasons: Vec<String>,
     /// Since when.
+    #[serde(default, deserialize_with = "or_default")]
     pub at: Timestamp,
 }
 
@@ -121,8 +123,10 @@ pub struct Refused {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Contents {
     /// In slot A.
+    #[serde(default, deserialize_with = "readable")]
     pub a: Option<Release>,
     /// In slot B.
+    #[serde(default, deserialize_with = "readable")]
     pub b: Option<Release>,
 }
 
@@ -240,7 +244,7 @@ pub struct Worn {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     /// What the slots hold. Cleared before a slot is written, set after it was read back.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub contents: Contents,
     /// The update that is going on.
     #[serde(default, deserialize_with = "readable")]
@@ -305,6 +309,13 @@ pub struct Record {
 fn readable<'de, D: Deserializer<'de>, T: DeserializeOwned>(d: D) -> Result<Option<T>, D::Error> {
     let value = serde_json::Value::deserialize(d)?;
     Ok(serde_json::from_value(value).ok())
+}
+
+/// A value, or none to speak of where it says something that this version does not understand.
+fn or_default<'de, D: Deserializer<'de>, T: DeserializeOwned + Default>(
+    d: D,
+) -> Result<T, D::Error> {
+    Ok(readable(d)?.unwrap_or_default())
 }
 
 /// Those values of a list that this version understands.
@@ -427,7 +438,12 @@ mod tests {
             r#"{"waivers": [1, 2], "last": {"outcome": "withdrawn-by-fleet", "new": true},"#,
             1,
         );
-        let newer = newer.replace(r#""reasons""#, r#""severity": 3, "reasons""#);
+        let newer = newer.replace(r#"["x"]"#, r#"[{"check": "x"}], "severity": 3"#);
+        let newer = newer.replace(r#""2026-01-01T00:00:00Z""#, "1767225600");
+        let newer = newer.replace(
+            r#"{"a": null, "b": null}"#,
+            r#"{"a": {"layers": 2}, "c": null}"#,
+        );
         let record = Record::parse(newer.as_bytes()).unwrap();
         assert!(record.refusal(&Digest([2; 32])).is_some(), "{record:?}");
         assert_eq!(record.last, None, "an outcome nobody here knows");

@@ -16,6 +16,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use hypriot_keys::hash::sha256;
+use hypriot_keys::schema::ROLLOUT_KEYS;
 use hypriot_keys::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -29,9 +30,9 @@ const DAY: u64 = 24 * HOUR;
 /// A rollout that takes longer than ten years is a typing error.
 const MAX_HOURS: u32 = 87_600;
 
-/// How a release reaches the boards.
+/// How a release reaches the boards. A board passes over keys that it does not know, unless `needs` names them: those of a newer
+/// version must not keep an older board from the release that knows them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Rollout {
     /// No board before this instant. At once when not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -51,11 +52,14 @@ pub struct Rollout {
     /// Boards below this version must install another release first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub minimum: Option<semver::Version>,
+    /// Keys of this table without which it must not be understood: a board that does not know one of them waits, as if it were
+    /// paused.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needs: Vec<String>,
 }
 
 /// One point of the curve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Point {
     /// Hours after `start`.
     pub hours: u32,
@@ -77,9 +81,54 @@ pub enum RolloutError {
     /// A curve without a start has no hours to count from.
     #[error("the rollout has a curve but no start to count its hours from")]
     NoStart,
+    /// A key that has no meaning, or one of a version to come.
+    #[error("the rollout's key `{0}` is unknown here; a board would pass over it")]
+    Unknown(String),
+    /// It must not be understood without this key.
+    #[error(
+        "the rollout needs `{0}`, which this version of the agent does not know: a release that knows it must come first"
+    )]
+    Needs(String),
 }
 
 impl Rollout {
+    /// The rollout as a board obeys it: one that cannot be read is paused, with the reason, and keeps nobody from the other
+    /// releases. What it says about the others holds all the same: that it must not be passed, or leads nowhere.
+    pub fn of_target(custom: &Value) -> Self {
+        Self::parse(custom).unwrap_or_else(|why| {
+            let value = &custom["rollout"];
+            let text = |key: &str| value.get(key).and_then(Value::as_str).map(String::from);
+            Self {
+                paused: Some(format!("{why}")),
+                barrier: text("barrier"),
+                deadend: text("deadend"),
+                ..Self::default()
+            }
+        })
+    }
+
+    /// Reads the rollout that somebody is about to sign: a slip of the pen must not become a key that boards pass over.
+    pub fn parse_new(value: &Value) -> Result<Self, RolloutError> {
+        let unknown = |table: &Value, known: &[&str]| {
+            let keys = table.as_object().map(serde_json::Map::keys);
+            let odd = keys
+                .into_iter()
+                .flatten()
+                .find(|k| !known.contains(&k.as_str()));
+            odd.map_or(Ok(()), |key| Err(RolloutError::Unknown(key.clone())))
+        };
+        unknown(value, ROLLOUT_KEYS)?;
+        for point in value
+            .get("curve")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+        {
+            unknown(point, &["hours", "percent"])?;
+        }
+        Self::parse(&serde_json::json!({ "rollout": value }))
+    }
+
     /// Reads the `rollout` of a target's `custom`; without one everybody's turn is now.
     pub fn parse(custom: &Value) -> Result<Self, RolloutError> {
         let Some(value) = custom.get("rollout") else {
@@ -91,6 +140,10 @@ impl Rollout {
         }
         let rollout: Self =
             serde_json::from_value(value.clone()).map_err(|e| RolloutError::Json(e.to_string()))?;
+        let known = |key: &&String| ROLLOUT_KEYS.contains(&key.as_str());
+        if let Some(key) = rollout.needs.iter().find(|key| !known(key)) {
+            return Err(RolloutError::Needs(key.clone()));
+        }
         rollout.check()?;
         Ok(rollout)
     }

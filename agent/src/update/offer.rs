@@ -247,12 +247,11 @@ fn candidates(client: &Client, board: &str) -> anyhow::Result<Vec<(Candidate, St
         let digest = target.hashes.get("sha256").and_then(|h| Digest::parse(h));
         let digest =
             digest.with_context(|| format!("target {name} has no SHA-256; tell the maintainer"))?;
-        let rollout = Rollout::parse(&target.custom)
-            .with_context(|| format!("target {name}; tell the maintainer"))?;
         found.push((
             Candidate {
                 release: Release { version, digest },
-                rollout,
+                // one that cannot be read is paused, and holds no other one back
+                rollout: Rollout::of_target(&target.custom),
             },
             name.to_owned(),
         ));

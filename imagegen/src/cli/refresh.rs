@@ -199,8 +199,9 @@ impl Hands for Work<'_> {
 fn rollout(path: &Path) -> Result<Value> {
     let text =
         std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let curve: Rollout =
-        serde_json::from_str(&text).with_context(|| format!("{} is no rollout", path.display()))?;
+    let value = serde_json::from_str(&text).map_err(anyhow::Error::from);
+    let curve = value.and_then(|value| Ok(Rollout::parse_new(&value)?));
+    let curve = curve.with_context(|| format!("{} is no rollout", path.display()))?;
     Ok(serde_json::to_value(curve)?)
 }
 

@@ -11,7 +11,7 @@ use hypriot_keys::repo::{
     NewDelegation, Options, Published, RepoError, Repository, RoleOptions, Rotation, sign_file,
     to_bytes,
 };
-use hypriot_keys::schema::Root;
+use hypriot_keys::schema::{ROLLOUT_KEYS, Root};
 use hypriot_keys::secret::SecretKey;
 use hypriot_keys::signed::Signed;
 use hypriot_keys::source::http::{HttpOptions, HttpSource, TlsTime};
@@ -340,6 +340,12 @@ fn custom_value(text: &str) -> Result<Value> {
     let custom = json::parse("--custom", &bytes)?;
     if !custom.is_object() && !custom.is_null() {
         bail!("--custom wants a JSON object");
+    }
+    let rollout = custom.get("rollout").and_then(Value::as_object);
+    let known = |key: &&String| ROLLOUT_KEYS.contains(&key.as_str());
+    if let Some(key) = rollout.and_then(|r| r.keys().find(|key| !known(key))) {
+        let keys = ROLLOUT_KEYS.join(", ");
+        bail!("boards would pass over the key {key:?} of `rollout`; they know {keys}");
     }
     Ok(custom)
 }
