@@ -277,7 +277,14 @@ impl Report {
 
     /// Writes the report to `path`, readable by everybody.
     pub fn store(&self, path: &Path) -> anyhow::Result<()> {
-        files::replace(path, &serde_json::to_vec(self)?, 0o644)?;
+        let bytes = serde_json::to_vec(self)?;
+        // else the other half has none, and nobody knows why
+        anyhow::ensure!(
+            bytes.len() as u64 <= LIMIT,
+            "the report would have {} bytes, which nobody would read",
+            bytes.len()
+        );
+        files::replace(path, &bytes, 0o644)?;
         Ok(())
     }
 }

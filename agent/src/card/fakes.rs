@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::io::{self, Cursor, Read};
 use std::rc::Rc;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use hypriot_keys::source::{Source, SourceError, SourceErrorKind};
 
@@ -23,6 +24,8 @@ struct Memory {
     cut: Option<(usize, usize)>,
     off: bool,
     forgets: bool,
+    /// The write of this number is acknowledged and dropped.
+    loses: Option<usize>,
     protected: bool,
     unreadable: Option<(usize, usize)>,
     /// Every write that was asked for.
@@ -60,6 +63,12 @@ impl MemDisk {
     /// From now on, writes are acknowledged and dropped.
     pub(crate) fn forget_writes(&self) {
         self.0.borrow_mut().forgets = true;
+    }
+
+    /// The `n`-th write from now is acknowledged and dropped.
+    pub(crate) fn lose_write(&self, n: usize) {
+        let mut m = self.0.borrow_mut();
+        m.loses = Some(m.writes + n);
     }
 
     /// From now on these bytes give an error when they are read, until all of them are written anew: a torn sector.
@@ -145,6 +154,7 @@ impl Disk for MemDisk {
             m.off = true;
             return Err(io::Error::other("power cut"));
         }
+        let lost = m.forgets || m.loses == Some(m.writes);
         m.writes += 1;
         m.written.push((at, data.to_vec()));
         if m.unreadable
@@ -152,7 +162,7 @@ impl Disk for MemDisk {
         {
             m.unreadable = None;
         }
-        if !m.forgets {
+        if !lost {
             m.cache
                 .get_mut(at..at + data.len())
                 .ok_or_else(|| io::Error::other("beyond the end"))?
@@ -187,7 +197,11 @@ impl Running for [MemDisk; 2] {
 pub(crate) struct MemSource {
     files: Vec<(String, Vec<u8>)>,
     cut: Option<u64>,
+    /// Knows no ranges: whatever part is asked for, the front comes before it.
+    whole: bool,
     asked: Mutex<Vec<String>>,
+    /// Bytes that were sent and not asked for.
+    fronts: AtomicU64,
 }
 
 impl MemSource {
@@ -195,8 +209,21 @@ impl MemSource {
         Self {
             files: vec![(name.into(), bytes)],
             cut: None,
+            whole: false,
             asked: Mutex::default(),
+            fronts: AtomicU64::default(),
         }
+    }
+
+    /// As a server that knows no ranges.
+    pub(crate) fn without_parts(mut self) -> Self {
+        self.whole = true;
+        self
+    }
+
+    /// Bytes that came before what was asked for.
+    pub(crate) fn fronts(&self) -> u64 {
+        self.fronts.load(Ordering::Relaxed)
     }
 
     /// Serves one more file.
@@ -229,8 +256,15 @@ impl Source for MemSource {
             .ok()
             .and_then(|from| bytes.get(from..))
             .unwrap_or_default();
+        if self.whole {
+            self.fronts.fetch_add(from, Ordering::Relaxed);
+        }
         Ok(Box::new(
             Cursor::new(rest).take(self.cut.unwrap_or(u64::MAX)),
         ))
+    }
+
+    fn has_parts(&self, _name: &str) -> bool {
+        !self.whole
     }
 }

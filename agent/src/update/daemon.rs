@@ -19,7 +19,6 @@ use super::install::Stage;
 use super::machine::{PATIENCE, clock};
 use super::{spool, store};
 use crate::config::Settings;
-use crate::files;
 use crate::probe::{self, OwnerTests, Root};
 use crate::report::{self, Report, TestsView, UpdateView};
 use crate::selftest;
@@ -104,18 +103,18 @@ pub fn run(mut board: Board) -> anyhow::Result<()> {
     }
 }
 
-/// Removes what power cuts left of files that were being replaced, and what restarts left. Under the lock: nobody is replacing one.
+/// Clears what power cuts and restarts left. Under the lock: nobody is replacing a file.
 fn tidy_up() {
     let (lock, data) = (Lock::try_take(Path::new(LOCK)), Path::new(store::DIRECTORY));
     if !data.exists() || !matches!(lock, Ok(Some(_))) {
         return;
     }
+    for error in store::sweep(data) {
+        tracing::warn!("{error}");
+    }
     // an installation from standard input ends with a restart, which leaves what it came from: as large as the release
     if let Err(error) = spool::clear_left(Path::new(spool::DIRECTORY), Path::new(spool::LOCK)) {
         tracing::warn!("{error:#}");
-    }
-    if let Err(error) = files::sweep(data) {
-        tracing::warn!("{error}");
     }
 }
 
@@ -146,13 +145,18 @@ fn one_turn(board: &mut Board, session: &mut Session, shared: &Mutex<Shared>, he
     if let Err(error) = done {
         tracing::error!("{error:#}");
         publish(shared, &board.see(session), session, &policy, None);
-        for _ in 0..1_u32 << (session.failures.clamp(1, MOST_PATIENT) - 1) {
+        for _ in 0..pauses(session.failures) {
             pulse("");
             thread::sleep(PULSE);
         }
     } else if matches!(step, Step::Wait(_)) {
         thread::sleep(PULSE);
     }
+}
+
+/// How many pulses pass before a step that went wrong so often in a row is tried again.
+fn pauses(failures: u32) -> u32 {
+    1 << (failures.clamp(1, MOST_PATIENT) - 1)
 }
 
 /// On a system without slots: runs until systemd ends it. `floor` is a time that has passed for sure.
@@ -319,4 +323,15 @@ fn report_forever(name: String, version: String, shared: &Arc<Mutex<Shared>>) {
             thread::sleep(REPORT_EVERY);
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_goes_wrong_again_and_again_is_tried_ever_less() {
+        let seconds = [0, 1, 2, 3, 4, 5, 6, 7, u32::MAX].map(|n| pauses(n) * 5);
+        assert_eq!(seconds, [5, 5, 10, 20, 40, 80, 160, 160, 160]);
+    }
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use hypriot_updater::record::Record;
+use hypriot_updater::record::{Record, or_default};
 use serde::{Deserialize, Serialize};
 
 use super::ports::Store;
@@ -15,6 +15,10 @@ use crate::files;
 pub const DIRECTORY: &str = "/data/hypriot";
 /// The record holds at most 32 refusals and one baseline. What is larger is neither read nor written.
 const LIMIT: usize = 1 << 20;
+/// Below it: the TUF store.
+const TRUST: &str = "tuf";
+/// Below it: inhibitors that outlast a restart ([`super::inhibit::KEPT`]).
+const INHIBIT: &str = "inhibit.d";
 const RECORD: &str = "record.json";
 const FAILURE: &str = "failure.json";
 /// The one before, which judges nothing and is shown.
@@ -30,10 +34,13 @@ pub struct FailureReport {
     /// The boot in which it was judged.
     pub boot_id: String,
     /// Checks that failed, or what else ended it.
+    #[serde(deserialize_with = "or_default")]
     pub reasons: Vec<String>,
     /// The last lines of the kernel log.
+    #[serde(deserialize_with = "or_default")]
     pub kernel_log: Vec<String>,
     /// Units that failed.
+    #[serde(deserialize_with = "or_default")]
     pub failed_units: Vec<String>,
 }
 
@@ -50,7 +57,7 @@ impl Directory {
     pub fn new(path: &Path, lost: bool) -> Self {
         Self {
             path: path.into(),
-            trust: path.join("tuf"),
+            trust: path.join(TRUST),
             lost,
         }
     }
@@ -138,6 +145,18 @@ impl Store for Directory {
     }
 }
 
+/// Removes what power cuts left of files that were being replaced, in every directory of `data` that one is replaced in. The ones
+/// that cannot be cleared do not keep the others from it.
+pub fn sweep(data: &Path) -> Vec<String> {
+    let trust = data.join(TRUST);
+    let theirs = hypriot_keys::files::sweep(&trust);
+    let theirs = theirs.map_err(|e| format!("sweeping {}: {e}", trust.display()));
+    let kept = data.join(INHIBIT);
+    let own = [data, &*kept].into_iter().filter(|dir| dir.is_dir());
+    let own = own.map(|dir| files::sweep(dir).map_err(|e| e.to_string()));
+    own.chain([theirs]).filter_map(Result::err).collect()
+}
+
 fn read(path: &Path) -> anyhow::Result<Option<Vec<u8>>> {
     match fs::metadata(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -157,6 +176,31 @@ mod tests {
             reasons: vec!["docker".into()],
             ..FailureReport::default()
         }
+    }
+
+    #[test]
+    fn what_power_cuts_left_of_files_is_cleared_wherever_there_are_some() {
+        assert_eq!(
+            Path::new(DIRECTORY).join(INHIBIT),
+            Path::new(super::super::inhibit::KEPT)
+        );
+        let dir = tempfile::tempdir().expect("a directory");
+        let data = dir.path();
+        let left = [
+            data.join(".record.json.hypriot-new-1-0"),
+            data.join(INHIBIT).join(".backup.hypriot-new-1-0"),
+            data.join(TRUST).join(".timestamp.json.1-0.new"),
+        ];
+        for path in &left {
+            fs::create_dir_all(path.parent().expect("a directory")).expect("made");
+            fs::File::create(path).expect("made");
+        }
+        let whole = data.join(TRUST).join("root.json");
+        fs::File::create(&whole).expect("made");
+        assert_eq!(sweep(data), Vec::<String>::new());
+        assert!(left.iter().all(|path| !path.exists()) && whole.exists());
+        // and where there is none of them
+        assert_eq!(sweep(&data.join("nothing")), Vec::<String>::new());
     }
 
     #[test]

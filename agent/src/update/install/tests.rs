@@ -285,3 +285,74 @@ fn a_card_that_forgets_is_found_out() {
     let error = run(&index, &MemSource::new("p.full", payload), &slot).unwrap_err();
     assert!(matches!(error, InstallError::ReadBack { .. }), "{error}");
 }
+
+#[test]
+fn the_key_sector_comes_last_and_only_when_all_the_rest_was_read_back() {
+    let (index, images, payload) = release(7);
+    let fresh = slot();
+    let source = MemSource::new("p.full", payload);
+    run(&index, &source, &fresh).unwrap();
+    let key = (0, images[0][..512].to_vec());
+    let all = fresh[0].written();
+    assert_eq!(all.last(), Some(&key), "it is the last write of its disk");
+    assert_eq!(all.iter().filter(|write| **write == key).count(), 1);
+    let writes = [all.len(), fresh[1].writes()];
+    for (disk, writes) in writes.into_iter().enumerate() {
+        for n in 0..writes {
+            let slot = slot();
+            // what lay there is no part of the release, or a lost write would lose nothing
+            for disk in &slot {
+                disk.clone().write_at(0, &vec![0xa5; MIB * 2]).unwrap();
+            }
+            slot[disk].lose_write(n);
+            let done = run(&index, &source, &slot);
+            let (is_break, is_key) = (disk == 0 && n == 0, disk == 0 && n == writes - 1);
+            let sealed = slot[0].written().contains(&key);
+            if is_break {
+                // the sector that says that nothing loads was lost: all the rest is as it should be
+                assert!(done.is_ok() && holds(&slot, &images));
+                continue;
+            }
+            let error = done.expect_err("a write was lost");
+            assert!(matches!(error, InstallError::ReadBack { .. }), "{error}");
+            assert_eq!(sealed, is_key, "disk {disk}, write {n}: {error}");
+            assert_eq!(slot[0].medium()[..512], [0; 512], "disk {disk}, write {n}");
+        }
+    }
+}
+
+#[test]
+fn a_server_without_ranges_sends_the_front_once() {
+    let (index, images, payload) = release(7);
+    // every other segment lies there: what is missing has gaps that are otherwise asked around
+    let slot = slot();
+    for (n, chunk) in images[1]
+        .chunks(MIB)
+        .enumerate()
+        .filter(|(n, _)| n % 2 == 0)
+    {
+        slot[1].clone().write_at((n * MIB) as u64, chunk).unwrap();
+    }
+    let len = payload.len() as u64;
+    let source = MemSource::new("p.full", payload).without_parts();
+    run(&index, &source, &slot).unwrap();
+    assert!(holds(&slot, &images));
+    assert!(source.asked().len() <= 2, "the table, and the data");
+    assert!(
+        source.fronts() < len,
+        "{} bytes came again",
+        source.fronts()
+    );
+}
+
+#[test]
+fn a_refusal_of_the_source_is_final_since_it_asked_again_itself() {
+    let (index, _, payload) = release(7);
+    let source = MemSource::new("other", payload.clone());
+    assert!(run(&index, &source, &slot()).is_err());
+    assert_eq!(source.asked(), ["p.full"]);
+    // a body that breaks off and brings nothing is opened a few times, and no more
+    let source = MemSource::new("p.full", payload).cut_every(10);
+    assert!(run(&index, &source, &slot()).is_err());
+    assert!(source.asked().len() <= 6, "{}", source.asked().len());
+}
