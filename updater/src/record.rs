@@ -60,11 +60,17 @@ pub struct Attempt {
     /// How it ended.
     pub outcome: Outcome,
     /// Why, one line each.
+    #[serde(default, deserialize_with = "or_default")]
     pub reasons: Vec<String>,
     /// When the end was seen.
+    #[serde(default, deserialize_with = "or_default")]
     pub at: Timestamp,
     /// Seconds from the restart that tried it to then, by the wall clock; none if that cannot be right.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "readable",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub seconds: Option<u64>,
 }
 
@@ -202,7 +208,7 @@ pub struct After {
     pub version: semver::Version,
 }
 
-/// An update between its first write and its verdict.
+/// An update between its first write and its verdict. Agents of two versions share it: what one says beyond the other costs that alone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pending {
     /// What is on its way.
@@ -210,19 +216,26 @@ pub struct Pending {
     /// Where to.
     pub slot: Slot,
     /// Tests as they were before.
+    #[serde(default, deserialize_with = "all_readable")]
     pub baseline: Vec<TestResult>,
     /// Trials whose end nobody saw.
+    #[serde(default, deserialize_with = "or_default")]
     pub lost: u8,
     /// Boots in which the loader had been asked to start the armed slot and did not.
+    #[serde(default, deserialize_with = "or_default")]
     pub ignored: u8,
     /// The boot in which it was asked last: several requests in one boot are one.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "readable")]
     pub asked_in: Option<String>,
     /// When it was asked last.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "readable",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub asked_at: Option<Timestamp>,
     /// Whose will it is.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub will: Will,
     /// It is a drill: what is tried is a copy of what runs, and fails when its self-tests have run.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
@@ -311,8 +324,8 @@ fn readable<'de, D: Deserializer<'de>, T: DeserializeOwned>(d: D) -> Result<Opti
     Ok(serde_json::from_value(value).ok())
 }
 
-/// A value, or none to speak of where it says something that this version does not understand.
-fn or_default<'de, D: Deserializer<'de>, T: DeserializeOwned + Default>(
+/// A value of what another version wrote, or the default where it says something that this one does not understand.
+pub fn or_default<'de, D: Deserializer<'de>, T: DeserializeOwned + Default>(
     d: D,
 ) -> Result<T, D::Error> {
     Ok(readable(d)?.unwrap_or_default())

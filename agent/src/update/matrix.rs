@@ -6,6 +6,7 @@
 
 mod loader;
 mod ports;
+mod versions;
 mod world;
 
 use hypriot_updater::decide::Step;

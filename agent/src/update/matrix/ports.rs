@@ -20,8 +20,8 @@ use hypriot_updater::payload::{self, Operation};
 use hypriot_updater::record::Record;
 use hypriot_updater::slot::{Digest, Release, Slot};
 
-use super::Planted;
 use super::world::{Config, Data, Fleet, Software};
+use super::{Planted, versions};
 use crate::card::fakes::{MemDisk, MemSource};
 use crate::card::ports::{Disk, Running, Slots};
 use crate::config::Server;
@@ -60,6 +60,19 @@ pub(super) struct Shared {
     pub(super) locked: Cell<bool>,
     /// The record was lost in some boot.
     pub(super) record_lost: Cell<bool>,
+    /// The agent in this slot is of a version that says more than the other one knows.
+    pub(super) newer: Cell<Option<Slot>>,
+}
+
+impl Shared {
+    /// What the agent that runs writes, when the one of today would write `bytes`.
+    fn written(&self, bytes: Vec<u8>) -> Vec<u8> {
+        if self.newer.get() == Some(self.booted.get()) {
+            versions::dressed(&bytes)
+        } else {
+            bytes
+        }
+    }
 }
 
 pub(super) fn release() -> Release {
@@ -177,7 +190,7 @@ impl Store for Partition {
 
     fn save(&self, record: &Record) -> anyhow::Result<()> {
         self.0.write()?;
-        *self.0.record.borrow_mut() = record.encode();
+        *self.0.record.borrow_mut() = self.0.written(record.encode());
         Ok(())
     }
 
@@ -187,7 +200,8 @@ impl Store for Partition {
 
     fn leave_failure(&self, report: &FailureReport) -> anyhow::Result<()> {
         self.0.write()?;
-        *self.0.failure.borrow_mut() = Some(serde_json::to_vec(report)?);
+        let bytes = serde_json::to_vec(report)?;
+        *self.0.failure.borrow_mut() = Some(self.0.written(bytes));
         Ok(())
     }
 

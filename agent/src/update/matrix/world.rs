@@ -171,6 +171,7 @@ impl World {
             }),
             locked: Cell::new(false),
             record_lost: Cell::new(false),
+            newer: Cell::new(None),
         });
         let mut raw = RawState(shared.gap.clone());
         raw.commit(Slot::A).expect("a fresh card");
@@ -183,6 +184,11 @@ impl World {
             starts_in_vain: 0,
             counted: 0,
         }
+    }
+
+    /// The agent in `slot` is of a newer version than the other one.
+    pub(super) fn newer_in(&self, slot: Slot) {
+        self.shared.newer.set(Some(slot));
     }
 
     pub(super) fn booted(&self) -> Slot {

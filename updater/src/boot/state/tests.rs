@@ -292,3 +292,55 @@ fn a_block_of_before_deadlines_and_failures_is_read() {
     assert_eq!((state.starts, state.spoilt), (0, None));
     assert_eq!(state.trial.unwrap().deadline, DEFAULT_DEADLINE);
 }
+
+/// The variables of a block, from the text of a fixture.
+fn block(text: &str) -> Vec<u8> {
+    let pairs: Vec<_> = text
+        .lines()
+        .filter_map(|line| line.split_once('='))
+        .map(|(name, value)| (name, String::from(value)))
+        .collect();
+    env::encode(&pairs).expect("fits")
+}
+
+#[test]
+fn boot_states_of_other_versions_are_read() {
+    let first = block(include_str!(
+        "../../../testdata/versions/boot-state-2026-11-26.txt"
+    ));
+    let today = block(include_str!(
+        "../../../testdata/versions/boot-state-2026-11-27.txt"
+    ));
+    let next = block(include_str!(
+        "../../../testdata/versions/boot-state-next.txt"
+    ));
+    let trial = |deadline| Trial {
+        slot: Slot::B,
+        phase: Phase::Trying,
+        id: "0202020202020202".into(),
+        rearms: 1,
+        deadline,
+    };
+    let read = |block: &[u8]| BootState::parse(block).expect("readable");
+    let state = read(&today);
+    assert_eq!(
+        (state.seq, state.default, state.starts, state.local),
+        (0x1f, Slot::A, 2, true)
+    );
+    assert_eq!(state.trial, Some(trial(900)));
+    assert_eq!(state.failed.as_deref(), Some("0909090909090909"));
+    assert_eq!(read(&next), state, "what is new is passed over");
+    assert_eq!(
+        state.encode().as_deref(),
+        Ok(&*today),
+        "today's format changed: add a fixture, change none"
+    );
+    // and what older agents did not write is what it was for them
+    let older = BootState {
+        starts: 0,
+        local: false,
+        failed: None,
+        ..state
+    };
+    assert_eq!(read(&first), older);
+}
