@@ -82,7 +82,8 @@ impl Sources {
             bail!("{name} has no named fields");
         };
         let mut rows = Vec::new();
-        for field in &fields.named {
+        // What serde skips stands in no file.
+        for field in fields.named.iter().filter(|f| !is_skipped(&f.attrs)) {
             let ident = field.ident.as_ref().context("a named field")?.to_string();
             let name = serde_word(&field.attrs, "rename")
                 .unwrap_or_else(|| cased(&ident, case.as_deref()));
@@ -153,6 +154,13 @@ fn words(e: &syn::ItemEnum) -> Result<Vec<Row>> {
         words: comment(&v.attrs),
     });
     Ok(rows.collect())
+}
+
+/// `#[serde(skip)]`.
+fn is_skipped(attrs: &[Attribute]) -> bool {
+    let lists = attrs.iter().filter_map(|a| a.meta.require_list().ok());
+    let mut serde = lists.filter(|list| list.path.is_ident("serde"));
+    serde.any(|list| list.tokens.to_string() == "skip")
 }
 
 /// The lines of a `///` comment, as one.
