@@ -47,7 +47,7 @@ bench-image: need-bench ## our root tree beside mmdebstrap's, emulated and nativ
 	$(CARGO) run --bin hypriot-bench -- image
 
 bench-fleet: need-rust ## hypriot-fleet serve: 1,000 simulated boards, locks a second with its own store and with three of etcd
-	$(CARGO) build --bin hypriot-fleet
+	$(CARGO) build --bin hypriot-fleet --example plain_lock
 	$(CARGO) run --bin hypriot-bench -- fleet
 
 bench-health: need-papers ## /health beside goss serve and the node exporter, suites beside goss: two minutes and a release build

@@ -262,22 +262,22 @@ pub(super) fn plan(words: &Plans) -> Result<u8> {
             let written: Written =
                 toml::from_str(&text).with_context(|| file.display().to_string())?;
             let plan = written.plan();
-            if let Some(settings) = written.settings {
-                let order = Order {
-                    settings: Some(settings),
-                    ..Order::default()
-                };
-                let code = say(server, &written.group, "set", order)?;
-                if code != 0 {
-                    return Ok(code);
-                }
-            }
             let run = fresh_id()?;
             let order = Order {
+                settings: written.settings,
                 plan: Some((run, Box::new(plan))),
                 ..Order::default()
             };
-            say(server, &written.group, "plan", order)
+            let code = say(server, &written.group, "plan", order)?;
+            if code == 0
+                && let Some(why) = show::paused(server, &written.group)?
+            {
+                eprintln!(
+                    "hypriot-fleet: nobody goes yet: the group is paused {why}; `hypriot-fleet group resume {}` begins",
+                    written.group
+                );
+            }
+            Ok(code)
         }
     }
 }

@@ -63,8 +63,9 @@ pub enum Word {
     Clear(String),
     /// This board is no more.
     Forget(String),
-    /// Carry out this plan, under this id; the boards are those that are named, or all that are known.
-    Plan(String, Box<Plan>),
+    /// Carry out this plan, under this id; the boards are those that are named, or all that are known. Settings come in force with
+    /// it: between the two boards would go as the new settings allow, and not as the plan does.
+    Plan(String, Box<Plan>, Option<Settings>),
     /// End the plan; boards keep what they have, and nobody gets a lock for it.
     Abort,
 }

@@ -11,7 +11,7 @@ const GROUPS: usize = 1_000;
 pub(super) fn say(work: &mut Work<'_>, name: &str, by: &str, said: &Word) -> Answer {
     let by = by.to_owned();
     let wrong = |text: String| no("bad_request", text);
-    if let Word::Set(settings) = said {
+    if let Word::Set(settings) | Word::Plan(_, _, Some(settings)) = said {
         if let Err(why) = settings.check() {
             return wrong(why);
         }
@@ -21,6 +21,11 @@ pub(super) fn say(work: &mut Work<'_>, name: &str, by: &str, said: &Word) -> Ans
                 "{name:?}: a group is named by letters, digits, `.` and `-`, and there are at most {GROUPS}"
             ));
         }
+    }
+    if let Word::Plan(run, plan, settings) = said {
+        return rollouts::begin(work, name, by, (run, plan), settings.as_ref());
+    }
+    if let Word::Set(settings) = said {
         let settings = settings.clone();
         work.note(name, What::Set { settings, by });
         return Answer::Done;
@@ -32,7 +37,7 @@ pub(super) fn say(work: &mut Work<'_>, name: &str, by: &str, said: &Word) -> Ans
         |board: &String| group.boards.contains_key(board) || group.locks.contains_key(board);
     let rollout = group.rollout.clone();
     match said {
-        Word::Set(_) => {}
+        Word::Set(_) | Word::Plan(..) => {}
         Word::Pause(reason) => {
             let reason = reason.clone();
             work.note(name, What::Paused { by, reason });
@@ -73,7 +78,6 @@ pub(super) fn say(work: &mut Work<'_>, name: &str, by: &str, said: &Word) -> Ans
             };
             work.note(name, what);
         }
-        Word::Plan(run, plan) => return rollouts::begin(work, name, by, run, plan),
         Word::Abort => {
             let Some(rollout) = rollout.filter(|r| r.runs()) else {
                 return no("no_plan", format!("{name} carries out no plan"));

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::Settings;
 use super::books::{Board, Books, Group, What};
 use super::judge::{Answer, Who, Work, full, grant, no};
 use super::shared::Shared;
@@ -23,10 +24,19 @@ pub(super) fn is_out(books: &Books, group: &str, board: &str) -> bool {
     })
 }
 
-/// Takes up a plan.
-pub(super) fn begin(work: &mut Work<'_>, name: &str, by: String, run: &str, plan: &Plan) -> Answer {
-    let Some(group) = work.books.group(name) else {
-        return no("unknown_group", format!("there is no group {name}"));
+/// Takes up a plan, and the settings that come with it: both, or neither.
+pub(super) fn begin(
+    work: &mut Work<'_>,
+    name: &str,
+    by: String,
+    (run, plan): (&str, &Plan),
+    settings: Option<&Settings>,
+) -> Answer {
+    let fresh = Group::default();
+    let group = match (work.books.group(name), settings) {
+        (Some(group), _) => group,
+        (None, Some(_)) => &fresh,
+        (None, None) => return no("unknown_group", format!("there is no group {name}")),
     };
     if let Some(other) = group.rollout.as_ref().filter(|r| r.runs()) {
         return no(
@@ -37,10 +47,30 @@ pub(super) fn begin(work: &mut Work<'_>, name: &str, by: String, run: &str, plan
             ),
         );
     }
+    let plan = match adapted(group, name, plan, settings.unwrap_or(&group.settings)) {
+        Ok(plan) => plan,
+        Err(why) => return no("bad_request", why),
+    };
+    if let Some(settings) = settings {
+        let (settings, by) = (settings.clone(), by.clone());
+        work.note(name, What::Set { settings, by });
+    }
+    let what = Box::new(journal::What::Begun {
+        run: run.to_owned(),
+        operator: by,
+        plan,
+    });
+    work.note(name, What::Rollout { what });
+    step(work, name, &BTreeMap::new());
+    Answer::Done
+}
+
+/// The plan as it fits the group: its boards, by their identities, its version, its patience.
+fn adapted(group: &Group, name: &str, plan: &Plan, settings: &Settings) -> Result<Plan, String> {
     let mut plan = plan.clone();
     plan.pull = true;
     // boards that ask say nothing while they are well: being watched must not end in silence
-    let longest = group.settings.deadline + plan.soak.max(plan.settle);
+    let longest = settings.deadline + plan.soak.max(plan.settle);
     plan.patience = plan.patience.max(longest + 60);
     plan.silence = plan.silence.max(longest + 60);
     if plan.boards.is_empty() {
@@ -71,34 +101,19 @@ pub(super) fn begin(work: &mut Work<'_>, name: &str, by: String, run: &str, plan
         plan.version = newest(group);
     }
     if plan.version.is_none() {
-        return no(
-            "bad_request",
-            format!(
-                "no board of {name} has said that it is offered a version: name it in the plan (version = \"…\")"
-            ),
-        );
+        return Err(format!(
+            "no board of {name} has said that it is offered a version: name it in the plan (version = \"…\")"
+        ));
     }
-    if let Err(why) = plan.check() {
-        return no("bad_request", why);
-    }
+    plan.check()?;
     if group.locks.len() > plan.allowed() {
-        return no(
-            "bad_request",
-            format!(
-                "{} boards of {name} are out already, and the plan allows {}",
-                group.locks.len(),
-                plan.allowed()
-            ),
-        );
+        return Err(format!(
+            "{} boards of {name} are out already, and the plan allows {}",
+            group.locks.len(),
+            plan.allowed()
+        ));
     }
-    let what = Box::new(journal::What::Begun {
-        run: run.to_owned(),
-        operator: by,
-        plan,
-    });
-    work.note(name, What::Rollout { what });
-    step(work, name, &BTreeMap::new());
-    Answer::Done
+    Ok(plan)
 }
 
 /// The newest version that a board of the group runs or is offered.

@@ -91,7 +91,7 @@ pub struct Order {
     /// The board, by its identity.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub board: String,
-    /// Settings of the group.
+    /// Settings of the group; beside a plan, in force with it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub settings: Option<Settings>,
     /// The id of a run, and its plan.
@@ -322,7 +322,11 @@ async fn order(
         "resume" => Some(Word::Resume),
         "clear" => board().map(Word::Clear),
         "forget" => board().map(Word::Forget),
-        "plan" => order.plan.map(|(run, plan)| Word::Plan(clean(&run), plan)),
+        "plan" => {
+            let settings = order.settings;
+            let plan = |(run, plan): (String, _)| Word::Plan(clean(&run), plan, settings);
+            order.plan.map(plan)
+        }
         "abort" => Some(Word::Abort),
         _ => return missing().await,
     };

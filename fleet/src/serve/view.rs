@@ -139,7 +139,11 @@ pub fn state(shown: &Shown) -> State<'_> {
 
 fn group<'a>(name: &'a str, group: &'a Group, at: u64) -> GroupView<'a> {
     let mut waves = BTreeMap::new();
-    let rollout = group.rollout.as_deref().map(|r| rollout(r, &mut waves));
+    let paused = group.paused.is_some();
+    let rollout = group
+        .rollout
+        .as_deref()
+        .map(|r| rollout(r, paused, &mut waves));
     let board = |(id, b): (&'a String, &'a Shared<Board>)| board(id, b, group, &waves, at);
     GroupView {
         name,
@@ -160,7 +164,11 @@ fn group<'a>(name: &'a str, group: &'a Group, at: u64) -> GroupView<'a> {
     }
 }
 
-fn rollout<'a>(rollout: &'a Rollout, of: &mut BTreeMap<&'a str, usize>) -> RolloutView<'a> {
+fn rollout<'a>(
+    rollout: &'a Rollout,
+    paused: bool,
+    of: &mut BTreeMap<&'a str, usize>,
+) -> RolloutView<'a> {
     let (plan, journal) = (&rollout.plan, &rollout.journal);
     let waves = plan.waves(journal);
     let wave = |(n, boards): (usize, &Vec<usize>)| {
@@ -189,7 +197,11 @@ fn rollout<'a>(rollout: &'a Rollout, of: &mut BTreeMap<&'a str, usize>) -> Rollo
         run: &journal.run,
         operator: &rollout.operator,
         version: plan.version.as_deref(),
-        state: word(journal.ended),
+        state: match journal.ended {
+            // nobody goes: that is not what running looks like
+            None if paused => "paused",
+            ended => word(ended),
+        },
         stopped: journal.stopped.as_deref(),
         allowed: plan.allowed(),
         waves: waves.iter().enumerate().map(wave).collect(),

@@ -456,8 +456,16 @@ fn a_plan_is_carried_out_over_http_canary_first() {
     let file = dir.path().join("plan.toml");
     let text = "group = \"default\"\nversion = \"latest\"\ncanary = [\"n2\"]\nsoak = 1\nsettle = 0\nmax_unavailable = \"2\"\n";
     std::fs::write(&file, text).expect("written");
+    server.operator(&["group", "pause", "default"]);
     let (code, text) = server.operator(&["plan", "apply", &file.display().to_string()]);
     assert_eq!(code, 0, "{text}");
+    assert!(
+        text.contains("nobody goes yet") && text.contains("group resume default"),
+        "a plan of a paused group begins when that goes on, and says so: {text}"
+    );
+    server.until("it shows", |g| g["rollout"]["state"] == "paused");
+    assert_eq!(says("pre-reboot", "n2", "1.0.0", "1.1.0"), 423, "paused");
+    server.operator(&["group", "resume", "default"]);
     assert_eq!(
         says("pre-reboot", "n1", "1.0.0", "1.1.0"),
         423,

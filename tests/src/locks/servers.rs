@@ -107,6 +107,32 @@ impl Server {
     }
 }
 
+/// The plainest FleetLock server on our client of etcd, `fleet/examples/plain_lock.rs`: what ours is measured against.
+#[derive(Debug)]
+pub struct Plain {
+    _child: Held,
+    /// Where it listens.
+    pub port: u16,
+}
+
+impl Plain {
+    /// Starts it, with members of etcd as `--store` names them.
+    pub fn start(store: &str) -> Result<Self> {
+        let program =
+            exec::workspace_program("hypriot-fleet")?.with_file_name("examples/plain_lock");
+        let mut command = exec::command(program);
+        command.arg(store).stdout(Stdio::piped());
+        let spawned = command.spawn();
+        let mut child = Held(spawned.context("cargo build --example plain_lock makes it")?);
+        let mut line = String::new();
+        BufReader::new(child.0.stdout.take().context("stdout")?).read_line(&mut line)?;
+        Ok(Self {
+            _child: child,
+            port: line.trim().parse().context("its port")?,
+        })
+    }
+}
+
 /// A member of etcd.
 #[derive(Debug)]
 pub struct Member {

@@ -49,10 +49,24 @@ struct SeenBoard {
     heard: u64,
 }
 
-pub(super) fn show(server: &Server, json: bool) -> Result<u8> {
+fn state(server: &Server) -> Result<Vec<u8>> {
     let (status, text) = runtime()?.block_on(exchange(server, "/v1/state", None))?;
     ensure!(status != 401, "reading is closed there: give --token-file");
     ensure!(status == 200, "{} answers {status}", server.server);
+    Ok(text)
+}
+
+/// By whom a group is paused, and why.
+pub(super) fn paused(server: &Server, group: &str) -> Result<Option<String>> {
+    let seen: Seen =
+        serde_json::from_slice(&state(server)?).context("the answer is not understood")?;
+    let group = seen.groups.into_iter().find(|g| g.name == group);
+    let pause = group.and_then(|g| g.paused);
+    Ok(pause.map(|p| format!("by {}: {}", clean(&p.by), clean(&p.reason))))
+}
+
+pub(super) fn show(server: &Server, json: bool) -> Result<u8> {
+    let text = state(server)?;
     if json {
         write_out(&(String::from_utf8_lossy(&text).into_owned() + "\n"))?;
         return Ok(0);

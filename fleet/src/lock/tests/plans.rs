@@ -47,7 +47,7 @@ impl Rack {
         }
         plan(&mut wanted);
         assert_eq!(
-            service.say(Word::Plan("r1".into(), Box::new(wanted))),
+            service.say(Word::Plan("r1".into(), Box::new(wanted), None)),
             Answer::Done
         );
         Self {
@@ -174,7 +174,7 @@ fn a_board_that_comes_while_a_plan_runs_waits_and_another_version_is_not_let_thr
 #[test]
 fn latest_is_the_newest_that_a_board_knows_and_a_plan_of_nobody_is_refused() {
     let mut s = Service::new(slots(1));
-    let plan = || Word::Plan("r".into(), Box::new(Plan::new(Vec::new())));
+    let plan = || Word::Plan("r".into(), Box::new(Plan::new(Vec::new())), None);
     assert_eq!(kind(&s.say(plan())), "bad_request", "nobody is known");
     s.steady("a", report("1.9.0", ""));
     s.steady("b", report("1.9.0", "1.10.0"));
@@ -187,7 +187,7 @@ fn latest_is_the_newest_that_a_board_knows_and_a_plan_of_nobody_is_refused() {
     named.canary = Canary::Named(vec!["nobody".into()]);
     named.version = Some("2.0.0".into());
     assert_eq!(
-        kind(&s.say(Word::Plan("r2".into(), Box::new(named)))),
+        kind(&s.say(Word::Plan("r2".into(), Box::new(named), None))),
         "bad_request"
     );
 }
@@ -204,11 +204,55 @@ fn a_plan_needs_versions_and_says_so_to_plain_clients() {
             skip_unfit: true,
             ..Plan::new(Vec::new())
         }),
+        None,
     ));
     let Answer::Refused { value, .. } = s.lock("plain", Report::default()) else {
         panic!("refused")
     };
     assert!(value.contains("plain FleetLock"), "{value}");
+}
+
+#[test]
+fn settings_of_a_plan_let_nobody_go_before_the_plan() {
+    let mut s = Service::new(slots(1));
+    for board in ["a", "b", "c"] {
+        s.steady(board, report("1.0.0", "1.1.0"));
+    }
+    let wanted = |max: usize| Plan {
+        version: Some("1.1.0".into()),
+        canary: Canary::Named(vec!["c".into()]),
+        max_unavailable: Share::Boards(max),
+        ..Plan::new(Vec::new())
+    };
+    let nothing = Settings {
+        slots: 0,
+        ..slots(1)
+    };
+    let plan = |max, settings| Word::Plan("r".into(), Box::new(wanted(max)), Some(settings));
+    assert_eq!(kind(&s.say(plan(1, nothing))), "bad_request");
+    assert_eq!(s.group().settings.slots, 1);
+    assert!(
+        s.group().rollout.is_none(),
+        "neither the settings nor the plan"
+    );
+    let (_, events) = s.one(Ask::Operator {
+        group: GROUP.into(),
+        by: "me".into(),
+        word: plan(3, slots(3)),
+    });
+    let first: Vec<&What> = events.iter().take(2).map(|e| &e.what).collect();
+    assert!(
+        matches!(first[..], [What::Set { .. }, What::Rollout { .. }]),
+        "one entry of the log has both: {events:?}"
+    );
+    assert_eq!(
+        kind(&s.lock("a", report("1.0.0", "1.1.0"))),
+        "failed_lock_not_your_turn"
+    );
+    assert_eq!(kind(&s.lock("c", report("1.0.0", "1.1.0"))), "yes");
+    // a second plan is refused, and brings no settings
+    assert_eq!(kind(&s.say(plan(2, slots(2)))), "plan_runs");
+    assert_eq!(s.group().settings.slots, 3);
 }
 
 #[test]
