@@ -19,11 +19,14 @@ pub fn decide(plan: &Plan, seen: &[BoardSeen], journal: &Journal, now: u64) -> V
     if journal.ended.is_some() {
         return Vec::new();
     }
+    let by_name: BTreeMap<&str, &BoardSeen> = seen.iter().map(|b| (b.name.as_str(), b)).collect();
+    let names = || plan.boards.iter().map(|m| m.name.as_str());
     let view = View {
         plan,
         journal,
         now,
-        seen: seen.iter().map(|b| (b.name.as_str(), b)).collect(),
+        seen: names().map(|name| by_name.get(name).copied()).collect(),
+        tracks: names().map(|name| journal.track(name)).collect(),
         waves: plan.waves(journal),
     };
     let looks = view.preflight();
@@ -57,33 +60,33 @@ impl Journal {
     }
 }
 
+/// All by the number of the board in the plan: a name is looked up once for a decision over a thousand boards, and not once
+/// for each question about it.
 pub(super) struct View<'a> {
     pub(super) plan: &'a Plan,
     pub(super) journal: &'a Journal,
     pub(super) now: u64,
-    pub(super) seen: BTreeMap<&'a str, &'a BoardSeen>,
+    pub(super) seen: Vec<Option<&'a BoardSeen>>,
+    tracks: Vec<Option<&'a Track>>,
     pub(super) waves: Vec<Vec<usize>>,
 }
 
+/// Of a board that nothing was written about.
+const NEW: &State = &State::New;
+
 impl<'a> View<'a> {
-    fn members(&self) -> impl Iterator<Item = (usize, &'a Member, State, Option<&'a BoardSeen>)> {
+    fn members(
+        &self,
+    ) -> impl Iterator<Item = (usize, &'a Member, &'a State, Option<&'a BoardSeen>)> {
         let plan = self.plan;
         plan.boards.iter().enumerate().map(|(n, member)| {
-            let state = self
-                .journal
-                .track(&member.name)
-                .map_or(State::New, |t| t.state.clone());
-            (
-                n,
-                member,
-                state,
-                self.seen.get(member.name.as_str()).copied(),
-            )
+            let state = self.tracks[n].map_or(NEW, |t| &t.state);
+            (n, member, state, self.seen[n])
         })
     }
 
     pub(super) fn track(&self, n: usize) -> Option<&'a Track> {
-        self.journal.track(&self.plan.boards[n].name)
+        self.tracks[n]
     }
 
     /// All boards are looked at before any is told anything.
@@ -95,7 +98,7 @@ impl<'a> View<'a> {
         let mut orders = Vec::new();
         let mut open = false;
         for (_, member, state, seen) in self.members() {
-            if state != State::New {
+            if *state != State::New {
                 continue;
             }
             open = true;
@@ -141,7 +144,7 @@ impl<'a> View<'a> {
         self.members()
             .filter_map(|(n, member, state, seen)| match state {
                 State::Out(told) => {
-                    let what = match self.judge(n, &told, seen?)? {
+                    let what = match self.judge(n, told, seen?)? {
                         Ok(version) => What::Reached {
                             board: member.name.clone(),
                             version,
@@ -202,7 +205,7 @@ impl<'a> View<'a> {
             .iter()
             .enumerate()
             .filter(|(_, m)| !self.journal.forgiven.contains(&m.name))
-            .filter_map(|(n, m)| match &self.journal.track(&m.name)?.state {
+            .filter_map(|(n, _)| match &self.tracks[n]?.state {
                 State::Failed(why) => Some((n, why.as_str())),
                 _ => None,
             })
@@ -253,8 +256,8 @@ impl<'a> View<'a> {
                 (wanted && fresh && !seen.busy && !started && due).then(|| Order::Act {
                     board: member.name.clone(),
                     action: told.action,
-                    version: told.version,
-                    from: told.from,
+                    version: told.version.clone(),
+                    from: told.from.clone(),
                 })
             })
             .collect()
@@ -291,7 +294,7 @@ impl<'a> View<'a> {
                     board: name.clone(),
                     action,
                     version: version.clone(),
-                    from: self.before(name, &facts.before),
+                    from: self.before(*n, &facts.before),
                 });
             }
         }
@@ -309,8 +312,8 @@ impl<'a> View<'a> {
     }
 
     /// What the board is now, as far as it answered; what it was at first, otherwise.
-    fn before(&self, name: &str, first: &Before) -> Before {
-        match self.seen.get(name).and_then(|s| s.answer.as_ref()) {
+    fn before(&self, n: usize, first: &Before) -> Before {
+        match self.seen[n].and_then(|s| s.answer.as_ref()) {
             Some(answer) => Before {
                 version: answer.version.clone(),
                 slot: answer.slot.clone(),
@@ -334,7 +337,7 @@ impl<'a> View<'a> {
                     board: name.clone(),
                     action: Action::Rollback,
                     version: facts.before.version.clone(),
-                    from: self.before(name, &facts.before),
+                    from: self.before(n, &facts.before),
                 });
             }
         }
@@ -348,7 +351,7 @@ impl<'a> View<'a> {
                 };
                 let runs_it = || {
                     let target = track.facts.as_ref().and_then(|f| f.target.as_ref());
-                    let seen = self.seen.get(self.plan.boards[*n].name.as_str());
+                    let seen = self.seen[*n];
                     let version = seen.and_then(|s| s.answer.as_ref()).map(|a| &a.version);
                     target.is_some() && target == version
                 };
@@ -396,7 +399,7 @@ impl<'a> View<'a> {
         }
         let left: Vec<&str> = self
             .members()
-            .filter(|(_, _, state, _)| *state == State::Ready)
+            .filter(|(_, _, state, _)| **state == State::Ready)
             .map(|(_, member, ..)| member.name.as_str())
             .collect();
         if left.is_empty() {
@@ -426,12 +429,18 @@ impl<'a> View<'a> {
             return false;
         }
         // a hand that was just started has not heard of the boards yet
-        let watched = self.seen.values().map(|s| s.watched).max().unwrap_or(0);
+        let watched = self
+            .seen
+            .iter()
+            .flatten()
+            .map(|s| s.watched)
+            .max()
+            .unwrap_or(0);
         self.now.saturating_sub(self.journal.last.max(watched)) > self.plan.patience
     }
 
     fn outcome(&self) -> Outcome {
-        let any = |f: fn(&State) -> bool| self.members().any(|(_, _, state, _)| f(&state));
+        let any = |f: fn(&State) -> bool| self.members().any(|(_, _, state, _)| f(state));
         let bad = any(|s| matches!(s, State::Failed(_) | State::Unfit(_)));
         match (bad, any(|s| matches!(s, State::Reached(_)))) {
             (true, _) => Outcome::Partly,

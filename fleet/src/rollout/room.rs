@@ -8,26 +8,21 @@ use super::journal::{Action, State};
 impl View<'_> {
     /// It answers, now.
     pub(super) fn answers(&self, n: usize) -> bool {
-        self.seen
-            .get(self.plan.boards[n].name.as_str())
-            .is_some_and(|s| {
-                s.answer.is_some()
-                    && s.heard
-                        .is_some_and(|h| self.now.saturating_sub(h) <= self.plan.quiet)
-            })
+        self.seen[n].is_some_and(|s| {
+            s.answer.is_some()
+                && s.heard
+                    .is_some_and(|h| self.now.saturating_sub(h) <= self.plan.quiet)
+        })
     }
 
     /// It wants to be told, at this moment.
     pub(super) fn asks(&self, n: usize) -> bool {
-        self.seen
-            .get(self.plan.boards[n].name.as_str())
-            .is_some_and(|s| s.asks)
+        self.seen[n].is_some_and(|s| s.asks)
     }
 
     /// It does its work: answers, is good, and nothing is being tried on it.
     pub(super) fn up(&self, n: usize) -> bool {
-        let seen = self.seen.get(self.plan.boards[n].name.as_str());
-        let answer = seen.and_then(|s| s.answer.as_ref());
+        let answer = self.seen[n].and_then(|s| s.answer.as_ref());
         self.answers(n)
             && answer.is_some_and(|a| self.good(a) && a.trial.as_ref().is_none_or(|t| t.armed))
     }
@@ -38,8 +33,7 @@ impl View<'_> {
             Some(State::Unfit(_)) | None => false,
             // soaking: it has the version for good and does its work
             Some(State::Out(told)) => {
-                let seen = self.seen.get(self.plan.boards[n].name.as_str());
-                let answer = seen.and_then(|s| s.answer.as_ref());
+                let answer = self.seen[n].and_then(|s| s.answer.as_ref());
                 let settled = answer.is_some_and(|a| {
                     a.version == told.version
                         && a.trial.is_none()

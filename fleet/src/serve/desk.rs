@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use futures_util::FutureExt as _;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::clock::Clock;
@@ -14,12 +15,17 @@ use crate::store::{Entry, Store};
 /// Requests that are judged together, and those that may wait.
 const BATCH: usize = 256;
 const WAITING: usize = 4_096;
+/// A batch is gathered for as long as the one before it took to be judged, and for no longer than this: boards that are refused
+/// cost no write for which others would gather behind them, and a thousand of them would be judged one by one.
+const GATHER: Duration = Duration::from_millis(100);
 /// How often another server may be first before we say that we are busy.
 const ATTEMPTS: usize = 16;
 /// The books are summed up after so many entries.
 const SUM: u64 = 1_000;
 /// Events that the page shows.
 const RECENT: usize = 100;
+/// Nobody gathers for so short a time.
+const GLANCE: Duration = Duration::from_millis(2);
 const TICK: Duration = Duration::from_secs(1);
 
 type Waiting = (Ask, oneshot::Sender<Answer>);
@@ -312,6 +318,7 @@ impl<S: Store> Desk<S> {
     async fn work(mut self, mut asks: mpsc::Receiver<Waiting>, tell: watch::Sender<Arc<Shown>>) {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut took = Duration::ZERO;
         loop {
             let mut waiting: Vec<Waiting> = Vec::new();
             let tick = tokio::select! {
@@ -321,6 +328,11 @@ impl<S: Store> Desk<S> {
                 }
                 _ = ticks.tick() => true,
             };
+            let room = BATCH.saturating_sub(waiting.len());
+            if !tick && room > 0 && took > GLANCE {
+                tokio::time::sleep(took.min(GATHER)).await;
+                asks.recv_many(&mut waiting, room).now_or_never();
+            }
             let before = self.seq;
             let was = self.trouble.is_some();
             let (mut batch, waiting): (Vec<Ask>, Vec<_>) = waiting.into_iter().unzip();
@@ -330,7 +342,14 @@ impl<S: Store> Desk<S> {
                     self.in_step = false;
                 }
             }
+            let began = tokio::time::Instant::now();
             let answers = self.answer(&batch, self.clock.now()).await;
+            // those behind a write gathered while it was made
+            took = if self.seq == before {
+                began.elapsed()
+            } else {
+                Duration::ZERO
+            };
             for (tell, answer) in waiting.into_iter().zip(answers) {
                 // Nobody waits any more: the board asks again.
                 drop(tell.send(answer));
