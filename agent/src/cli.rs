@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 failed, 2 wrong usage, 3 nothing to do, 4 this system has no slots.
 
 mod fleet;
+mod measure;
 mod owner;
 mod selftest;
 mod slots;
@@ -134,6 +135,7 @@ enum Command {
     /// Give the lock of the lock service back, also after an update that failed
     Unlock,
     Selftest(Box<selftest::SelftestArgs>),
+    Measure(measure::MeasureArgs),
     /// Answer /health over HTTP (the unprivileged half; started by systemd)
     Serve {
         /// Where to listen; without it, where the settings say (`[health] listen`), or [::]:8080
@@ -232,6 +234,7 @@ fn command(command: Command) -> anyhow::Result<ExitCode> {
             release,
         } => fleet::claim(&run, &by, seconds, release),
         Command::Remote => fleet::remote(),
+        Command::Measure(arguments) => measure::measure(&arguments),
         Command::Commit => slots::commit(),
         Command::Rollback => slots::roll_back(),
         Command::Drill { replace, json } => slots::drill(replace, json),

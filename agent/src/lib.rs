@@ -18,6 +18,8 @@ pub mod identity;
 pub mod init;
 /// Requests to block devices that nix does not have.
 pub mod ioctl;
+/// Measures of the hardware, for a board that was just flashed.
+pub mod measure;
 /// Where the initramfs leaves word for those who run later.
 pub mod paths;
 /// What one look at the board finds.

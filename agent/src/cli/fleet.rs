@@ -135,13 +135,16 @@ fn allowed(text: &str) -> anyhow::Result<Vec<String>> {
                 rest @ ..,
             ]
             | ["install", "--json", "--only", version, rest @ ..] => word(version) && source(rest),
+            // what an index says is compared, and nothing of it is done
+            ["measure", "--json", "--seconds", n]
+            | ["measure", "--json", "--seconds", n, "--index", "-"] => word(n),
             ["claim", run, "--release"] => word(run),
             ["claim", run, "--by", by, "--for", seconds] => word(run) && word(by) && word(seconds),
             _ => false,
         };
     ensure!(
         good,
-        "this key may not do that; it is for hypriot-fleet update"
+        "this key may not do that; it is for hypriot-fleet update and validate"
     );
     Ok(rest.to_vec())
 }
@@ -186,6 +189,7 @@ mod tests {
             "hypriot-agent install --json --no-reboot --only 1.1.0 http://h/",
             "hypriot-agent claim r1 --by 'me on a laptop' --for 3600",
             "hypriot-agent claim r1 --release",
+            "sudo -n hypriot-agent measure --json --seconds 10 --index -",
         ] {
             assert!(allowed(good).is_ok(), "{good}");
         }
@@ -203,6 +207,8 @@ mod tests {
             "hypriot-agent status --json\nsh",
             "hypriot-agent status '--json",
             "hypriot-agent claim -x --release",
+            "hypriot-agent measure --json --seconds 10 --index /etc/shadow",
+            "hypriot-agent selftest -g - validate -f json",
         ] {
             assert!(allowed(bad).is_err(), "{bad}");
         }
