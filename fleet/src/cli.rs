@@ -1,29 +1,30 @@
 //! Command line of `hypriot-fleet`: parses and prints.
 
+mod boards;
 mod group;
 mod serve;
 mod update;
+mod validate;
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 use hypriot_keys::time::Timestamp;
 
 use crate::answer::{self, Row, State};
-use crate::validate::{self, Validation, Verdict};
-use crate::{ask, hosts, table};
+use crate::{ask, table};
 
 const EXAMPLES: &str = "\
 Examples:
   hypriot-fleet status --hosts black-pearl.local,192.168.1.7
-  hypriot-fleet validate --hosts black-pearl.local        # after flashing: wait for its self-tests, print TAP
+  hypriot-fleet status --discover                         # boards that announce themselves in this network
   hypriot-fleet status --hosts-file boards.txt --json | jq -r '.[] | select(.state != \"pass\") | .host'
 
-Exit codes: 0 all boards pass or warn (validate: are valid), 1 a board fails, 2 wrong usage, 4 no board fails but one is silent, stale or foreign";
+Exit codes: 0 all boards pass or warn, 1 a board fails, 2 wrong usage, 4 no board fails but one is silent, stale or foreign";
 
 /// Largest file of hosts.
 const LIMIT: u64 = 1024 * 1024;
@@ -40,12 +41,8 @@ enum Command {
     /// Ask boards how they are
     #[command(after_help = EXAMPLES)]
     Status {
-        /// Boards: names or addresses, separated by commas, with a port if it is not 8080
-        #[arg(long, required_unless_present = "hosts_file")]
-        hosts: Option<String>,
-        /// File with boards, one or more on a line, # begins a comment; - is standard input
-        #[arg(long)]
-        hosts_file: Option<PathBuf>,
+        #[command(flatten)]
+        boards: boards::Boards,
         /// Seconds that one board may take
         #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=300))]
         timeout: u64,
@@ -89,38 +86,22 @@ enum Command {
     /// Rollout plans of `hypriot-fleet serve`
     #[command(subcommand, after_help = group::EXAMPLES)]
     Plan(group::Plans),
-    /// Wait until freshly flashed boards have tested themselves, and print the result as TAP
-    #[command(after_help = EXAMPLES)]
-    Validate {
-        /// Boards: names or addresses, separated by commas, with a port if it is not 8080
-        #[arg(long)]
-        hosts: String,
-        /// Seconds to wait for all of them; a first boot takes a few minutes
-        #[arg(long, default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=86_400))]
-        within: u64,
-        /// As JSON
-        #[arg(long)]
-        json: bool,
-    },
+    /// Wait until freshly flashed boards have tested themselves, and print the result
+    #[command(after_help = validate::EXAMPLES)]
+    Validate(Box<validate::Arguments>),
+    /// Reports of `validate`: who signed them, and what differs
+    #[command(subcommand, after_help = validate::EXAMPLES)]
+    Report(validate::Report),
 }
-
-/// Between two questions to boards that are still starting.
-const PAUSE: Duration = Duration::from_secs(3);
 
 /// Parses, runs, prints.
 pub fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Status {
-            hosts,
-            hosts_file,
+            boards,
             timeout,
             json,
-        } => status(
-            hosts.as_deref(),
-            hosts_file.as_deref(),
-            Duration::from_secs(timeout),
-        )
-        .and_then(|rows| {
+        } => status(&boards, Duration::from_secs(timeout)).and_then(|rows| {
             let human = |rows: &[Row]| table::render(rows, now());
             print(&rows, json, human).map(|()| code(&rows))
         }),
@@ -137,21 +118,8 @@ pub fn main() -> ExitCode {
             .with_context(|| format!("reading {}", key.display()))
             .and_then(|text| crate::ssh::authorize(&text))
             .and_then(|line| write_out(&(line + "\n")).map(|()| 0)),
-        Command::Validate {
-            hosts,
-            within,
-            json,
-        } => validated(&hosts, Duration::from_secs(within)).and_then(|results| {
-            let verdict = |v| results.iter().any(|r| r.verdict == v);
-            let code = if verdict(Verdict::Invalid) {
-                1
-            } else if verdict(Verdict::Waiting) {
-                4
-            } else {
-                0
-            };
-            print(&results, json, validate::tap).map(|()| code)
-        }),
+        Command::Validate(arguments) => validate::validate(&arguments),
+        Command::Report(command) => validate::report(&command),
     };
     match done {
         Ok(code) => ExitCode::from(code),
@@ -182,36 +150,8 @@ fn write_out(text: &str) -> Result<()> {
         .context("printing")
 }
 
-/// Asks until every board has a verdict, or the time is over.
-fn validated(list: &str, within: Duration) -> Result<Vec<Validation>> {
-    let hosts = hosts::parse(list)?;
-    ensure!(!hosts.is_empty(), "no host is named; use --hosts a,b");
-    let end = Instant::now() + within;
-    loop {
-        let replies = ask::all(&hosts, "/health", Duration::from_secs(5))?;
-        let results: Vec<Validation> = hosts
-            .iter()
-            .zip(&replies)
-            .map(|(host, reply)| validate::read(&host.to_string(), reply))
-            .collect();
-        if Instant::now() >= end || results.iter().all(|r| r.verdict != Verdict::Waiting) {
-            return Ok(results);
-        }
-        std::thread::sleep(PAUSE);
-    }
-}
-
-fn status(list: Option<&str>, file: Option<&Path>, patience: Duration) -> Result<Vec<Row>> {
-    let mut text = list.unwrap_or_default().to_owned();
-    if let Some(file) = file {
-        text.push('\n');
-        text += &read(file).with_context(|| format!("reading {}", file.display()))?;
-    }
-    let hosts = hosts::parse(&text)?;
-    ensure!(
-        !hosts.is_empty(),
-        "no host is named; use --hosts a,b or --hosts-file FILE"
-    );
+fn status(boards: &boards::Boards, patience: Duration) -> Result<Vec<Row>> {
+    let hosts = boards.find()?;
     let replies = ask::all(&hosts, "/health", patience)?;
     Ok(hosts
         .iter()

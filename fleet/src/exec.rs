@@ -4,7 +4,9 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader};
+use tokio::io::{
+    AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, BufReader,
+};
 
 /// Longest line that is read; a board writes lines of a few hundred bytes.
 const LINE: u64 = 64 * 1024;
@@ -22,16 +24,21 @@ pub struct Ended {
     pub words: String,
 }
 
-/// Runs a program without input; each line of its output is told as it comes.
+/// Runs a program with this input; each line of its output is told as it comes.
 pub async fn run(
     program: &str,
     arguments: &[String],
+    input: &[u8],
     limit: Duration,
     tell: &mut (dyn FnMut(&str) + Send),
 ) -> Result<Ended> {
     let mut child = tokio::process::Command::new(program)
         .args(arguments)
-        .stdin(Stdio::null())
+        .stdin(if input.is_empty() {
+            Stdio::null()
+        } else {
+            Stdio::piped()
+        })
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true)
@@ -39,8 +46,15 @@ pub async fn run(
         .with_context(|| format!("starting {program}"))?;
     let out = child.stdout.take().context("its output")?;
     let err = child.stderr.take().context("its words")?;
+    let feed = child.stdin.take();
     let all = async {
-        let (last, words) = tokio::join!(lines(out, tell), tail(err));
+        let feeding = async {
+            if let Some(mut feed) = feed {
+                // one that does not read to the end says itself why
+                drop(feed.write_all(input).await);
+            }
+        };
+        let (last, words, ()) = tokio::join!(lines(out, tell), tail(err), feeding);
         let status = child
             .wait()
             .await

@@ -2,6 +2,7 @@
 //!
 //! * [`cli`]: parses and prints
 //! * [`hosts`]: which boards
+//! * [`discover`]: which boards announce themselves in the local network
 //! * [`inventory`]: which boards, as Ansible knows them
 //! * [`ask`]: one question to one board, bounded in time and size; all boards side by side
 //! * [`answer`]: what a board's answer means; a board that says nothing is a state of its own
@@ -17,6 +18,7 @@
 pub mod answer;
 pub mod ask;
 pub mod cli;
+pub mod discover;
 pub mod exec;
 pub mod hosts;
 pub mod inventory;

@@ -66,6 +66,18 @@ impl Ssh {
         limit: Duration,
         tell: &mut (dyn FnMut(&str) + Send),
     ) -> Result<Ended, Refusal> {
+        self.agent_with(host, arguments, &[], limit, tell).await
+    }
+
+    /// The same, with something on its standard input.
+    pub async fn agent_with(
+        &self,
+        host: &Host,
+        arguments: &[&str],
+        input: &[u8],
+        limit: Duration,
+        tell: &mut (dyn FnMut(&str) + Send),
+    ) -> Result<Ended, Refusal> {
         let mut words = Vec::new();
         if self.sudo && host.user.as_deref() != Some("root") {
             words.extend(["sudo", "-n"]);
@@ -74,7 +86,7 @@ impl Ssh {
         words.extend(arguments);
         let quoted: Vec<String> = words.iter().map(|w| quote(w)).collect();
         let arguments = self.arguments(host, &quoted.join(" "));
-        let ended = exec::run(&self.program, &arguments, limit, tell).await;
+        let ended = exec::run(&self.program, &arguments, input, limit, tell).await;
         judge(host, ended.map_err(|e| Refusal::Passing(format!("{e:#}")))?)
     }
 

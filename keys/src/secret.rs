@@ -45,6 +45,12 @@ impl SecretKey {
         });
     }
 
+    /// This key's signature of a message of another format than TUF's. Its first byte must not be `{`, with which everything begins
+    /// that TUF signs: a signature of one can never be one of the other.
+    pub fn sign_message(&self, message: &[u8]) -> [u8; 64] {
+        self.key.sign(message).to_bytes()
+    }
+
     #[cfg(feature = "keyfile")]
     pub(crate) fn seed(&self) -> &[u8; 32] {
         self.key.as_bytes()

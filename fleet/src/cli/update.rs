@@ -4,13 +4,13 @@ use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Context as _, Result, anyhow};
 use clap::Args;
 
-use super::{now, read, write_out};
+use super::boards::Boards;
+use super::{now, write_out};
 use crate::ask::runtime;
 use crate::hosts::{self, Host};
-use crate::inventory;
 use crate::rollout::journal::{Event, Journal, Outcome, State, What};
 use crate::rollout::plan::{Canary, Member, Plan, Share};
 use crate::rollout::{Order, decide};
@@ -46,18 +46,8 @@ const TICK: Duration = Duration::from_secs(1);
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "options of a command line")]
 pub(super) struct Arguments {
-    /// Boards: names or addresses, separated by commas, with a port if it is not 8080
-    #[arg(long)]
-    hosts: Option<String>,
-    /// File with boards; - is standard input
-    #[arg(long)]
-    hosts_file: Option<PathBuf>,
-    /// Ansible inventory: INI, YAML, or what `ansible-inventory --list` prints; - is standard input
-    #[arg(long)]
-    inventory: Option<PathBuf>,
-    /// Only this group of the inventory
-    #[arg(long, requires = "inventory")]
-    group: Option<String>,
+    #[command(flatten)]
+    boards: Boards,
     /// The version; what each board is offered if not given
     #[arg(long = "to")]
     version: Option<semver::Version>,
@@ -133,28 +123,6 @@ pub(super) struct Run {
     json: bool,
 }
 
-fn boards(arguments: &Arguments) -> Result<Vec<Host>> {
-    let of = |file: &Path| read(file).with_context(|| format!("reading {}", file.display()));
-    let mut all: Vec<Host> = Vec::new();
-    if let Some(list) = &arguments.hosts {
-        all.extend(hosts::parse(list).context("--hosts")?);
-    }
-    if let Some(file) = &arguments.hosts_file {
-        all.extend(hosts::parse(&of(file)?).with_context(|| file.display().to_string())?);
-    }
-    if let Some(file) = &arguments.inventory {
-        let found = inventory::parse(&of(file)?).and_then(|i| i.select(arguments.group.as_deref()));
-        all.extend(found.with_context(|| file.display().to_string())?);
-    }
-    let mut seen = std::collections::BTreeSet::new();
-    all.retain(|host| seen.insert(host.to_string()));
-    ensure!(
-        !all.is_empty(),
-        "no board is named; use --hosts a,b, --hosts-file FILE or --inventory FILE"
-    );
-    Ok(all)
-}
-
 fn plan(arguments: &Arguments) -> Result<Plan> {
     let member = |host: &Host| Member {
         name: host.to_string(),
@@ -168,7 +136,7 @@ fn plan(arguments: &Arguments) -> Result<Plan> {
         names => Canary::Named(names.to_vec()),
     };
     let plan = Plan {
-        boards: boards(arguments)?.iter().map(member).collect(),
+        boards: arguments.boards.find()?.iter().map(member).collect(),
         version: arguments.version.as_ref().map(ToString::to_string),
         source: arguments.source.clone(),
         canary,

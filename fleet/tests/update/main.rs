@@ -2,6 +2,7 @@
 //! are simulated: they speak the agent's JSON over HTTP, and obey what reaches them over ssh.
 
 mod rack;
+mod swarm;
 
 use rack::{Behaviour, Rack};
 

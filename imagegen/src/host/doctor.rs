@@ -150,6 +150,12 @@ pub const NEEDS: &[Need] = &[
         &[Test],
     ),
     need(
+        Sign::Program("ip"),
+        "iproute2",
+        "ip, for networks in which boards announce themselves",
+        &[Test],
+    ),
+    need(
         Sign::Program("mcopy"),
         "mtools",
         "mtools, to put settings on a card's FAT partition",
