@@ -122,7 +122,8 @@ pub(super) enum Report {
 pub(super) fn validate(arguments: &Arguments) -> Result<u8> {
     let hosts = arguments.boards.find()?;
     let (index, expected) = flashed(arguments)?;
-    // a passphrase is asked for before the boards are waited for
+    // files are read, and a passphrase is asked for, before the boards are waited for
+    let wanted = wanted(arguments, index)?;
     let sign = sign(arguments)?;
     let mut results = validated(&hosts, Duration::from_secs(arguments.within), &expected)?;
     if !arguments.no_ssh_keys && hosts.len() > 1 {
@@ -132,7 +133,8 @@ pub(super) fn validate(arguments: &Arguments) -> Result<u8> {
         }
     }
     if arguments.ssh {
-        measured(arguments, &hosts, &mut results, index)?;
+        let ssh = Ssh::new(arguments.ssh_options.clone(), !arguments.no_sudo)?;
+        ask::runtime()?.block_on(inside::ask(&mut results, &hosts, ssh, wanted));
     }
     rack::unique(&mut results);
     let json = arguments.json || arguments.format == Format::Json;
@@ -197,24 +199,14 @@ fn flashed(arguments: &Arguments) -> Result<(Vec<u8>, Expected)> {
     Ok((index, expected))
 }
 
-/// Asks boards over ssh for what only they can find out.
-fn measured(
-    arguments: &Arguments,
-    hosts: &[Host],
-    results: &mut [Validation],
-    index: Vec<u8>,
-) -> Result<()> {
-    let wanted = Wanted {
+/// What boards are asked over ssh.
+fn wanted(arguments: &Arguments, index: Vec<u8>) -> Result<Wanted> {
+    let tests = arguments.expect.as_deref().map(flashed::read).transpose()?;
+    Ok(Wanted {
         seconds: arguments.load,
         index,
-        tests: match &arguments.expect {
-            Some(file) => flashed::read(file)?,
-            None => Vec::new(),
-        },
-    };
-    let ssh = Ssh::new(arguments.ssh_options.clone(), !arguments.no_sudo)?;
-    ask::runtime()?.block_on(inside::ask(results, hosts, ssh, wanted));
-    Ok(())
+        tests: tests.unwrap_or_default(),
+    })
 }
 
 fn sign(arguments: &Arguments) -> Result<Option<(SecretKey, Subject)>> {

@@ -336,8 +336,8 @@ mod tests {
             test("c", false, "wanted"),
             test("d", false, "info"),
         ];
-        let text = format!(r#"{{"results":[{}]}}"#, all.join(","));
-        let checks = tested(&text).expect("read");
+        let document = format!(r#"{{"results":[{}]}}"#, all.join(","));
+        let checks = tested(&document).expect("read");
         let status: Vec<&str> = checks.values().map(|c| c.status.as_str()).collect();
         assert_eq!(status, ["pass", "fail", "warn", "pass"]);
         assert!(tested("{}").is_none(), "no result is no success");
