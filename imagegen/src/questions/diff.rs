@@ -140,16 +140,19 @@ where
 {
     let mut diff = Diff::default();
     for (partition, b) in parts {
-        let area = |start| Area {
+        let area = |start, len| Area {
             name: partition.name.to_owned(),
             start,
-            len: b.size(),
+            len,
             what: What::Volume,
         };
-        let (x, y) = (part(a, &area(partition.start)), part(*b, &area(0)));
-        let Some(parted) = part_ways(&x, &y, threads)? else {
+        let y = part(*b, &area(0, b.size()));
+        let same = part(a, &area(partition.start, b.size()));
+        let Some(parted) = part_ways(&same, &y, threads)? else {
             continue;
         };
+        // What lies in the partition may be longer than what is expected there.
+        let x = part(a, &area(partition.start, partition.size));
         let found = files::volumes(partition.name, partition.start, &x, &y, parted.first)?;
         diff.differences.extend(found.differences);
         diff.packages.extend(found.packages);
