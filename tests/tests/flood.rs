@@ -3,6 +3,7 @@
 //!
 //! All of it lives in a network namespace of its own. A few seconds in `make test`; `make test-flood` takes the whole minute.
 
+use std::fmt::Write as _;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::path::Path;
@@ -89,12 +90,12 @@ fn inside() -> Result<()> {
     // the figures of the flood say whether it was one, also where an answer was missing
     let (opened, refused) = flood.end();
     let (asked, slowest) = asked?;
-    println!(
+    say(&format!(
         "flood: connections={} addresses={ADDRESSES} seconds={} opened={opened} refused={refused} asked={asked} slowest_ms={}",
         usize::from(ADDRESSES) * OF_EACH,
         long.as_secs(),
         slowest.as_millis()
-    );
+    ));
     let all = usize::from(ADDRESSES) * OF_EACH;
     ensure!(opened >= 2 * all, "it was no flood: {opened} opened");
     ensure!(refused > all, "there was room for all: {refused} refused");
@@ -120,12 +121,12 @@ fn network() -> Result<()> {
     c.args(["-t", "tmpfs", "tmpfs", "/run"]);
     exec::run(c, WITHIN)?;
     std::fs::create_dir(Path::new("/run/hypriot"))?;
-    let batch = tempfile::NamedTempFile::new()?;
+    let mut batch = tempfile::NamedTempFile::new()?;
     let mut text = String::from("link set lo up\n");
     for n in 1..=ADDRESSES {
-        text += &format!("address add {}/32 dev lo\n", stranger(n).ip());
+        writeln!(text, "address add {}/32 dev lo", stranger(n).ip())?;
     }
-    std::fs::write(batch.path(), text)?;
+    batch.write_all(text.as_bytes())?;
     let mut c = exec::command("ip");
     c.arg("-batch").arg(batch.path());
     exec::run(c, Duration::from_secs(10)).map(drop)
@@ -270,8 +271,13 @@ fn poke(stream: &mut TcpStream, way: Way) -> std::io::Result<()> {
     if !says.is_empty() {
         open(stream.write(says))?;
     }
-    if !matches!(way, Way::Deaf) && open(stream.read(&mut [0; 64 << 10]))? == 0 {
+    if !matches!(way, Way::Deaf) && open(stream.read(&mut vec![0; 64 << 10]))? == 0 {
         return Err(ErrorKind::ConnectionReset.into());
     }
     Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "what was measured")]
+fn say(text: &str) {
+    println!("{text}");
 }
