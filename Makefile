@@ -76,8 +76,8 @@ docs-reference: need-rust ## write the parts of pages that come from the code: c
 lint-workflows: need-papers ## judge .github/workflows with zizmor and actionlint, without asking GitHub anything
 	$(CARGO) run --bin hypriot-papers -- workflows
 
-test-page: need-papers ## the page of hypriot-fleet serve in Chromium, judged by axe: 1, 12, 200 boards (needs chromium, npm)
-	$(CARGO) build --bin hypriot-fleet
+test-page: need-papers ## the pages of a board and of hypriot-fleet serve in Chromium, judged by axe (needs chromium, npm)
+	$(CARGO) build --bin hypriot-fleet --bin hypriot-agent
 	$(CARGO) run --bin hypriot-papers -- page
 
 pictures: need-rust ## draw the pictures of the README from a virtual board that runs (needs chromium)

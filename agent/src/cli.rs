@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 failed, 2 wrong usage, 3 nothing to do, 4 this system has no slots.
 
+mod diagnose;
 mod fleet;
 mod measure;
 mod owner;
@@ -44,6 +45,7 @@ Examples:
   hypriot-agent drill                        prove that this board comes back from a bad release
   hypriot-agent rollback                     go back to the other slot
   hypriot-agent selftest                     run the self-tests; goss's commands, too
+  hypriot-agent diagnose                     all that a maintainer asks for, in one file
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 nothing to do, 4 this system has no slots (it is not HypriotOS):
 health and self-tests only";
@@ -136,6 +138,7 @@ enum Command {
     Unlock,
     Selftest(Box<selftest::SelftestArgs>),
     Measure(measure::MeasureArgs),
+    Diagnose(diagnose::Diagnose),
     /// Answer /health over HTTP (the unprivileged half; started by systemd)
     Serve {
         /// Where to listen; without it, where the settings say (`[health] listen`), or [::]:8080
@@ -244,6 +247,7 @@ fn command(command: Command) -> anyhow::Result<ExitCode> {
         Command::Inhibit(wish) => owner::inhibit(&wish),
         Command::Unlock => owner::unlock(),
         Command::Selftest(args) => selftest::run(*args),
+        Command::Diagnose(asked) => diagnose::diagnose(&asked),
         Command::Serve {
             listen,
             report,

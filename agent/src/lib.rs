@@ -8,6 +8,8 @@ pub mod cli;
 pub mod cmdline;
 /// Settings of image and owner.
 pub mod config;
+/// One file with all that a maintainer asks for, without secrets.
+pub mod diagnose;
 /// The only place that starts processes.
 pub mod exec;
 /// The only place that replaces files.

@@ -8,3 +8,5 @@ pub const TRIED: &str = "/run/hypriot/trial";
 pub const DATA_LOST: &str = "/run/hypriot/data-lost";
 /// The first line of [`DATA_LOST`] if the owner had closed `/health` to the network.
 pub const LOCAL: &str = "local";
+/// There when the data partition had not been unmounted: power was lost, or the board hung.
+pub const UNCLEAN: &str = "/run/hypriot/unclean";

@@ -3,6 +3,7 @@
 //! Each probe is two functions: one reads text from below a [`Root`] (so that tests use a directory tree), the other
 //! decides from values. A probe that breaks becomes a `warn` with the reason; it never takes the others along.
 
+mod boot;
 mod card;
 pub(crate) mod clock;
 pub(crate) mod disk;
@@ -10,6 +11,9 @@ pub mod docker;
 pub(crate) mod heat;
 mod kernel;
 mod memory;
+mod network;
+pub(crate) mod power;
+mod recent;
 mod root;
 mod units;
 mod update;
@@ -22,6 +26,7 @@ use hypriot_keys::time::Timestamp;
 
 use crate::report::{Check, Knowledge, Report, SCHEMA, Severity, Status, TestsView, UpdateView};
 pub(crate) use clock::synchronised;
+pub(crate) use kernel::duration;
 pub use kernel::uptime;
 pub use root::Root;
 pub use vitals::{Meter, Vitals};
@@ -160,6 +165,9 @@ const CHEAP: &[(&str, Probe)] = &[
     ("clock", |look| Ok(clock::probe(look))),
     ("slot", |look| Ok(update::probe(look))),
     ("temperature", |look| Ok(heat::probe(look))),
+    ("power", |look| Ok(power::probe(look))),
+    ("network", |look| Ok(network::probe(look))),
+    ("boot", |look| Ok(boot::probe(look))),
     ("card", card::probe),
     ("kernel", kernel::probe),
 ];

@@ -2,34 +2,38 @@
 //!
 //! * `rendered`: every answer as bytes, made once for each report
 //! * `guard`: what is refused before it is looked at: other hosts, methods, bodies
+//! * `route`: what is served where; `accept`: in which form
 //! * `health`: `application/health+json` and the lines of Kubernetes
+//! * `page`: the page for people; `history`: the curves of a day on it
+//! * `openapi`: the description of all that, written by the code
 //! * `listen`: connections and their limits
 
+mod accept;
 mod guard;
 pub(crate) mod health;
+mod history;
 mod listen;
 pub mod metrics;
+pub mod openapi;
 mod page;
 mod rendered;
+mod route;
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, RwLock};
+use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use axum::Router;
-use axum::extract::{Path, RawQuery, State};
-use axum::http::header::{ACCEPT, AGE};
-use axum::http::{HeaderMap, HeaderValue};
-use axum::response::Response;
-use axum::routing::get;
+use hyper::header::HeaderValue;
 
 use crate::files;
 use crate::probe::Root;
 use crate::report::{LIMIT, Report};
 pub use health::Depth;
-use rendered::{Answer, Rendered};
+use history::History;
+use rendered::Rendered;
 
 /// A report older than this is no report: the other half is stuck or dead.
 const STALE: Duration = Duration::from_secs(30);
@@ -58,10 +62,10 @@ pub fn run(options: &Options) -> Result<()> {
         .block_on(listen::serve(options))
 }
 
-/// What all connections share.
+/// What all connections share. One thread serves them all.
 #[derive(Clone)]
 struct Shared {
-    current: Arc<RwLock<Current>>,
+    current: Rc<RefCell<Current>>,
 }
 
 /// The answers of this moment.
@@ -73,130 +77,20 @@ struct Current {
 
 impl Shared {
     fn new(names: guard::Names) -> Self {
+        let why = "the agent has not looked at the board yet; ask again in a few seconds";
         let current = Current {
-            rendered: Rendered::absent(
-                "the agent has not looked at the board yet; ask again in a few seconds",
-            ),
+            rendered: Rendered::absent(why, ""),
             age: None,
             names,
         };
         Self {
-            current: Arc::new(RwLock::new(current)),
+            current: Rc::new(RefCell::new(current)),
         }
-    }
-
-    /// Reads what `pick` wants. A poisoned lock cannot be: nothing that holds it can panic half-way.
-    fn with<T>(&self, pick: impl FnOnce(&Current) -> T) -> T {
-        pick(
-            &self
-                .current
-                .read()
-                .unwrap_or_else(std::sync::PoisonError::into_inner),
-        )
     }
 
     fn change(&self, change: impl FnOnce(&mut Current)) {
-        change(
-            &mut self
-                .current
-                .write()
-                .unwrap_or_else(std::sync::PoisonError::into_inner),
-        );
+        change(&mut self.current.borrow_mut());
     }
-
-    fn answer(&self, pick: impl FnOnce(&Rendered) -> &Answer) -> Response {
-        self.with(|current| {
-            let mut response = pick(&current.rendered).response();
-            if let Some(age) = &current.age {
-                response.headers_mut().insert(AGE, age.clone());
-            }
-            response
-        })
-    }
-}
-
-fn router(shared: Shared) -> Router {
-    Router::new()
-        .route("/", get(page))
-        .route("/style.css", get(style))
-        .route("/health", get(board))
-        // Where goss serves its health: probes that were made for it keep working.
-        .route("/healthz", get(board))
-        .route("/health/{check}", get(component))
-        .route("/livez", get(livez))
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics))
-        .fallback(missing)
-        .with_state(shared)
-}
-
-async fn page(State(shared): State<Shared>) -> Response {
-    shared.answer(|r| &r.page)
-}
-
-async fn style(State(shared): State<Shared>) -> Response {
-    shared.answer(|r| &r.style)
-}
-
-async fn board(
-    State(shared): State<Shared>,
-    RawQuery(query): RawQuery,
-    headers: HeaderMap,
-) -> Response {
-    let accepts = |kind: &str| accepts(&headers, kind);
-    shared.answer(|r| {
-        if verbose(query.as_deref()) || accepts("text/plain") {
-            &r.lines
-        } else if accepts("text/html") {
-            // A browser would offer health+json for download.
-            &r.health_page
-        } else {
-            &r.health
-        }
-    })
-}
-
-async fn component(State(shared): State<Shared>, Path(check): Path<String>) -> Response {
-    shared.answer(|r| r.components.get(&check).unwrap_or(&r.missing))
-}
-
-async fn livez(State(shared): State<Shared>) -> Response {
-    shared.answer(|r| &r.livez)
-}
-
-async fn readyz(State(shared): State<Shared>, RawQuery(query): RawQuery) -> Response {
-    shared.answer(|r| {
-        if verbose(query.as_deref()) {
-            &r.readyz_lines
-        } else {
-            &r.readyz
-        }
-    })
-}
-
-async fn metrics(State(shared): State<Shared>, headers: HeaderMap) -> Response {
-    let open = accepts(&headers, "application/openmetrics-text");
-    shared.answer(|r| if open { &r.openmetrics } else { &r.classic })
-}
-
-async fn missing(State(shared): State<Shared>) -> Response {
-    shared.answer(|r| &r.missing)
-}
-
-fn verbose(query: Option<&str>) -> bool {
-    query.is_some_and(|query| {
-        query
-            .split('&')
-            .any(|part| part == "verbose" || part.starts_with("verbose="))
-    })
-}
-
-/// Whether the client named this media type. Weights are not compared: a client that names it wants it.
-fn accepts(headers: &HeaderMap, kind: &str) -> bool {
-    headers
-        .get_all(ACCEPT)
-        .iter()
-        .any(|value| value.to_str().is_ok_and(|value| value.contains(kind)))
 }
 
 /// Follows the report file and renders it anew when it changes or grows stale.
@@ -207,6 +101,7 @@ struct Follower {
     seen: Option<(std::time::SystemTime, u64, u64)>,
     uptime: Option<f64>,
     stale: bool,
+    history: History,
 }
 
 impl Follower {
@@ -218,14 +113,12 @@ impl Follower {
             seen: None,
             uptime: None,
             stale: false,
+            history: History::default(),
         }
     }
 
     fn names(&self) -> guard::Names {
-        let host = Root::default()
-            .text("/proc/sys/kernel/hostname")
-            .unwrap_or_default();
-        guard::Names::new(host.trim(), &self.hosts)
+        guard::Names::new(&host(), &self.hosts)
     }
 
     /// One look at the file. `uptime` is the time since boot, now.
@@ -242,12 +135,16 @@ impl Follower {
             self.uptime = read.as_ref().ok().map(|report| report.uptime);
             self.stale = false;
             let rendered = match read {
-                Ok(report) => Rendered::of(&report, self.depth),
+                Ok(report) => {
+                    self.history.add(&report);
+                    Rendered::of(report, self.depth, &host(), &self.history)
+                }
                 Err(error) => {
                     // One line in the journal each time the file changes; sd-daemon(3): <4> is a warning.
                     eprintln!("<4>hypriot-agent serve: {error:#}");
                     Rendered::absent(
                         "there is no readable report: see journalctl -u hypriot-agent on the board",
+                        &host(),
                     )
                 }
             };
@@ -261,11 +158,17 @@ impl Follower {
             self.stale = true;
             let why = "the last report is too old: the agent's other half is stuck or dead; \
                        see journalctl -u hypriot-agent on the board";
-            shared.change(|current| current.rendered = Rendered::absent(why));
+            shared.change(|current| current.rendered = Rendered::absent(why, &host()));
         }
         let age = age.map(|age| HeaderValue::from(whole_seconds(age)));
         shared.change(|current| current.age = age);
     }
+}
+
+/// The board's own name.
+fn host() -> String {
+    let name = Root::default().text("/proc/sys/kernel/hostname");
+    name.unwrap_or_default().trim().to_owned()
 }
 
 #[expect(

@@ -4,6 +4,8 @@
 //! * `boards`: `make test-boards`, every board's image
 //! * `board`: a virtual board that is switched on, asked, and unplugged; `access` lets the tests in
 //! * `serve`: a file server for releases, which can be told to misbehave
+//! * `families`: what became of the old assertions
+//! * `glance`: the answers of the agent over HTTP, and its page; `browser`: a page as people see it
 //! * `http`, `health`: ask a board, as curl would
 //! * `locks`: boards that ask a lock service, and the services: hypriot-fleet, etcd
 //! * `factory`: makes agent, keys, image and releases with the programs a maintainer uses
@@ -19,9 +21,12 @@ pub mod access;
 pub mod bench;
 pub mod board;
 pub mod boards;
+pub mod browser;
 pub mod demo;
 pub mod exec;
 pub mod factory;
+pub mod families;
+pub mod glance;
 pub mod health;
 pub mod http;
 pub mod locks;

@@ -42,7 +42,7 @@ enum Command {
     Monitoring,
     /// Draw the pictures of the README from a virtual board that runs
     Pictures,
-    /// Judge the page of `hypriot-fleet serve` in Chromium, with axe, with 1, 12 and 200 boards; pictures go to out/page
+    /// Judge the pages of a board and of `hypriot-fleet serve` in Chromium, with axe; pictures go to out/page
     Page,
 }
 
@@ -62,6 +62,10 @@ fn run(command: &Command) -> Result<()> {
     match command {
         Command::Reference => {
             Factory::new()?.programs()?;
+            write(
+                &root.join("docs/src/reference/openapi.json"),
+                &hypriot_agent::serve::openapi::write(),
+            )?;
             for page in pages::all(&root)? {
                 let (path, new) = (root.join(&page.path), reference::fill(&root, &page)?);
                 if new != page.text {
@@ -75,7 +79,11 @@ fn run(command: &Command) -> Result<()> {
         Command::Workflows => crate::workflows::judge(&root),
         Command::Monitoring => crate::monitoring::judge(&root),
         Command::Pictures => picture::draw(&root),
-        Command::Page => crate::locks::page::judge(&root, &crate::locks::page::pictures(&root)),
+        Command::Page => {
+            let pictures = crate::locks::page::pictures(&root);
+            crate::glance::page::judge(&root, &pictures)?;
+            crate::locks::page::judge(&root, &pictures)
+        }
     }
 }
 

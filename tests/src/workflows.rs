@@ -51,7 +51,7 @@ fn zizmor(root: &Path) -> Result<()> {
 }
 
 /// A program of the Python package index in an environment of its own; made once.
-fn python_tool(root: &Path, name: &str, version: &str) -> Result<std::path::PathBuf> {
+pub fn python_tool(root: &Path, name: &str, version: &str) -> Result<std::path::PathBuf> {
     let home = root.join(format!(".cache/tools/{name}-{version}"));
     let program = home.join("bin").join(name);
     if !program.is_file() {

@@ -11,8 +11,8 @@ use nix::mount::MsFlags;
 
 use super::{in_root, mount, say, seed};
 use crate::exec::Exit;
-use crate::paths::DATA_LOST;
-use crate::paths::LOCAL;
+use crate::files;
+use crate::paths::{DATA_LOST, LOCAL, UNCLEAN};
 
 /// Directories that live on the data partition and outlast updates. At their first use they are filled from the image.
 /// Of systemd's own state only the clock is kept: it is what time starts from on a board without a battery.
@@ -132,6 +132,11 @@ fn check(device: &Path, root: &Path) -> anyhow::Result<()> {
             .output()
     };
     let first = run("-p")?;
+    if is_unclean(&first.stdout)
+        && let Err(error) = files::replace(Path::new(UNCLEAN), b"", 0o644)
+    {
+        say(4, &format!("{UNCLEAN}: {error}"));
+    }
     if let Exit::Code(0..=2) = first.exit {
         return Ok(());
     }
@@ -149,6 +154,11 @@ fn check(device: &Path, root: &Path) -> anyhow::Result<()> {
         second.exit
     );
     Ok(())
+}
+
+/// Whether e2fsck had to read the journal (e2fsck/journal.c, `PR_0_…`): the file system had not been unmounted.
+fn is_unclean(said: &[u8]) -> bool {
+    String::from_utf8_lossy(said).contains("recovering journal")
 }
 
 /// The FAT partition with the owner's files, read-only: `mount -o remount,rw /boot` to edit it. It has no permissions of

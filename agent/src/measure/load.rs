@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::{Measure, Measures};
-use crate::probe::{Root, heat};
+use crate::probe::{Root, heat, power};
 use crate::report::Status;
 
 /// Of the memory that is free, so many hundredths are tried; and never more than this in all.
@@ -96,7 +96,7 @@ fn sample(root: &Root, seen: &mut Seen) {
     seen.celsius = seen
         .celsius
         .map_or(now, |before| Some(now.map_or(before, |n| n.max(before))));
-    if let Some(alarm) = heat::undervoltage(root) {
+    if let Some(alarm) = power::undervoltage(root) {
         seen.undervoltage = Some(alarm || seen.undervoltage == Some(true));
     }
     let policies = "/sys/devices/system/cpu/cpufreq";

@@ -2,9 +2,12 @@
 
 use anyhow::Result;
 
+use super::recent::grew;
 use super::{Finding, Found, Look, Root};
 use crate::report::{Severity, Status};
 
+/// A few come while the kernel tries how fast a card can be.
+const BUS_ERRORS: f64 = 10.0;
 /// So few writes say nothing about their latency.
 const SAMPLE: f64 = 10.0;
 
@@ -22,12 +25,20 @@ pub(super) fn probe(look: &Look<'_>) -> Result<Found> {
         .root
         .names("/sys/block")
         .iter()
-        .filter(|name| name.starts_with("mmcblk"))
+        .filter(|name| is_card(name))
     {
         if let Some(wear) = wear(look.root, device) {
             found.gauge("card_wear_ratio", f64::from(wear.used) / 10.0);
             found.add("card-wear", judge_wear(wear));
+        } else {
+            let output = "unknown: SD cards do not tell how worn they are";
+            found.add("card-wear", Finding::unknown("wear", output));
         }
+    }
+    if let Some(errors) = bus_errors(look.root) {
+        found.gauge("card_bus_errors", errors);
+        let news = grew(&mut found, look, "card_bus_errors", errors, BUS_ERRORS);
+        found.add("card-bus", judge_bus(errors, news.is_some()));
     }
     if let Some(errors) = ext4_errors(look.root) {
         found.gauge("ext4_errors", errors);
@@ -53,6 +64,51 @@ pub(super) fn probe(look: &Look<'_>) -> Result<Found> {
         judge_latency(before.unwrap_or_default(), writes),
     );
     Ok(found)
+}
+
+/// `mmcblk0`, and not its boot areas (`mmcblk0boot0`).
+fn is_card(name: &str) -> bool {
+    let digits = name.strip_prefix("mmcblk");
+    digits.is_some_and(|d| !d.is_empty() && d.bytes().all(|c| c.is_ascii_digit()))
+}
+
+/// Errors on the wires between board and card, of all slots (drivers/mmc/core/debugfs.c, `err_stats`). Commands that time out are
+/// left out: that is how the kernel finds out which kind of card there is.
+fn bus_errors(root: &Root) -> Option<f64> {
+    const COUNTED: &[&str] = &[
+        "Command CRC Errors Occurred",
+        "Data Timeout Occurred",
+        "Data CRC Errors Occurred",
+        "ADMA Error Occurred",
+        "Controller Timedout errors",
+    ];
+    let debug = "/sys/kernel/debug";
+    let names = root.names(debug);
+    let slots = names.iter().filter(|name| name.starts_with("mmc"));
+    slots
+        .filter_map(|name| root.text(format!("{debug}/{name}/err_stats")).ok())
+        .map(|text| {
+            let counted = text.lines().filter_map(|line| {
+                let (name, count) = line.trim_start_matches("# ").split_once(':')?;
+                COUNTED
+                    .contains(&name.trim())
+                    .then(|| count.trim().parse::<f64>().ok())?
+            });
+            counted.sum::<f64>()
+        })
+        .reduce(|a, b| a + b)
+}
+
+fn judge_bus(errors: f64, lately: bool) -> Finding {
+    let output = format!("{errors:.0} errors on the way to the card since boot");
+    let finding = Finding::pass(Severity::Wanted, "errors", output).observed(errors, "errors");
+    if lately {
+        return finding.worse(
+            Status::Warn,
+            "clean the card's contacts and push it in anew; then try another supply, then another card",
+        );
+    }
+    finding
 }
 
 /// What an eMMC says of itself (Documentation/ABI/testing/sysfs-bus-mmc); SD cards say nothing.
@@ -205,6 +261,26 @@ mod tests {
         }
         let (_dir, root) = tree(&[]);
         assert_eq!(wear(&root, "mmcblk0"), None);
+    }
+
+    #[test]
+    fn crc_errors_of_the_card_are_counted_and_lost_commands_are_not() {
+        let text = "# Command Timeout Occurred:\t 4711\n# Command CRC Errors Occurred:\t 1\n# Data Timeout Occurred:\t 2\n\
+            # Data CRC Errors Occurred:\t 30\n# Auto-Cmd Error Occurred:\t 500\n# Tuning Error Occurred:\t 600\n";
+        let (_dir, root) = tree(&[
+            ("/sys/kernel/debug/mmc0/err_stats", text),
+            (
+                "/sys/kernel/debug/mmc1/err_stats",
+                "# Data CRC Errors Occurred:\t 7\n",
+            ),
+            ("/sys/kernel/debug/usb/err_stats", text),
+        ]);
+        assert_eq!(bus_errors(&root), Some(40.0));
+        let (_dir, root) = tree(&[("/sys/kernel/debug/mmc0/ios", "")]);
+        assert_eq!(bus_errors(&root), None);
+        assert_eq!(judge_bus(40.0, true).status, Status::Warn);
+        assert_eq!(judge_bus(40.0, false).status, Status::Pass);
+        assert!(is_card("mmcblk0") && !is_card("mmcblk0boot0") && !is_card("vda"));
     }
 
     #[test]

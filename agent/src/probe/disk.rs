@@ -9,6 +9,7 @@ use crate::report::{Severity, Status};
 
 /// The file systems that matter on a HypriotOS board; the data partition holds all that changes.
 const DATA: &str = "/data";
+const DOCKER: &str = "/var/lib/docker";
 
 /// One line of mountinfo.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +65,12 @@ pub(super) fn probe(look: &Look<'_>) -> Result<Found> {
     }
     found.gauge("disk_readonly", f64::from(u8::from(readonly)));
     found.add(name, judge(room, readonly));
+    // Where Docker has a disk of its own, that one fills up.
+    if let Some(own) = find(&mounts, DOCKER).filter(|own| own.source != mount.source)
+        && let Ok(room) = self::room(&look.root.path(DOCKER))
+    {
+        found.add("disk-docker", judge(room, is_readonly(own)));
+    }
     Ok(found)
 }
 

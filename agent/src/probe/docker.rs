@@ -48,6 +48,10 @@ pub struct Info {
 pub struct Swarm {
     /// `inactive`, `pending`, `active`, `error`, `locked`.
     pub local_node_state: String,
+    /// Whether it is a manager.
+    pub control_available: bool,
+    /// Why it is not well.
+    pub error: String,
 }
 
 /// One container of `/containers/json`.
@@ -82,6 +86,9 @@ pub(super) fn probe(look: &Look<'_>) -> Found {
             let troubled = troubled(&containers);
             found.gauge("docker_containers_troubled", count(troubled.len() as u64));
             found.add("docker", judge_engine(&info));
+            if let Some(finding) = judge_swarm(&info.swarm) {
+                found.add("docker-swarm", finding);
+            }
             found.add("docker-containers", judge_containers(&info, &troubled));
         }
         Err(error) => {
@@ -145,13 +152,34 @@ fn judge_engine(info: &Info) -> Finding {
         info.server_version, info.driver, info.cgroup_version
     );
     let finding = Finding::pass(Severity::Required, "state", output);
-    match info.swarm.local_node_state.as_str() {
-        "error" | "locked" => finding.worse(
+    let lacks = info.warnings.iter().flatten().take(20).cloned();
+    let lacks: Vec<String> = lacks.collect();
+    // What the kernel lacks for limits is the image's affair, and known before; the owner may want to see it.
+    finding.detail((!lacks.is_empty()).then(|| lacks.join("\n")))
+}
+
+/// The board's place in a swarm; none when it is in none.
+fn judge_swarm(swarm: &Swarm) -> Option<Finding> {
+    let finding = |output: &str| Finding::pass(Severity::Wanted, "state", output);
+    let role = if swarm.control_available {
+        "manager"
+    } else {
+        "worker"
+    };
+    let finding = match swarm.local_node_state.as_str() {
+        "" | "inactive" => return None,
+        "active" => finding(&format!("a {role} of a swarm")),
+        "pending" => finding("it is joining its swarm")
+            .starting("wait; if it stays so, its managers cannot be reached"),
+        "locked" => {
+            finding("its swarm is locked").worse(Status::Warn, "on the board: docker swarm unlock")
+        }
+        _ => finding("it is not connected to its swarm").worse(
             Status::Warn,
-            "the swarm node needs you: docker info on the board says why; docker swarm unlock if it is locked",
+            "docker info on the board says why; a manager must be reachable on port 2377",
         ),
-        _ => finding,
-    }
+    };
+    Some(finding.detail((!swarm.error.is_empty()).then(|| swarm.error.clone())))
 }
 
 fn judge_containers(info: &Info, troubled: &[&Container]) -> Finding {

@@ -2,6 +2,7 @@
 
 use anyhow::{Result, ensure};
 
+use super::recent::grew;
 use super::vitals::Vitals;
 use super::{Finding, Found, Look};
 use crate::report::{Severity, Status};
@@ -31,6 +32,8 @@ pub(super) fn probe(look: &Look<'_>) -> Result<Found> {
         "oom_kill",
     ) {
         found.gauge("oom_kills", kills);
+        let lately = grew(&mut found, look, "oom_kills", kills, 1.0);
+        found.add("oom", judge_kills(kills, lately.is_some()));
     }
     found.add("memory", judge(vitals, pressure));
     Ok(found)
@@ -72,6 +75,21 @@ fn judge(vitals: &Vitals, pressure: Option<f64>) -> Finding {
         }
         _ => finding,
     }
+}
+
+fn judge_kills(kills: f64, lately: bool) -> Finding {
+    let finding = |output: String| {
+        Finding::pass(Severity::Wanted, "kills", output).observed(kills, "processes")
+    };
+    if lately {
+        return finding("the kernel ended a process for want of memory in the last hour".into()).worse(
+            Status::Warn,
+            "journalctl -k on the board says which; give the container a memory limit, or the board less to do",
+        );
+    }
+    finding(format!(
+        "{kills:.0} processes were ended for want of memory since boot"
+    ))
 }
 
 /// The `avg60` of the `full` line of a pressure file, in percent.
@@ -125,6 +143,12 @@ mod tests {
     fn thrashing_warns_although_memory_seems_free() {
         assert_eq!(judge(&memory(500), Some(19.9)).status, Status::Pass);
         assert_eq!(judge(&memory(500), Some(20.0)).status, Status::Warn);
+    }
+
+    #[test]
+    fn a_kill_for_want_of_memory_is_news_for_a_while() {
+        assert_eq!(judge_kills(3.0, true).status, Status::Warn);
+        assert_eq!(judge_kills(3.0, false).status, Status::Pass);
     }
 
     #[test]

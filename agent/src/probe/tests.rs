@@ -62,11 +62,13 @@ fn whole_board_is_seen_without_touching_the_host() {
         "kernel",
         "load",
         "memory",
+        "network",
         "power",
         "slot",
         "temperature",
         "update",
         "uptime",
+        "watchdog",
     ];
     assert_eq!(names, expected);
     assert_eq!((report.boot_id.as_str(), report.uptime), ("0001", 1000.25));

@@ -1,13 +1,17 @@
-//! systemd: units that failed.
+//! systemd: units that failed, and services that it starts again and again.
 
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
 
+use super::recent::grew;
 use super::{Finding, Found, Look, Root};
 use crate::exec::Cmd;
 use crate::report::{Severity, Status};
+
+/// Fewer restarts in an hour than this are no loop.
+const FLAPS: f64 = 3.0;
 
 /// One unit of `systemctl list-units --output=json`, as far as we use it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -37,7 +41,58 @@ pub(super) fn probe(look: &Look<'_>) -> Result<Found> {
     let count = u32::try_from(failed.len()).map_or(f64::INFINITY, f64::from);
     found.gauge("units_failed", count);
     found.add("units", judge(&failed));
+    // Of loaded services; one that cannot be asked takes the rest with it, and systemd is then the trouble.
+    let shown = Cmd::new("systemctl")
+        .args(["show", "--property=Id,NRestarts", "*.service"])
+        .timeout(Duration::from_secs(4))
+        .run()?;
+    let restarts = restarts(&String::from_utf8_lossy(&shown.stdout));
+    let sum = restarts.iter().map(|(_, count)| f64::from(*count)).sum();
+    found.gauge("units_restarts", sum);
+    let lately = grew(&mut found, look, "units_restarts", sum, FLAPS);
+    found.add(
+        "units-restarts",
+        judge_restarts(&restarts, sum, lately.is_some()),
+    );
     Ok(found)
+}
+
+/// Services that systemd has restarted by itself, the most restless first.
+fn restarts(shown: &str) -> Vec<(String, u32)> {
+    let mut all: Vec<(String, u32)> = shown
+        .split("\n\n")
+        .filter_map(|unit| {
+            let value = |name: &str| {
+                unit.lines()
+                    .find_map(|l| l.strip_prefix(name)?.strip_prefix('='))
+            };
+            let count = value("NRestarts")?
+                .parse()
+                .ok()
+                .filter(|count| *count > 0)?;
+            Some((value("Id")?.to_owned(), count))
+        })
+        .collect();
+    all.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    all
+}
+
+fn judge_restarts(restarts: &[(String, u32)], sum: f64, lately: bool) -> Finding {
+    let output = format!("systemd restarted services {sum:.0} times since boot");
+    let finding = Finding::pass(Severity::Wanted, "restarts", output).observed(sum, "restarts");
+    let lines = restarts
+        .iter()
+        .take(20)
+        .map(|(unit, count)| format!("{unit}: {count}"));
+    let lines: Vec<String> = lines.collect();
+    let detail = (!lines.is_empty()).then(|| lines.join("\n"));
+    let finding = if lately {
+        let fix = "a service ends again and again: systemctl list-units 'auto-restart' and journalctl -u UNIT on the board";
+        finding.worse(Status::Warn, fix)
+    } else {
+        finding
+    };
+    finding.detail(detail)
 }
 
 fn parse(json: &[u8]) -> Result<Vec<Unit>> {
@@ -112,6 +167,25 @@ mod tests {
         assert_eq!(found.detail.as_deref(), Some("my-secret.service (Mine)"));
         assert_eq!(judge(&parse(b"[]").expect("json")).status, Status::Pass);
         assert!(parse(b"0 loaded units listed.").is_err());
+    }
+
+    #[test]
+    fn services_that_end_again_and_again_are_counted_openly_and_named_to_the_owner() {
+        let shown = "NRestarts=0\nId=ssh.service\n\nNRestarts=7\nId=my-secret.service\n\nId=x.service\n\nNRestarts=9\nId=b.service\n";
+        let restarts = restarts(shown);
+        assert_eq!(
+            restarts,
+            [
+                ("b.service".to_owned(), 9),
+                ("my-secret.service".to_owned(), 7)
+            ]
+        );
+        let found = judge_restarts(&restarts, 16.0, true);
+        assert_eq!(found.status, Status::Warn);
+        assert!(
+            !found.output.contains("secret") && found.detail.expect("names").contains("secret")
+        );
+        assert_eq!(judge_restarts(&restarts, 16.0, false).status, Status::Pass);
     }
 
     #[test]

@@ -5,13 +5,11 @@
 
 use std::net::IpAddr;
 
-use axum::http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
-use axum::http::request::Parts;
-use axum::http::{Method, StatusCode, Version};
+use hyper::header::{ALLOW, CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use hyper::http::request::Parts;
+use hyper::{Method, StatusCode, Version};
 
-use super::rendered::Answer;
-
-const PLAIN: &str = "text/plain; charset=utf-8";
+use super::rendered::{Answer, PLAIN};
 
 /// Names of this board, in lower case.
 #[derive(Debug, Clone, Default)]
@@ -122,12 +120,12 @@ fn without_port(field: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use axum::http::Request;
+    use hyper::Request;
 
-    fn status(request: axum::http::request::Builder) -> u16 {
+    fn status(request: hyper::http::request::Builder) -> u16 {
         let (parts, ()) = request.body(()).expect("a request").into_parts();
         let names = Names::new("Black-Pearl", &["pearl.example.org".into()]);
-        refuse(&parts, &names).map_or(200, |answer| answer.response().status().as_u16())
+        refuse(&parts, &names).map_or(200, |answer| answer.reply().status().as_u16())
     }
 
     #[test]

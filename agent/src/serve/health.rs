@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use hypriot_keys::time::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::report::{Check, Knowledge, Report, Severity, Status};
@@ -16,83 +17,138 @@ pub enum Depth {
     Detailed,
 }
 
-/// The document of a board. The order of the fields is that of the answer: what matters comes first.
-#[derive(Debug, Serialize)]
+/// A board, or one of its checks, as draft-inadarei-api-health-check-06 has it. Words that are not the draft's are marked so.
+// The order of the fields is that of the answer: what matters comes first.
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Document<'a> {
+    /// That of the worst required check; at worst `warn` because of a wanted one.
+    #[schemars(with = "Status")]
     status: &'static str,
+    /// Version of the system.
     #[serde(skip_serializing_if = "Option::is_none")]
     version: Option<&'a str>,
+    /// Board and version.
     #[serde(skip_serializing_if = "Option::is_none")]
     release_id: Option<String>,
+    /// What this is the health of.
     description: &'static str,
-    /// Section 3.5 of the draft: for what is not well.
+    /// What is not well, worst first; absent when all is well.
+    // Section 3.5 of the draft: for what is not well.
     #[serde(skip_serializing_if = "Option::is_none")]
     output: Option<String>,
+    /// About the request: names to exclude that no check has.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
+    pub(super) notes: Vec<String>,
+    /// Ours: when the board was looked at. The header `Age` says how many seconds ago that was.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Time>")]
     time: Option<Timestamp>,
+    /// Ours: name of the board file.
     #[serde(skip_serializing_if = "Option::is_none")]
     board: Option<&'a str>,
+    /// Ours: the running slot, `a` or `b`.
     #[serde(skip_serializing_if = "Option::is_none")]
     slot: Option<&'a str>,
+    /// Ours: the kernel's id of this boot.
     #[serde(skip_serializing_if = "Option::is_none")]
     boot_id: Option<&'a str>,
+    /// Ours: where the update stands.
     #[serde(skip_serializing_if = "Option::is_none")]
     update: Option<Update<'a>>,
+    /// By component and measurement, `memory:utilization`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(default)]
     checks: BTreeMap<String, [Entry<'a>; 1]>,
 }
 
-#[derive(Debug, Serialize)]
+/// One check.
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct Entry<'a> {
+    /// Its name: `/health/<name>` shows it alone.
     component_id: &'a str,
+    /// Always `system`.
     component_type: &'static str,
+    /// What was found.
+    #[schemars(with = "Status")]
     status: &'static str,
+    /// Ours: what follows from it for the board.
+    #[schemars(with = "Severity")]
     severity: &'static str,
-    /// Not in the draft: `starting`, `unknown` or `broken`; absent when it is as the status says.
+    /// Ours: `starting`, `unknown` or `broken`; absent when it is as the status says.
     #[serde(skip_serializing_if = "Option::is_none")]
     knowledge: Option<Knowledge>,
+    /// What was measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     observed_value: Option<f64>,
+    /// Its unit.
     #[serde(skip_serializing_if = "Option::is_none")]
     observed_unit: Option<&'a str>,
+    /// When it was looked at.
+    #[schemars(with = "Time")]
     time: Timestamp,
+    /// Ours: since when it is not well.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Time>")]
     since: Option<Timestamp>,
+    /// What was found, in words; absent when it is well.
     #[serde(skip_serializing_if = "Option::is_none")]
     output: Option<&'a str>,
+    /// Ours: what to do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     fix: Option<&'a str>,
+    /// Ours: names that only the owner should read; with `--detail` alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<&'a str>,
 }
 
-#[derive(Debug, Serialize)]
+/// Where the update stands.
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct Update<'a> {
+    /// `committed`, `installing`, `armed`, `on-trial`, `rolled-back`, `fallback`.
     phase: &'a str,
+    /// The trial that has not ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     trial: Option<Trial<'a>>,
+    /// The last update that came to an end.
     #[serde(skip_serializing_if = "Option::is_none")]
     last_attempt: Option<Attempt<'a>>,
 }
 
-#[derive(Debug, Serialize)]
+/// A trial that has not ended.
+#[derive(Debug, Serialize, JsonSchema)]
 struct Trial<'a> {
+    /// The slot on trial.
     slot: &'a str,
+    /// The version on trial.
     version: &'a str,
+    /// `armed`, `trying` or `lost`.
     state: &'a str,
 }
 
-#[derive(Debug, Serialize)]
+/// An update that came to an end.
+#[derive(Debug, Serialize, JsonSchema)]
 struct Attempt<'a> {
+    /// The version that was tried.
     version: &'a str,
+    /// `confirmed`, `failed`, `never-tried`, `unknown`.
     outcome: &'a str,
+    /// Why; with `--detail` alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
+    /// When it ended.
+    #[schemars(with = "Time")]
     at: Timestamp,
 }
+
+/// RFC 3339, in UTC, whole seconds.
+#[derive(JsonSchema)]
+#[schemars(transparent)]
+#[expect(dead_code, reason = "only describes how a Timestamp is written")]
+struct Time(#[schemars(extend("format" = "date-time"))] String);
 
 /// The whole board.
 pub(super) fn document(report: &Report, depth: Depth) -> Document<'_> {
@@ -104,6 +160,7 @@ pub(super) fn document(report: &Report, depth: Depth) -> Document<'_> {
         version: Some(&report.version),
         release_id: Some(format!("{}-{}", report.board, report.version)),
         output: (!bad.is_empty()).then(|| bad.join("; ")),
+        notes: Vec::new(),
         time: Some(report.taken_at),
         description: match report.slot {
             Some(_) => "health of a HypriotOS board",
@@ -151,6 +208,7 @@ pub(super) fn absent(why: &str) -> Document<'static> {
         release_id: None,
         description: "health of a board",
         output: (!why.is_empty()).then(|| why.to_owned()),
+        notes: Vec::new(),
         time: None,
         board: None,
         slot: None,
@@ -176,8 +234,24 @@ pub(super) fn lines(report: &Report) -> String {
     lines + "health " + report.status().name() + "\n"
 }
 
+/// The report without some of its checks, and what is to be said of names that none has.
+pub(super) fn without(report: &Report, excluded: &[&str]) -> (Report, Vec<String>) {
+    let mut report = report.clone();
+    let unknown = excluded
+        .iter()
+        .filter(|name| report.checks.remove(**name).is_none());
+    let notes = unknown.map(|name| not_excluded(name)).collect();
+    (report, notes)
+}
+
+/// Kubernetes' words for it.
+fn not_excluded(name: &str) -> String {
+    format!("some health checks cannot be excluded: no matches for {name:?}")
+}
+
 /// Whether the board may take work, and the lines that say why not: no required check fails, nothing is on trial.
-pub(super) fn readiness(report: &Report) -> (bool, String) {
+/// Conditions that are excluded are not looked at.
+pub(super) fn readiness(report: &Report, excluded: &[&str]) -> (bool, String) {
     let trial = report
         .update
         .trial
@@ -198,9 +272,19 @@ pub(super) fn readiness(report: &Report) -> (bool, String) {
             check.output.as_str(),
         )
     }));
-    let ready = conditions.iter().all(|(good, ..)| *good);
+    let names = excluded.iter();
+    let unknown = names.filter(|name| !conditions.iter().any(|(_, known, _)| known == *name));
+    let unknown = unknown.fold(String::new(), |all, name| {
+        all + "warn: " + &not_excluded(name) + "\n"
+    });
+    let is_excluded = |name: &str| excluded.contains(&name);
+    let ready = conditions
+        .iter()
+        .all(|(good, name, _)| *good || is_excluded(name));
     let line = |(good, name, why): (bool, &str, &str)| {
-        if good {
+        if is_excluded(name) {
+            format!("[+]{name} excluded: ok\n")
+        } else if good {
             format!("[+]{name} ok\n")
         } else {
             format!("[-]{name} failed: {why}\n")
@@ -212,7 +296,7 @@ pub(super) fn readiness(report: &Report) -> (bool, String) {
     } else {
         "readyz check failed\n"
     };
-    (ready, lines + last)
+    (ready, unknown + &lines + last)
 }
 
 /// The checks that make the board what it is, worst first.

@@ -8,18 +8,15 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use axum::Router;
-use axum::extract::Request;
-use axum::response::Response;
+use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper::service::{Service as _, service_fn};
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Follower, LOOK, Options, Shared, guard, router};
+use super::{Follower, LOOK, Options, Shared, guard, route};
 use crate::probe;
 
 /// Open connections of the network. More of them are closed at once: one that waited in the kernel's queue would keep those
@@ -123,7 +120,6 @@ fn listen(address: SocketAddr, shared: bool) -> std::io::Result<TcpListener> {
 }
 
 async fn accept(listener: TcpListener, peers: Peers, shared: Shared) {
-    let router = router(shared.clone());
     loop {
         let Ok((stream, address)) = listener.accept().await else {
             // Out of file descriptors, or a client that left already: neither may stop us nor make us spin.
@@ -133,33 +129,28 @@ async fn accept(listener: TcpListener, peers: Peers, shared: Shared) {
         let Some(place) = peers.enter(address.ip()) else {
             continue;
         };
-        let (router, shared) = (router.clone(), shared.clone());
+        let shared = shared.clone();
         tokio::task::spawn_local(async move {
-            connection(stream, router, shared).await;
+            connection(stream, shared).await;
             drop(place);
         });
     }
 }
 
-async fn connection(stream: TcpStream, router: Router, shared: Shared) {
+async fn connection(stream: TcpStream, shared: Shared) {
     // Answers are whole when written: waiting for more to send only delays them.
     if stream.set_nodelay(true).is_err() {
         return;
     }
-    let tower = TowerToHyperService::new(router);
     let service = service_fn(move |request: Request<Incoming>| {
-        let (parts, body) = request.into_parts();
-        let refused = shared.with(|current| guard::refuse(&parts, &current.names));
-        let answer = match refused {
-            Some(answer) => Err(answer),
-            None => Ok(tower.call(Request::from_parts(parts, body))),
+        // A body is refused, not read.
+        let (parts, _) = request.into_parts();
+        let current = shared.current.borrow();
+        let reply = match guard::refuse(&parts, &current.names) {
+            Some(refusal) => refusal.reply(),
+            None => route::respond(&parts, &current),
         };
-        async move {
-            match answer {
-                Ok(response) => response.await,
-                Err(refusal) => Ok::<Response, Infallible>(refusal.response()),
-            }
-        }
+        std::future::ready(Ok::<_, Infallible>(reply))
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

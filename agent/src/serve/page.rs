@@ -1,131 +1,237 @@
-//! The one page for people with a browser: no script, no cookie, nothing from elsewhere, both colour schemes.
+//! The one page for people with a browser: no script, no cookie, nothing from elsewhere, both colour schemes. What an owner on a
+//! phone wants to know comes first: is it well, why not, what to do.
+
+mod curve;
+mod update;
 
 use std::fmt::Write as _;
 
-use crate::report::{Report, SlotView, Status};
+use super::health::bad;
+use super::history::{History, Series};
+use crate::probe::duration;
+use crate::report::{Check, Knowledge, Report, Status};
 
 /// The style sheet of the page, served beside it so that the page needs no inline styles.
-pub(super) const STYLE: &str = "\
-:root{color-scheme:light dark;--line:#8884;--pass:#1a7f37;--warn:#9a6700;--fail:#cf222e}\
-@media(prefers-color-scheme:dark){:root{--pass:#3fb950;--warn:#d29922;--fail:#f85149}}\
-body{font:16px/1.5 system-ui,sans-serif;max-width:46rem;margin:2rem auto;padding:0 1rem}\
-h1{font-size:1.4rem}h2{font-size:1.1rem;margin-top:2rem}\
-table{border-collapse:collapse;width:100%}\
-td,th{text-align:left;vertical-align:top;padding:.35rem .6rem .35rem 0;border-bottom:1px solid var(--line)}\
-.pass{color:var(--pass)}.warn{color:var(--warn)}.fail{color:var(--fail)}\
-b.pass,b.warn,b.fail{white-space:nowrap}small{display:block;opacity:.8}footer{margin-top:2rem;opacity:.7}\
-";
+pub(super) const STYLE: &str = include_str!("page/style.css");
 
-/// The page of a report.
-pub(super) fn render(report: &Report) -> String {
-    let mut body = String::with_capacity(8 * 1024);
+/// Tiles, in the order in which they matter on a board: the title, and what the names of its checks begin with.
+const TILES: &[(&str, &[&str])] = &[
+    ("Power", &["power", "throttling", "supply"]),
+    ("Card and disk", &["card", "disk"]),
+    ("Temperature", &["temperature"]),
+    ("Memory", &["memory", "oom"]),
+    ("Updates", &["slot", "update"]),
+    ("Tests", &["selftests", "owner"]),
+    ("Containers", &["docker", "swarm"]),
+    ("Clock", &["clock"]),
+    ("Network", &["network"]),
+    (
+        "System",
+        &[
+            "units", "kernel", "load", "uptime", "boot", "watchdog", "shutdown", "reset",
+        ],
+    ),
+];
+
+/// The page of a report. `host` is the board's own name.
+pub(super) fn render(report: &Report, host: &str, history: &History) -> String {
+    let mut body = String::with_capacity(16 * 1024);
     let status = report.status();
-    put(
-        &mut body,
-        format_args!("<h1>{} is {}</h1>", text(&report.board), badge(status)),
-    );
     let system = match &report.slot {
-        Some(slot) => format!("HypriotOS {}, slot {slot}", report.version),
+        Some(slot) => format!(
+            "{}, HypriotOS {}, slot {slot}",
+            report.board, report.version
+        ),
         None => format!("{} {}, no slots", report.board, report.version),
     };
-    put(
-        &mut body,
-        format_args!("<p>{}, seen at {}.</p>", text(&system), report.taken_at),
-    );
-    body += "<table><tr><th>Check<th>Status<th>Finding";
-    for (name, check) in &report.checks {
-        put(
-            &mut body,
-            format_args!(
-                "<tr><td>{}<td>{}<td>{}",
-                text(name),
-                badge(check.status),
-                text(&check.output)
-            ),
-        );
-        if let Some(fix) = check.fix.as_ref().filter(|_| check.status != Status::Pass) {
-            put(&mut body, format_args!("<small>{}</small>", text(fix)));
-        }
+    who(&mut body, host, &system);
+    verdict(&mut body, report, status);
+    body += "<div class=tiles>";
+    for (title, prefixes) in TILES {
+        tile(&mut body, report, title, prefixes, history);
     }
-    body += "</table>";
-    if report.update.booted.is_some() {
-        update(&mut body, report);
+    let known = |name: &str| TILES.iter().any(|(_, prefixes)| belongs(name, prefixes));
+    let others: Vec<_> = report
+        .checks
+        .iter()
+        .filter(|(name, _)| !known(name))
+        .collect();
+    if !others.is_empty() {
+        rows(&mut body, "More", &others);
+        body += "</section>";
     }
-    frame(&body)
+    body += "</div></main>";
+    let seen = format!("Seen at {}.", report.taken_at);
+    frame(status, host, &body, &seen)
 }
 
 /// The page when there is no fresh report.
-pub(super) fn render_none(why: &str) -> String {
-    frame(&format!(
-        "<h1>This board is {}</h1><p>{}</p>",
-        badge(Status::Fail),
-        text(why)
-    ))
+pub(super) fn render_none(why: &str, host: &str) -> String {
+    let mut body = String::new();
+    who(&mut body, host, "nothing is known about it");
+    put(
+        &mut body,
+        format_args!(
+            "<main><div class=\"verdict fail\"><h1>✗ Not known</h1><ul><li>{}</ul></div></main>",
+            text(why)
+        ),
+    );
+    frame(Status::Fail, host, &body, "")
 }
 
-fn update(body: &mut String, report: &Report) {
-    let view = &report.update;
-    *body += "<h2>Updates</h2><table><tr><th>Slot<th>Version<th>State";
-    for (name, slot) in [("a", &view.a), ("b", &view.b)] {
-        let Some(SlotView { version, state }) = slot else {
-            continue;
-        };
-        let runs = if view.booted.as_deref() == Some(name) {
-            ", running"
-        } else {
-            ""
-        };
-        let version = version.as_deref().unwrap_or("none");
-        put(
-            body,
-            format_args!(
-                "<tr><td>{name}<td>{}<td>{}{runs}",
-                text(version),
-                text(state)
-            ),
-        );
-    }
-    *body += "</table>";
-    if let Some(trial) = &view.trial {
-        put(
-            body,
-            format_args!(
-                "<p>{} is on trial in slot {}.</p>",
-                text(&trial.version),
-                text(&trial.slot)
-            ),
-        );
-    }
-    if let Some(last) = &view.last_attempt {
-        put(
-            body,
-            format_args!(
-                "<p>Last update: {}, {}, at {}.</p>",
-                text(&last.version),
-                text(&last.outcome),
-                last.at
-            ),
-        );
+/// The icon of a status, for the tabs of a browser: a form of its own for each, not only a colour.
+pub(super) fn icon(status: Status) -> &'static str {
+    match status {
+        Status::Pass => {
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 16 16\"><circle cx=\"8\" cy=\"8\" r=\"8\" fill=\"#1a7f37\"/><path d=\"M4 8l3 3 5-6\" fill=\"none\" stroke=\"#fff\" stroke-width=\"2\"/></svg>"
+        }
+        Status::Warn => {
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 16 16\"><path d=\"M8 0l8 15H0z\" fill=\"#d29922\"/><path d=\"M8 5v5m0 1v2\" stroke=\"#000\" stroke-width=\"2\"/></svg>"
+        }
+        Status::Fail => {
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 16 16\"><rect width=\"16\" height=\"16\" fill=\"#cf222e\"/><path d=\"M4 4l8 8m0-8l-8 8\" stroke=\"#fff\" stroke-width=\"2\"/></svg>"
+        }
     }
 }
 
-fn frame(body: &str) -> String {
+fn who(body: &mut String, host: &str, system: &str) {
+    let host = if host.is_empty() { "this board" } else { host };
+    put(
+        body,
+        format_args!(
+            "<header><p><b>{}</b> {}</p></header>",
+            text(host),
+            text(system)
+        ),
+    );
+}
+
+fn verdict(body: &mut String, report: &Report, status: Status) {
+    let words = match status {
+        Status::Pass => "✓ All is well",
+        Status::Warn => "! Worth a look",
+        Status::Fail => "✗ Needs you",
+    };
+    put(
+        body,
+        format_args!(
+            "<main><div class=\"verdict {}\"><h1>{words}</h1>",
+            status.name()
+        ),
+    );
+    let mut bad = bad(report).peekable();
+    if bad.peek().is_some() {
+        *body += "<ul>";
+        for (name, check) in bad {
+            put(
+                body,
+                format_args!(
+                    "<li>{} {}: {}",
+                    badge(check),
+                    text(name),
+                    text(&check.output)
+                ),
+            );
+            if let Some(fix) = &check.fix {
+                put(body, format_args!("<small>{}</small>", text(fix)));
+            }
+            let seconds = report.taken_at.0.saturating_sub(check.since.0);
+            if seconds >= 60 {
+                // Exact up to 2^32 seconds.
+                let seconds = f64::from(u32::try_from(seconds).unwrap_or(u32::MAX));
+                put(
+                    body,
+                    format_args!("<small>for {}</small>", duration(seconds)),
+                );
+            }
+        }
+        *body += "</ul>";
+    }
+    *body += "</div>";
+}
+
+fn belongs(name: &str, prefixes: &[&str]) -> bool {
+    prefixes.iter().any(|prefix| {
+        let rest = name.strip_prefix(prefix);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    })
+}
+
+fn tile(body: &mut String, report: &Report, title: &str, prefixes: &[&str], history: &History) {
+    let checks = report
+        .checks
+        .iter()
+        .filter(|(name, _)| belongs(name, prefixes));
+    let checks: Vec<_> = checks.collect();
+    if checks.is_empty() {
+        return;
+    }
+    rows(body, title, &checks);
+    match title {
+        "Temperature" => curve::draw(body, history, Series::Temperature),
+        "Memory" => curve::draw(body, history, Series::Memory),
+        "System" => curve::draw(body, history, Series::Load),
+        "Updates" => update::put(body, report),
+        _ => {}
+    }
+    *body += "</section>";
+}
+
+/// The tile up to its end, which may hold more.
+fn rows(body: &mut String, title: &str, checks: &[(&String, &Check)]) {
+    put(body, format_args!("<section><h2>{title}</h2><dl>"));
+    for (name, check) in checks {
+        put(
+            body,
+            format_args!(
+                "<dt>{}<dd>{}: {}",
+                badge(check),
+                text(name),
+                text(&check.output)
+            ),
+        );
+        // What to do about the others stands at the top.
+        let here = check.status != Status::Pass && check.weight() == Status::Pass;
+        if let Some(fix) = check.fix.as_ref().filter(|_| here) {
+            put(body, format_args!("<small>{}</small>", text(fix)));
+        }
+    }
+    *body += "</dl>";
+}
+
+/// The frame around a page. It does not renew itself unless asked to, which the server does with a header.
+fn frame(status: Status, host: &str, body: &str, seen: &str) -> String {
+    let sign = sign(status);
+    let host = if host.is_empty() { "this board" } else { host };
     format!(
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width\">\
-         <meta http-equiv=refresh content=10><title>Health of this board</title><link rel=stylesheet href=/style.css>\
-         <main>{body}</main><footer><a href=/health>health</a> · <a href=/readyz?verbose>readyz</a> · \
-         <a href=/metrics>metrics</a></footer></html>\n"
+         <title>{sign} {host}</title><link rel=icon href=/icon-{name}.svg><link rel=stylesheet href=/style.css>\
+         {body}<footer><p>{seen} <a href=\"/\">Look again</a> <a href=\"/?refresh\">Look again every 10 seconds</a></p>\
+         <nav aria-label=\"for programs\"><a href=/health>health</a> <a href=\"/readyz?verbose\">readyz</a> <a href=/metrics>metrics</a> \
+         <a href=/openapi.json>openapi</a></nav></footer></html>\n",
+        host = text(host),
+        name = status.name(),
     )
 }
 
-/// Never colour alone: the word says it too.
-fn badge(status: Status) -> String {
-    let sign = match status {
+fn sign(status: Status) -> &'static str {
+    match status {
         Status::Pass => "✓",
         Status::Warn => "!",
         Status::Fail => "✗",
-    };
-    format!("<b class={0}>{sign} {0}</b>", status.name())
+    }
+}
+
+/// Never colour alone: sign and word say it too.
+fn badge(check: &Check) -> String {
+    match check.knowledge {
+        Knowledge::Unknown => "<b class=none>? unknown</b>".into(),
+        Knowledge::Starting => "<b class=warn>… starting</b>".into(),
+        Knowledge::Known | Knowledge::Broken => {
+            let status = check.status;
+            format!("<b class={0}>{1} {0}</b>", status.name(), sign(status))
+        }
+    }
 }
 
 fn text(raw: &str) -> String {
@@ -148,35 +254,4 @@ fn put(body: &mut String, what: std::fmt::Arguments<'_>) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::report::tests::example;
-
-    #[test]
-    fn page_is_small_and_has_no_script() {
-        let page = render(&example());
-        assert!(page.len() + STYLE.len() < 30_000, "{}", page.len());
-        assert!(!page.contains("<script") && !page.contains("style=") && !page.contains("http://"));
-        assert!(page.contains("✓ pass") && page.contains("slot b"));
-    }
-
-    #[test]
-    fn words_of_others_cannot_become_markup() {
-        let mut report = example();
-        report.version = "<script>alert('1')</script>&\"".into();
-        report.checks.get_mut("memory").expect("there").output = "</table><img src=x>".into();
-        let page = render(&report);
-        assert!(
-            !page.contains("<script") && !page.contains("<img"),
-            "{page}"
-        );
-        assert!(page.contains("&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt;&amp;&quot;"));
-    }
-
-    #[test]
-    fn owner_only_words_stay_away() {
-        let mut report = example();
-        report.checks.get_mut("memory").expect("there").detail = Some("my-secret".into());
-        assert!(!render(&report).contains("secret") && !render(&report).contains("/etc/hostname"));
-    }
-}
+mod tests;

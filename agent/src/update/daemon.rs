@@ -294,7 +294,8 @@ fn report_forever(name: String, version: String, shared: &Arc<Mutex<Shared>>) {
     let shared = Arc::clone(shared);
     thread::spawn(move || {
         let (root, mut meter) = (Root::default(), probe::Meter::default());
-        let mut previous: Option<Report> = None;
+        // That of before a restart of the agent: since when, and what grew lately. /run is of this boot.
+        let mut previous: Option<Report> = Report::load(Path::new(report::PATH)).ok();
         loop {
             let (update, selftests, owner_tests, time_floor) = {
                 let shared = shared.lock().unwrap_or_else(PoisonError::into_inner);

@@ -51,6 +51,8 @@ fn part(root: &Path, what: &str) -> Result<String> {
         ["boards"] => boards(),
         ["layout"] => layout(),
         ["metrics"] => metrics(),
+        ["http"] => http(),
+        ["families"] => crate::families::Families::read()?.tables(),
         ["make"] => targets(root),
         ["type", krate, name] => Sources::of(root, krate)?.table(name),
         _ => bail!("nothing is known about `{what}`"),
@@ -96,6 +98,26 @@ fn metrics() -> Result<String> {
     for metric in hypriot_agent::serve::metrics::catalogue() {
         let (name, kind, help) = (metric.name, metric.kind, metric.help);
         writeln!(text, "| `{name}` | {kind} | {help} |")?;
+    }
+    Ok(text)
+}
+
+/// The table of paths that a board answers.
+fn http() -> Result<String> {
+    let mut text =
+        "| path | what is there | media types | status | parameters |\n|---|---|---|---|---|\n"
+            .to_owned();
+    for served in hypriot_agent::serve::openapi::served() {
+        let codes: Vec<String> = served.codes.iter().map(u16::to_string).collect();
+        writeln!(
+            text,
+            "| `{}` | {} | {} | {} | {} |",
+            served.path,
+            served.summary,
+            served.kinds.join(", "),
+            codes.join(", "),
+            served.query.join(", ")
+        )?;
     }
     Ok(text)
 }

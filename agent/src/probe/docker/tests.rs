@@ -131,18 +131,21 @@ fn silent_engine_costs_no_more_than_the_patience() {
 #[test]
 fn swarm_that_needs_its_owner_warns() {
     for (state, status) in [
-        ("inactive", Status::Pass),
-        ("active", Status::Pass),
-        ("locked", Status::Warn),
-        ("error", Status::Warn),
+        ("", None),
+        ("inactive", None),
+        ("active", Some(Status::Pass)),
+        ("pending", Some(Status::Warn)),
+        ("locked", Some(Status::Warn)),
+        ("error", Some(Status::Warn)),
     ] {
-        let info = Info {
-            swarm: Swarm {
-                local_node_state: state.into(),
-            },
-            ..Info::default()
+        let swarm = Swarm {
+            local_node_state: state.into(),
+            error: "my-manager:2377".into(),
+            ..Swarm::default()
         };
-        assert_eq!(judge_engine(&info).status, status, "{state}");
+        let found = judge_swarm(&swarm);
+        assert_eq!(found.as_ref().map(|f| f.status), status, "{state}");
+        assert!(found.is_none_or(|f| !f.output.contains("my-manager")));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 
-use crate::probe::{Root, clock, heat};
+use crate::probe::{Root, clock, heat, power};
 use crate::report::{self, Report};
 use crate::selftest::run::{Found, Setting, Values};
 
@@ -55,7 +55,7 @@ pub(super) fn slot(setting: &Setting) -> Result<Values> {
 pub(super) fn throttling(root: &Root) -> Values {
     let unknown = |what: &str| anyhow::anyhow!("this board has no {what}");
     let temperature = heat::temperature(root).map(Found::from);
-    let undervoltage = heat::undervoltage(root).map(Found::from);
+    let undervoltage = power::undervoltage(root).map(Found::from);
     Values::from([
         (
             "temperature",

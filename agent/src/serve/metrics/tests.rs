@@ -101,6 +101,7 @@ fn absent_numbers_are_absent_not_zero_and_no_report_says_so() {
 #[test]
 fn every_number_of_the_probes_has_a_family() {
     let sources = [
+        include_str!("../../probe/boot.rs"),
         include_str!("../../probe/card.rs"),
         include_str!("../../probe/clock.rs"),
         include_str!("../../probe/disk.rs"),
@@ -108,6 +109,8 @@ fn every_number_of_the_probes_has_a_family() {
         include_str!("../../probe/heat.rs"),
         include_str!("../../probe/kernel.rs"),
         include_str!("../../probe/memory.rs"),
+        include_str!("../../probe/network.rs"),
+        include_str!("../../probe/power.rs"),
         include_str!("../../probe/units.rs"),
         include_str!("../../probe/update.rs"),
     ];
