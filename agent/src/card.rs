@@ -4,4 +4,6 @@ pub mod bootloader;
 pub mod disk;
 #[cfg(test)]
 pub(crate) mod fakes;
+pub mod loader;
 pub mod ports;
+pub mod tryboot;

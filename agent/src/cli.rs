@@ -352,7 +352,8 @@ fn show_status(json: bool) -> anyhow::Result<ExitCode> {
                 policy,
                 ..
             } = &board.settings;
-            status::status(name, &seen, policy, board.store.last_failure())
+            let boot = crate::owner::look(&Root::default());
+            status::status(name, &seen, policy, board.store.last_failure(), boot)
         }
     };
     print(&if json {

@@ -1,15 +1,34 @@
 //! The kernel command line, as far as the initramfs obeys it.
 
 use hypriot_updater::boot::script::{ANY_DISK, ARG_DISK, ARG_SLOT};
+use hypriot_updater::boot::tryboot::BY_FIRMWARE;
 use hypriot_updater::slot::Slot;
 
 /// What the boot loader told us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Arguments {
     /// Which slot this kernel came from.
-    pub slot: Slot,
+    pub slot: Told,
     /// Which disk to start from.
     pub disk: Disk,
+}
+
+/// Who knows the slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// The boot script did.
+    Slot(Slot),
+    /// The firmware: both slots have the same command line.
+    Firmware,
+}
+
+impl std::fmt::Display for Told {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Slot(slot) => slot.fmt(f),
+            Self::Firmware => f.write_str(BY_FIRMWARE),
+        }
+    }
 }
 
 /// How the disk is known.
@@ -51,10 +70,14 @@ pub fn parse(line: &str) -> Result<Arguments, ArgumentError> {
             .ok_or(ArgumentError::Missing(name))
     };
     let slot = find(ARG_SLOT)?;
-    let slot = slot
-        .parse()
-        .ok()
-        .ok_or_else(|| ArgumentError::Value(ARG_SLOT, slot.into()))?;
+    let slot = match slot {
+        BY_FIRMWARE => Told::Firmware,
+        name => name
+            .parse()
+            .map(Told::Slot)
+            .ok()
+            .ok_or_else(|| ArgumentError::Value(ARG_SLOT, name.into()))?,
+    };
     // U-Boot's `part uuid` gives `<signature>-<partition>` for an MBR disk (disk/part_dos.c)
     let text = find(ARG_DISK)?;
     if text == ANY_DISK {
@@ -83,13 +106,16 @@ mod tests {
         assert_eq!(
             parse(line),
             Ok(Arguments {
-                slot: Slot::B,
+                slot: Told::Slot(Slot::B),
                 disk: Disk::Signature(0x9a0b_0c0d)
             })
         );
         assert_eq!(
-            parse("hypriot.slot=a hypriot.disk=any").map(|a| a.disk),
-            Ok(Disk::Any)
+            parse("hypriot.slot=firmware hypriot.disk=any"),
+            Ok(Arguments {
+                slot: Told::Firmware,
+                disk: Disk::Any
+            })
         );
     }
 

@@ -27,11 +27,10 @@ use hypriot_updater::slot::Slot;
 use nix::mount::MsFlags;
 use nix::sys::reboot::{RebootMode, reboot};
 
-use crate::cmdline::{self, Disk};
+use crate::cmdline::{self, Disk, Told};
 
-use crate::card::bootloader::RawState;
 use crate::card::disk::Card;
-use crate::card::ports::Bootloader;
+use crate::card::loader;
 use crate::exec::Cmd;
 use crate::files;
 use crate::paths::{CARD, TRIED};
@@ -102,13 +101,21 @@ fn prepare() -> anyhow::Result<()> {
         card.device.to_string_lossy().as_bytes(),
         0o644,
     )?;
-    let state = boot_state(&card, arguments.slot)?;
+    let slot = loader::slot(arguments.slot).context("asking the firmware for the slot")?;
+    if loader::began(&card, arguments.slot).context("marking this start")? {
+        say(
+            4,
+            &format!("slot {slot} does not come up, the other one has its turn"),
+        );
+        restart();
+    }
+    let state = boot_state(&card, arguments.slot, slot)?;
     let blank = first_boot::is_blank(&card)?;
     if blank {
         // before anything of this disk is mounted, because the kernel must read the table again
         first_boot::give_identity(&card)?;
     }
-    let root = node(&card, &layout::root(arguments.slot))?;
+    let root = node(&card, &layout::root(slot))?;
     mounts::root(&root, Path::new(ROOT))?;
     let data = node(&card, &layout::DATA)?;
     if blank {
@@ -121,8 +128,8 @@ fn prepare() -> anyhow::Result<()> {
 }
 
 /// Looks at the boot state, and leaves in `/run` whether this boot is a trial: what must end it may need nothing else.
-fn boot_state(card: &Card, slot: Slot) -> anyhow::Result<Option<BootState>> {
-    let state = card.open_gap().and_then(|gap| RawState(gap).state());
+fn boot_state(card: &Card, told: Told, slot: Slot) -> anyhow::Result<Option<BootState>> {
+    let state = loader::open(card, told).and_then(|boot| boot.state());
     match state {
         Ok(state) => {
             let tried = |t: &&Trial| matches!(t.phase, Phase::Armed | Phase::Trying);

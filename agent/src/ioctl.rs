@@ -9,6 +9,12 @@ mod raw {
     nix::ioctl_none!(blkrrpart, 0x12, 95);
     // IOCTL_MBOX_PROPERTY: drivers/char/broadcom/vcio.c, _IOWR(100, 0, char *)
     nix::ioctl_readwrite!(mailbox, 100, 0, *mut u8);
+    // IOCTL_MBOX_PROPERTY: drivers/char/broadcom/vcio.c of Raspberry Pi's kernel, _IOWR(100, 0, char *)
+    nix::ioctl_readwrite_bad!(
+        mbox_property,
+        nix::request_code_readwrite!(100, 0, size_of::<*mut u8>()),
+        [u32; 7]
+    );
 }
 
 /// A question to the firmware: length, code, one tag (id, room, length, value), end.
@@ -45,4 +51,17 @@ pub fn throttled(mailbox: &File) -> io::Result<u32> {
     } else {
         Err(io::Error::other(format!("the firmware answered {code:#x}")))
     }
+}
+
+/// A message to the Raspberry Pi's firmware, which is answered in its place.
+#[expect(
+    unsafe_code,
+    reason = "an ioctl on a descriptor we own, with a message we own"
+)]
+pub fn mailbox_property(mailbox: &File, message: &mut [u32; 7]) -> io::Result<()> {
+    // SAFETY: the driver takes the argument itself for the address of the message, whose first word is its length: it reads and
+    // writes so many bytes there and no more, and all of them are ours for the whole call.
+    unsafe { raw::mbox_property(mailbox.as_raw_fd(), message) }
+        .map(drop)
+        .map_err(io::Error::from)
 }

@@ -22,6 +22,8 @@ pub mod init;
 pub mod ioctl;
 /// Measures of the hardware, for a board that was just flashed.
 pub mod measure;
+/// What an owner added to this start, and what became of it.
+pub mod owner;
 /// Where the initramfs leaves word for those who run later.
 pub mod paths;
 /// What one look at the board finds.

@@ -16,6 +16,7 @@ use crate::progress::Progress;
 use crate::tree::Tree;
 
 pub mod bmap;
+mod boot;
 pub mod disks;
 pub mod source;
 #[cfg(test)]
@@ -40,6 +41,8 @@ pub struct Changes {
     pub ssh_key: Option<String>,
     /// The Wi-Fi.
     pub wifi: Option<Wifi>,
+    /// Words for the kernel's command line.
+    pub cmdline: Option<String>,
     /// More files for the first partition.
     pub files: Vec<PathBuf>,
 }
@@ -64,6 +67,7 @@ impl Changes {
             && self.hostname.is_none()
             && self.ssh_key.is_none()
             && self.wifi.is_none()
+            && self.cmdline.is_none()
             && self.files.is_empty()
     }
 }
@@ -183,6 +187,7 @@ fn first_partition(
         let name = name.with_context(|| format!("{} has no usable name", path.display()))?;
         tree.insert_bytes(name, 0o644, small(path, FILE_MAX)?)?;
     }
+    boot::add(&mut tree, changes)?;
     let (text, name) = match &changes.user_data {
         Some(path) => (
             small(path, userdata::MAX_BYTES as u64)?,

@@ -55,6 +55,14 @@ impl<D: Disk> RawState<D> {
         Ok(())
     }
 
+    /// Writes what a start has to write.
+    pub(crate) fn replace(&mut self, next: BootState) -> io::Result<()> {
+        self.update(|state| {
+            *state = next;
+            Ok(())
+        })
+    }
+
     fn put(&mut self, index: usize, block: &[u8]) -> io::Result<()> {
         let at = BOOT_STATE[index];
         self.0.write_at(at, block)?;

@@ -211,12 +211,21 @@ impl Card {
     /// Opens the raw gap before the first partition, where the boot state lies. A card that is write-protected can be
     /// read all the same: each write then fails with the cause.
     pub fn open_gap(&self) -> io::Result<Window> {
+        self.open_up_to(layout::CONFIG.start)
+    }
+
+    /// The same with the first partition behind it.
+    pub fn open_first(&self) -> io::Result<Window> {
+        self.open_up_to(layout::CONFIG.end())
+    }
+
+    fn open_up_to(&self, end: u64) -> io::Result<Window> {
         let file = OpenOptions::new()
             .read(true)
             .write(true)
             .open(&self.device)
             .or_else(|refused| File::open(&self.device).map_err(|_worse| refused))?;
-        Ok(Window::new(file, 0, layout::CONFIG.start))
+        Ok(Window::new(file, 0, end))
     }
 
     /// Whether the kernel lets anybody write to it.

@@ -5,6 +5,7 @@ use hypriot_updater::record::{Attempt, Refused};
 use hypriot_updater::slot::{Release, Slot};
 use serde::Serialize;
 
+use crate::owner::Additions;
 use crate::report::UpdateView;
 use crate::system::{NoSlots, Plain};
 use crate::update::board;
@@ -31,10 +32,18 @@ pub struct Status {
     pub refused: Vec<Refused>,
     /// What the slot of the last failed trial left behind.
     pub failure: Option<FailureReport>,
+    /// What the owner added to this start.
+    pub boot: Option<Additions>,
 }
 
 /// Computes the status; nothing of it is stored anywhere.
-pub fn status(board: &str, seen: &Seen, policy: &Policy, failure: Option<FailureReport>) -> Status {
+pub fn status(
+    board: &str,
+    seen: &Seen,
+    policy: &Policy,
+    failure: Option<FailureReport>,
+    boot: Option<Additions>,
+) -> Status {
     Status {
         board: board.into(),
         version: seen.running.to_string(),
@@ -44,6 +53,7 @@ pub fn status(board: &str, seen: &Seen, policy: &Policy, failure: Option<Failure
         last: seen.record.last.clone(),
         refused: seen.record.refused.clone(),
         failure,
+        boot,
     }
 }
 
@@ -58,6 +68,7 @@ pub fn plain(system: &Plain) -> Status {
         last: None,
         refused: Vec::new(),
         failure: None,
+        boot: None,
     }
 }
 
@@ -165,6 +176,11 @@ pub fn human(status: &Status) -> String {
             "refused",
             &format!("{version} ({}): {}", digest.short(), reasons.join("; ")),
         );
+    }
+    if let Some(boot) = &status.boot {
+        for (n, text) in boot.lines().iter().enumerate() {
+            line(if n == 0 { "boot" } else { "" }, text);
+        }
     }
     line("next", &status.next);
     lines.concat()

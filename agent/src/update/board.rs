@@ -18,10 +18,10 @@ use super::offer::Tuf;
 use super::ports::{Machine, Releases, Store};
 use super::retry::Retry;
 use super::store::{self, Directory};
-use crate::card::bootloader::RawState;
 use crate::card::disk::Card;
+use crate::card::loader;
 use crate::card::ports::{Bootloader, Slots};
-use crate::cmdline;
+use crate::cmdline::{self, Told};
 use crate::config::Settings;
 use crate::paths::{CARD, DATA_LOST, TRIED};
 use crate::report::{AttemptView, DrillView, LockView, SlotView, TrialView, UpdateView, WaitsView};
@@ -106,8 +106,10 @@ impl Default for Session {
 /// The slot that runs and the card it runs from: known without any file that an owner, or a full disk, can break.
 #[derive(Debug)]
 pub struct Place {
-    /// The slot, by the kernel's command line.
+    /// The slot.
     pub booted: Slot,
+    /// Who said so, on the kernel's command line.
+    told: Told,
     /// The card, by the initramfs.
     pub card: Card,
 }
@@ -116,24 +118,24 @@ impl Place {
     /// Fails on a machine that was not started by our initramfs.
     pub fn find() -> anyhow::Result<Self> {
         let line = std::fs::read_to_string("/proc/cmdline").context("reading /proc/cmdline")?;
-        let booted = cmdline::parse(&line)
+        let told = cmdline::parse(&line)
             .context("this system was not started from a slot, so it cannot be updated")?
             .slot;
+        let booted = loader::slot(told).context("asking the firmware for the slot")?;
         let device = std::fs::read_to_string(CARD)
             .with_context(|| format!("reading {CARD}, which the initramfs writes"))?;
         let device = PathBuf::from(device.trim());
         Ok(Self {
             booted,
+            told,
             card: Card { device },
         })
     }
 
     /// The boot loader's memory on this card.
-    pub fn boot(&self) -> anyhow::Result<RawState<crate::card::disk::Window>> {
-        let gap = self.card.open_gap();
-        let gap =
-            gap.with_context(|| format!("opening {} (are you root?)", self.card.device.display()))?;
-        Ok(RawState(gap))
+    pub fn boot(&self) -> anyhow::Result<Box<dyn Bootloader>> {
+        loader::open(&self.card, self.told)
+            .with_context(|| format!("opening {} (are you root?)", self.card.device.display()))
     }
 }
 
@@ -147,7 +149,7 @@ impl Board {
             settings,
             booted: place.booted,
             tried: Path::new(TRIED).exists(),
-            boot: Box::new(place.boot()?),
+            boot: place.boot()?,
             slots: Box::new(place.card),
             store: Box::new(Directory::new(Path::new(store::DIRECTORY), lost)),
             machine: Box::new(machine::Board),

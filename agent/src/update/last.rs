@@ -15,7 +15,7 @@ use super::board::{Lock, Place};
 use super::daemon::LOCK;
 use super::machine;
 use super::ports::{Machine, Restart};
-use crate::card::ports::{Bootloader, TrialChange};
+use crate::card::ports::TrialChange;
 
 /// The agent itself judges at the deadline; so much later it is taken for one that does not run.
 const GRACE: u64 = 120;

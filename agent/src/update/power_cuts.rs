@@ -3,21 +3,22 @@
 //!
 //! The life: a release is installed, tried, kept; one fails its self-tests; one never gets as far as the agent; one more is kept,
 //! and later does not come up any more.
-//! What is the test's own: the card's memory, the boot loader (by the rules of [`hypriot_updater::boot::start`]), the
-//! machine and the shop. What is proved: everything that writes. `make power-cut-proof` prints the numbers.
+//! What is the test's own: the card's memory, the boot loader (by the rules of [`hypriot_updater::boot::start`], or a model of
+//! Raspberry Pi's firmware), the machine and the shop. What is proved: everything that writes. `make power-cut-proof` prints the numbers.
 
 mod tape;
 mod world;
 
 use std::rc::Rc;
 
-use hypriot_updater::boot::{BootState, Copies, Spoilt};
+use hypriot_updater::boot::Spoilt;
+use hypriot_updater::boot::tryboot::autoboot;
 use hypriot_updater::index::Target;
 use hypriot_updater::record::Outcome;
 use hypriot_updater::slot::Slot;
 
 use tape::{Dice, Event, Medium, Part, Tape};
-use world::{Catalog, Kind, Made, Rest, content, flashed, live, loads, record};
+use world::{Catalog, Kind, Loader, Made, Rest, content, flashed, live, loads, record, state_of};
 
 /// The releases there are; the first one was flashed.
 const RELEASES: [(u8, Kind); 6] = [
@@ -94,8 +95,8 @@ fn catalog() -> Catalog {
         .collect()
 }
 
-fn life(catalog: &Catalog) -> Vec<Chapter> {
-    let mut medium = flashed(catalog);
+fn life(catalog: &Catalog, loader: Loader) -> Vec<Chapter> {
+    let mut medium = flashed(catalog, loader);
     let mut chapters = Vec::new();
     for plot in LIFE {
         let rest = live(catalog, &medium, plot);
@@ -112,10 +113,7 @@ fn life(catalog: &Catalog) -> Vec<Chapter> {
 
 /// What must hold at every instant, whatever was cut.
 fn sound(catalog: &Catalog, medium: &Medium) -> Result<(), String> {
-    let state = Copies::parse(medium.copies());
-    let state = state
-        .newest()
-        .map_or_else(BootState::fresh, |(_, s)| s.clone());
+    let state = state_of(medium);
     let record = record(medium)?;
     for slot in Slot::ALL {
         let made = content(catalog, medium, slot);
@@ -156,10 +154,7 @@ fn settled(catalog: &Catalog, rest: &Rest, plot: Plot) -> Result<(), String> {
     let Rest { medium, booted, .. } = rest;
     sound(catalog, medium)?;
     let running = content(catalog, medium, *booted).map_or(0, |made| made.number);
-    let state = Copies::parse(medium.copies());
-    let state = state
-        .newest()
-        .map_or_else(BootState::fresh, |(_, s)| s.clone());
+    let state = state_of(medium);
     if state.default != *booted || state.trial.is_some() {
         return Err(format!(
             "rests in slot {booted} with the boot state {state:?}"
@@ -371,8 +366,34 @@ const PLANTED: [Planted; 8] = [
     }),
 ];
 
+/// Bugs of the other boot loader.
+const PLANTED_TRYBOOT: [Planted; 2] = [
+    ("no flush after autoboot.txt", |events| {
+        let write = events
+            .iter()
+            .position(|e| matches!(e, Event::Write(Part::Autoboot, ..)))?;
+        Some(without(events, |n, _| n == write + 1))
+    }),
+    ("autoboot.txt names a slot before it is judged", |events| {
+        let (_, last) = install_of(events)?;
+        let slot = events.iter().find_map(|e| match e {
+            Event::Write(Part::Slot(slot, _), ..) => Some(*slot),
+            _ => None,
+        })?;
+        let armed = last
+            + events[last..]
+                .iter()
+                .position(|e| matches!(e, Event::Flush(Part::State)))?;
+        let mut events = events.to_vec();
+        let file = Rc::from(autoboot::encode(slot));
+        events.insert(armed + 1, Event::Write(Part::Autoboot, 0, file));
+        events.insert(armed + 2, Event::Flush(Part::Autoboot));
+        Some(events)
+    }),
+];
+
 /// How many of the planted bugs show as a failure in some chapter.
-fn found(catalog: &Catalog, life: &[Chapter]) -> Vec<&'static str> {
+fn found(catalog: &Catalog, life: &[Chapter], planted: &[Planted]) -> Vec<&'static str> {
     let every = Effort {
         stride: 1,
         seconds: 0,
@@ -392,16 +413,15 @@ fn found(catalog: &Catalog, life: &[Chapter]) -> Vec<&'static str> {
             !tally.failures.is_empty()
         })
     };
-    PLANTED
+    planted
         .iter()
         .filter(shows)
         .map(|(name, _)| *name)
         .collect()
 }
 
-/// All of it with `HYPRIOT_POWER_CUTS=all`; else every fourth state.
-#[test]
-fn no_power_cut_in_a_whole_life_leaves_a_bad_slot_or_a_lie() {
+/// All of it with `HYPRIOT_POWER_CUTS=all`; else every so many states.
+fn prove(name: &str, loader: Loader, planted: &[Planted], stride: usize) {
     let all = std::env::var("HYPRIOT_POWER_CUTS").is_ok_and(|v| v == "all");
     let effort = if all {
         Effort {
@@ -409,28 +429,25 @@ fn no_power_cut_in_a_whole_life_leaves_a_bad_slot_or_a_lie() {
             seconds: 4,
         }
     } else {
-        Effort {
-            stride: 4,
-            seconds: 1,
-        }
+        Effort { stride, seconds: 1 }
     };
     let catalog = catalog();
-    let life = life(&catalog);
+    let life = life(&catalog, loader);
     let mut tally = Tally::default();
     for chapter in &life {
         try_cuts(&catalog, chapter, effort, false, &mut tally);
     }
-    let found = found(&catalog, &life);
-    let missed: Vec<&str> = PLANTED
+    let found = found(&catalog, &life, planted);
+    let missed: Vec<&str> = planted
         .iter()
         .map(|(name, _)| *name)
         .filter(|name| !found.contains(name))
         .collect();
     println!(
-        "power-cut-proof: states={} failures={} planted={} found={}",
+        "{name}: states={} failures={} planted={} found={}",
         tally.states,
         tally.failures.len(),
-        PLANTED.len(),
+        planted.len(),
         found.len()
     );
     let some: Vec<&String> = tally.failures.iter().take(10).collect();
@@ -441,4 +458,15 @@ fn no_power_cut_in_a_whole_life_leaves_a_bad_slot_or_a_lie() {
         "{} states: the life is no longer recorded",
         tally.states
     );
+}
+
+#[test]
+fn no_power_cut_in_a_whole_life_leaves_a_bad_slot_or_a_lie() {
+    prove("power-cut-proof", Loader::UBoot, &PLANTED, 4);
+}
+
+#[test]
+fn no_power_cut_in_a_whole_life_with_tryboot_leaves_a_bad_slot_or_a_lie() {
+    let life = Loader::Tryboot;
+    prove("power-cut-proof-tryboot", life, &PLANTED_TRYBOOT, 8);
 }

@@ -34,7 +34,7 @@ pub fn came_up() -> anyhow::Result<bool> {
     }
     let place = Place::find()?;
     let _lock = lock()?;
-    tell(&mut place.boot()?, place.booted, tried)
+    tell(&mut *place.boot()?, place.booted, tried)
         .context("telling the boot loader that the system came up")
 }
 

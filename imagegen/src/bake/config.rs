@@ -8,6 +8,7 @@ use super::custom;
 use super::{Input, P1, Raw, embedded, kernel, scr, script_text};
 use crate::inputs::board::{Method, RawBlob};
 use crate::tree::{Content, Kind, Tree};
+use hypriot_updater::boot::owner;
 
 /// A blob that ends before the first partition is never longer.
 const BLOB_MAX: u64 = hypriot_updater::layout::RAW_END;
@@ -38,7 +39,9 @@ pub(super) fn bake(root: &Tree, input: &Input<'_>) -> Result<Tree> {
             )?;
         }
         // Its boot loader looks at no card: output::bootimg makes what it starts.
-        Method::AndroidBootimg => {}
+        Method::AndroidBootimg => {
+            out.remove(owner::FILE)?;
+        }
     }
     for file in &board.boot.files {
         let (tree, whose) = if file.root {

@@ -55,6 +55,9 @@ pub(super) struct FlashArgs {
     /// cloud-init's network-config instead of the image's.
     #[arg(long, value_name = "FILE", conflicts_with = "ssid")]
     network_config: Option<PathBuf>,
+    /// Words for the kernel's command line, in hypriot-boot.txt: 'net.ifnames=0 quiet'.
+    #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
+    cmdline: Option<String>,
     /// One more file for the first partition; may be given again.
     #[arg(long, short = 'F', value_name = "FILE")]
     file: Vec<PathBuf>,
@@ -137,6 +140,7 @@ impl FlashArgs {
                 country: self.country.clone(),
                 hidden: self.hidden,
             }),
+            cmdline: self.cmdline.clone(),
             files: self.file.clone(),
         }
     }

@@ -1,6 +1,7 @@
 //! The first partition: what `flash` and the boot loader look for, and what the firmware of the board needs.
 
 use anyhow::{Context, Result, ensure};
+use hypriot_updater::boot::owner;
 
 use super::{Card, Findings, UserData, raw};
 use crate::bake::scr;
@@ -61,7 +62,13 @@ pub(super) fn check<B: Blocks + ?Sized>(card: &Card<'_, B>, found: &mut Findings
             "no boot script: the board's own loader starts boot.img, which has the kernel's arguments",
             no_script(card),
         ),
-        Method::UbootScript | Method::RpiFirmware => script(card, found),
+        Method::UbootScript | Method::RpiFirmware => {
+            script(card, found);
+            found.check(
+                format!("{} can be read, and adds nothing yet", owner::FILE),
+                nothing_added(card),
+            );
+        }
     }
     board_files(card, found);
 }
@@ -70,6 +77,19 @@ fn no_script<B: Blocks + ?Sized>(card: &Card<'_, B>) -> Result<()> {
     ensure!(
         !card.config.names.contains_key("boot.scr"),
         "there is a boot.scr"
+    );
+    Ok(())
+}
+
+/// What the image ships is all comment; `flash` puts in what the owner says.
+fn nothing_added<B: Blocks + ?Sized>(card: &Card<'_, B>) -> Result<()> {
+    let (added, notes) = owner::read(&card.config.read(owner::FILE)?)?;
+    if let Some(note) = notes.first() {
+        anyhow::bail!("{note}");
+    }
+    ensure!(
+        card.user_data == UserData::Owners || added == owner::Owner::default(),
+        "it says {added:?}"
     );
     Ok(())
 }

@@ -2,13 +2,16 @@
 //!
 //! One text for every board that U-Boot starts: `devtype` and `devnum` are set by U-Boot's distro boot to the device
 //! the script came from (U-Boot `include/config_distro_bootcmd.h`), so the same lines serve `mmc` and `virtio`.
-//! It uses only commands that Debian's builds have; they have no `BOOTCOUNT`, so the script counts itself.
+//! It uses only commands that Debian's builds have; they have no `BOOTCOUNT`, so the script counts itself. Some have no
+//! arithmetic either (`setexpr`: ODROID XU4, most Rockchip boards). There the sequence number stays what the agent wrote, and
+//! of two copies with the same one that counts which is further ([`super::state::Copies::newest`]).
 
 use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
 
-use super::start;
-use super::state::name;
+use super::state::{Phase, name};
+use super::{owner, start};
 use crate::layout::{self, SECTOR};
 use crate::slot::Slot;
 
@@ -73,11 +76,20 @@ pub const ANY_DISK: &str = "any";
 /// `trying` and goes back); else the other slot has its turn. An incomplete slot never loads, because the agent writes
 /// the first segment of its boot partition last.
 pub fn script(board: &ScriptBoard<'_>) -> String {
-    [read_state(), next_slot(), keep_state(), load(board)].concat()
+    let owner = owner::script(name::STARTS);
+    [
+        read_state(board),
+        next_slot(),
+        keep_state(),
+        owner,
+        load(board),
+    ]
+    .concat()
 }
 
-/// Picks the newer valid copy; `hy_other` is where the other one lies.
-fn read_state() -> String {
+/// Picks the newer valid copy; `hy_other` is where the other one lies. Memory for them is where the kernel and the initramfs
+/// come to lie afterwards: every U-Boot that starts Linux has these two places.
+fn read_state(board: &ScriptBoard<'_>) -> String {
     let size = layout::BOOT_STATE_SIZE;
     let blocks = size as u64 / SECTOR;
     let [first, second] = layout::BOOT_STATE.map(|at| at / SECTOR);
@@ -86,24 +98,39 @@ fn read_state() -> String {
     let (starts, id, boots) = (name::STARTS, name::ID, name::BOOTS);
     // carried along; not in the blocks of older agents
     let (deadline, failed, local) = (name::DEADLINE, name::FAILED, name::LOCAL);
+    let (armed, lost) = (Phase::Armed.name(), Phase::Lost.name());
+    let addresses = board.addresses.map_or_else(String::new, |at| {
+        format!(
+            "setenv kernel_addr_r 0x{:x}\nsetenv fdt_addr_r 0x{:x}\nsetenv ramdisk_addr_r 0x{:x}\n",
+            at.kernel, at.device_tree, at.initramfs
+        )
+    });
     format!(
         "\
 echo HypriotOS: reading the boot state
-setexpr hy_m1 ${{scriptaddr}} + 0x100000
-setexpr hy_m2 ${{hy_m1}} + 0x10000
-setexpr hy_m3 ${{hy_m2}} + 0x10000
+{addresses}setenv hy_m1 ${{kernel_addr_r}}
+setenv hy_m2 ${{ramdisk_addr_r}}
 setenv hy_q1
 setenv hy_q2
 setenv {default} a
 setenv {trial} none
+setenv {starts} 0
 ${{devtype}} dev ${{devnum}}
-if ${{devtype}} read ${{hy_m1}} 0x{first:x} 0x{blocks:x}; then if env import -c ${{hy_m1}} 0x{size:x} {all}; then setenv hy_q1 ${{{seq}}}; fi; fi
-if ${{devtype}} read ${{hy_m2}} 0x{second:x} 0x{blocks:x}; then if env import -c ${{hy_m2}} 0x{size:x} {all}; then setenv hy_q2 ${{{seq}}}; fi; fi
+if ${{devtype}} read ${{hy_m1}} 0x{first:x} 0x{blocks:x}; then if env import -c ${{hy_m1}} 0x{size:x} {all}; then setenv hy_q1 ${{{seq}}}; setenv hy_s1 ${{{starts}}}; setenv hy_t1 ${{{trial}}}; fi; fi
+setenv {starts} 0
+if ${{devtype}} read ${{hy_m2}} 0x{second:x} 0x{blocks:x}; then if env import -c ${{hy_m2}} 0x{size:x} {all}; then setenv hy_q2 ${{{seq}}}; setenv hy_s2 ${{{starts}}}; setenv hy_t2 ${{{trial}}}; fi; fi
 setenv hy_pick 0
 if test -n \"${{hy_q1}}\"; then setenv hy_pick 1; fi
 if test -n \"${{hy_q2}}\"; then
   if test -n \"${{hy_q1}}\"; then
     if test 0x${{hy_q2}} -gt 0x${{hy_q1}}; then setenv hy_pick 2; fi
+    if test 0x${{hy_q2}} -eq 0x${{hy_q1}}; then
+      if test 0x${{hy_s2}} -gt 0x${{hy_s1}}; then setenv hy_pick 2; fi
+      if test 0x${{hy_s2}} -eq 0x${{hy_s1}}; then
+        if test ${{hy_t1}} = {armed}; then if test ${{hy_t2}} != {armed}; then setenv hy_pick 2; fi; fi
+        if test ${{hy_t2}} = {lost}; then if test ${{hy_t1}} != {lost}; then setenv hy_pick 2; fi; fi
+      fi
+    fi
   else
     setenv hy_pick 2
   fi
@@ -132,6 +159,9 @@ fi
 fn next_slot() -> String {
     let (default, trial, slot, starts) = (name::DEFAULT, name::TRIAL, name::SLOT, name::STARTS);
     let (max, both) = (start::MAX_STARTS, 2 * start::MAX_STARTS);
+    // A table instead of a sum. Downwards, so that what was counted is not found again.
+    let counts: Vec<String> = (0..both).rev().map(|n| format!("{n:x}")).collect();
+    let counts = counts.join(" ");
     format!(
         "\
 setenv hy_boot ${{{default}}}
@@ -146,7 +176,11 @@ if test ${{{trial}}} = armed; then
 else
   if test ${{{trial}}} = trying; then setenv {trial} lost; setenv hy_write 1; fi
   if test 0x${{{starts}}} -lt 0x{both:x}; then
-    setexpr {starts} ${{{starts}}} + 1
+    setenv hy_next_count {both:x}
+    for hy_count in {counts}; do
+      if test 0x${{{starts}}} -eq 0x${{hy_count}}; then setenv {starts} ${{hy_next_count}}; fi
+      setenv hy_next_count ${{hy_count}}
+    done
     setenv hy_write 1
     if test 0x${{{starts}}} -gt 0x{max:x}; then
       if test ${{{default}}} = a; then setenv hy_next b; else setenv hy_next a; fi
@@ -167,13 +201,15 @@ fn keep_state() -> String {
     let (seq, trial) = (name::SEQ, name::TRIAL);
     format!(
         "\
+setenv hy_kept 0
 if test ${{hy_write}} = 1; then
   setexpr {seq} ${{{seq}}} + 1
   if env export -c -s 0x{size:x} ${{hy_m1}} {all}; then
     if ${{devtype}} write ${{hy_m1}} ${{hy_other}} 0x{blocks:x}; then
-      mw.b ${{hy_m3}} 0 0x{size:x}
-      if ${{devtype}} read ${{hy_m3}} ${{hy_other}} 0x{blocks:x}; then
-        if cmp.b ${{hy_m1}} ${{hy_m3}} 0x{size:x}; then
+      mw.b ${{hy_m2}} 0 0x{size:x}
+      if ${{devtype}} read ${{hy_m2}} ${{hy_other}} 0x{blocks:x}; then
+        if cmp.b ${{hy_m1}} ${{hy_m2}} 0x{size:x}; then
+          setenv hy_kept 1
           setenv hy_boot ${{hy_next}}
           if test ${{{trial}}} = trying; then setenv hy_tried 1; fi
         fi
@@ -189,29 +225,31 @@ fi
 fn load(board: &ScriptBoard<'_>) -> String {
     let (default, trial, starts, pause) = (name::DEFAULT, name::TRIAL, name::STARTS, start::PAUSE);
     let (part_a, part_b) = (layout::boot(Slot::A).number, layout::boot(Slot::B).number);
-    let (load_tree, tree) = match board.device_tree {
-        Some(file) => (
-            format!(" && load ${{devtype}} ${{devnum}}:${{hy_part}} ${{fdt_addr_r}} {file}"),
-            "${fdt_addr_r}",
+    let board_tree = match board.device_tree {
+        Some(file) => format!(
+            "setenv hy_tree ${{fdt_addr_r}}; load ${{devtype}} ${{devnum}}:${{hy_part}} ${{fdt_addr_r}} {file}"
         ),
         // qemu and firmware that hands over a tree set one of these two; `fdt_addr` is the unchanged one.
-        None => (String::new(), "${hy_fdt}"),
+        None => "setenv hy_tree ${hy_fdt}".into(),
     };
-    let addresses = board.addresses.map_or_else(String::new, |at| {
-        format!(
-            "setenv kernel_addr_r 0x{:x}\nsetenv fdt_addr_r 0x{:x}\nsetenv ramdisk_addr_r 0x{:x}\n",
-            at.kernel, at.device_tree, at.initramfs
-        )
-    });
     format!(
         "\
 setenv hy_part {part_a}
 if test ${{hy_boot}} = b; then setenv hy_part {part_b}; fi
 echo HypriotOS: default slot ${{{default}}}, trial ${{{trial}}}, starting slot ${{hy_boot}}, starts ${{{starts}}}
 if test ${{hy_pause}} = 1; then echo HypriotOS: neither slot comes up, waiting {pause} s; sleep {pause}; fi
-{addresses}setenv hy_fdt ${{fdt_addr}}
+setenv hy_fdt ${{fdt_addr}}
 if test -z \"${{hy_fdt}}\"; then setenv hy_fdt ${{fdtcontroladdr}}; fi
-setenv hy_run 'part uuid ${{devtype}} ${{devnum}}:${{hy_part}} hy_uuid; setenv bootargs \"{arguments} panic=5 {arg_slot}=${{hy_boot}} {arg_disk}=${{hy_uuid}}\"; if load ${{devtype}} ${{devnum}}:${{hy_part}} ${{kernel_addr_r}} {KERNEL}{load_tree} && load ${{devtype}} ${{devnum}}:${{hy_part}} ${{ramdisk_addr_r}} {INITRAMFS}; then {start} ${{kernel_addr_r}} ${{ramdisk_addr_r}}:${{filesize}} {tree}; fi'
+setenv hy_board_tree '{board_tree}'
+setenv hy_load_tree 'run hy_board_tree'
+if test \"x${{{tree}}}\" != xnone; then
+  if test \"x${{{tree}}}\" = x{firmware}; then
+    setenv hy_load_tree 'setenv hy_tree ${{hy_fdt}}'
+  else
+    setenv hy_load_tree 'setenv hy_tree ${{fdt_addr_r}}; load ${{devtype}} ${{devnum}}:${{hy_part}} ${{fdt_addr_r}} \"dtbs/${{{tree}}}\" || run hy_board_tree'
+  fi
+fi
+setenv hy_run 'part uuid ${{devtype}} ${{devnum}}:${{hy_part}} hy_uuid; setenv bootargs \"{arguments} ${{hy_args}}panic=5 {arg_owner}=${{hy_own}} {arg_slot}=${{hy_boot}} {arg_disk}=${{hy_uuid}}\"; echo \"HypriotOS: arguments ${{bootargs}}\"; if load ${{devtype}} ${{devnum}}:${{hy_part}} ${{kernel_addr_r}} {KERNEL} && run hy_load_tree && load ${{devtype}} ${{devnum}}:${{hy_part}} ${{ramdisk_addr_r}} {INITRAMFS}; then {start} ${{kernel_addr_r}} ${{ramdisk_addr_r}}:${{filesize}} ${{hy_tree}}; fi'
 run hy_run
 echo HypriotOS: slot ${{hy_boot}} does not load
 if test ${{hy_tried}} = 0; then
@@ -223,103 +261,14 @@ sleep 5
 reset
 ",
         arguments = board.arguments,
+        arg_owner = owner::ARG,
         arg_slot = ARG_SLOT,
         arg_disk = ARG_DISK,
+        tree = owner::DEVICE_TREE,
+        firmware = owner::FIRMWARE,
         start = board.kernel.name(),
     )
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn text() -> String {
-        script(&ScriptBoard {
-            arguments: "console=ttyAMA0",
-            kernel: KernelCommand::Booti,
-            device_tree: None,
-            addresses: None,
-        })
-    }
-
-    #[test]
-    fn every_variable_of_the_state_is_imported_and_exported() {
-        let all = name::ALL.join(" ");
-        assert_eq!(
-            text()
-                .matches(&format!("env import -c ${{hy_m1}} 0x1000 {all}"))
-                .count(),
-            2
-        );
-        assert_eq!(
-            text()
-                .matches(&format!("env import -c ${{hy_m2}} 0x1000 {all}"))
-                .count(),
-            2
-        );
-        assert_eq!(
-            text()
-                .matches(&format!("env export -c -s 0x1000 ${{hy_m1}} {all}"))
-                .count(),
-            1
-        );
-    }
-
-    /// U-Boot takes 16 arguments (`CONFIG_SYS_MAXARGS`). One more, and `env export` prints its usage and writes nothing: no
-    /// trial would ever be marked, and no start counted.
-    #[test]
-    fn no_command_has_more_arguments_than_u_boot_takes() {
-        for line in text().lines() {
-            for command in line.split(';') {
-                let words = command.split_ascii_whitespace();
-                let count = words
-                    .filter(|w| !["if", "then", "else", "fi"].contains(w))
-                    .count();
-                let whole = command.contains("setenv hy_run ");
-                assert!(count <= 16 || whole, "{count} words: {command}");
-            }
-        }
-    }
-
-    /// hush has no error for an unbalanced `if` in a script: it just stops.
-    #[test]
-    fn ifs_are_balanced() {
-        let text = text();
-        let count = |word: &str| {
-            text.split([' ', '\n', ';', '\''])
-                .filter(|w| *w == word)
-                .count()
-        };
-        assert_eq!(count("if"), count("fi"));
-        assert_eq!(count("if"), count("then"));
-    }
-
-    #[test]
-    fn addresses_replace_those_of_u_boot_before_anything_is_loaded() {
-        let text = script(&ScriptBoard {
-            arguments: "",
-            kernel: KernelCommand::Booti,
-            device_tree: Some("x.dtb"),
-            addresses: Some(Addresses {
-                kernel: 0x20_0000,
-                device_tree: 0xa00_0000,
-                initramfs: 0xa20_0000,
-            }),
-        });
-        let at = |what: &str| text.find(what).unwrap_or_else(|| panic!("{what}: {text}"));
-        let run = at("\nrun hy_run\n");
-        for set in [
-            "setenv kernel_addr_r 0x200000\n",
-            "setenv fdt_addr_r 0xa000000\n",
-            "setenv ramdisk_addr_r 0xa200000\n",
-        ] {
-            assert!(at(set) < run, "{set}");
-        }
-    }
-
-    #[test]
-    fn state_lies_where_the_layout_says() {
-        assert!(text().contains("read ${hy_m1} 0x2000 0x8"));
-        assert!(text().contains("read ${hy_m2} 0x6000 0x8"));
-    }
-}
+mod tests;

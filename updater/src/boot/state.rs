@@ -239,6 +239,11 @@ impl BootState {
         core::mem::take(&mut self.starts) > 0
     }
 
+    /// Whether the next start is to try.
+    pub fn is_armed(&self) -> bool {
+        self.trial.as_ref().is_some_and(|t| t.phase == Phase::Armed)
+    }
+
     fn is_trying(&self, slot: Slot) -> bool {
         self.on_trial(slot)
             .is_some_and(|t| matches!(t.phase, Phase::Armed | Phase::Trying))
@@ -359,10 +364,20 @@ impl Copies {
         Self(blocks.map(|b| BootState::parse(b).ok()))
     }
 
-    /// The copy that counts: the valid one with the higher sequence number; of two equals the first, as in the script.
+    /// The copy that counts, as in the script: the valid one with the higher sequence number. Where a boot loader cannot count,
+    /// its writes leave that number alone; they only ever go on from armed to trying to lost, and to one start more, so of two
+    /// equals that one counts which is further. Else the first.
     pub fn newest(&self) -> Option<(usize, &BootState)> {
+        let far = |s: &BootState| {
+            let phase = match s.trial.as_ref().map(|t| t.phase) {
+                Some(Phase::Armed) => 0,
+                None | Some(Phase::Trying | Phase::Failed) => 1,
+                Some(Phase::Lost) => 2,
+            };
+            (s.seq, s.starts, phase)
+        };
         match &self.0 {
-            [Some(a), Some(b)] if b.seq > a.seq => Some((1, b)),
+            [Some(a), Some(b)] if far(b) > far(a) => Some((1, b)),
             [Some(a), _] => Some((0, a)),
             [None, Some(b)] => Some((1, b)),
             [None, None] => None,

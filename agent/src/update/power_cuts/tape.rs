@@ -21,15 +21,18 @@ const SAMPLES: usize = 24;
 pub(super) enum Part {
     /// The two copies of the boot state, one behind the other.
     State,
+    /// The sector of `autoboot.txt`; all zero on a card that U-Boot starts.
+    Autoboot,
     /// A partition of a slot.
     Slot(Slot, Target),
 }
 
 impl Part {
     /// All of them, with their sizes.
-    pub(super) const fn all(boot: usize, root: usize) -> [(Self, usize); 5] {
+    pub(super) const fn all(boot: usize, root: usize) -> [(Self, usize); 6] {
         [
             (Self::State, 2 * BOOT_STATE_SIZE),
+            (Self::Autoboot, BLOCK),
             (Self::Slot(Slot::A, Target::Boot), boot),
             (Self::Slot(Slot::A, Target::Root), root),
             (Self::Slot(Slot::B, Target::Boot), boot),
@@ -49,7 +52,7 @@ impl Part {
                     copy.ok_or_else(|| io::Error::other(format!("{at} is not boot state")))?;
                 n * BOOT_STATE_SIZE as u64 + at - start
             }
-            Self::Slot(..) => at,
+            Self::Autoboot | Self::Slot(..) => at,
         };
         usize::try_from(at).map_err(io::Error::other)
     }

@@ -1,6 +1,7 @@
 //! A board in memory: a card that records, a boot loader that keeps the script's rules, and the agent's real loop on it.
 
 mod board;
+mod loader;
 
 use std::cell::RefCell;
 use std::io::{self, Cursor, Read};
@@ -11,7 +12,8 @@ use std::time::Duration;
 use hypriot_keys::Verified;
 use hypriot_keys::source::{Source, SourceError};
 use hypriot_keys::time::Timestamp;
-use hypriot_updater::boot::{BootState, Copies, Phase, start};
+use hypriot_updater::boot::BootState;
+use hypriot_updater::boot::tryboot::autoboot;
 use hypriot_updater::decide::{Offer, Policy, Step};
 use hypriot_updater::health::{Severity, TestResult};
 use hypriot_updater::index::{Index, Target};
@@ -19,10 +21,12 @@ use hypriot_updater::record::{Record, Will};
 use hypriot_updater::slot::{Digest, Release, Slot};
 
 use board::board;
+pub(super) use loader::state_of;
 
 use super::Plot;
 use super::tape::{Event, Medium, Part, Tape};
 use crate::card::ports::{Disk, Running, Slots};
+use crate::card::tryboot::firmware::model::Model;
 use crate::config::Settings;
 use crate::report::UpdateView;
 use crate::update::act::{self, Hands};
@@ -118,8 +122,15 @@ pub(super) fn loads(catalog: &Catalog, medium: &Medium, slot: Slot) -> bool {
         .any(|made| made.images[0][..512] == boot[..512])
 }
 
+/// Who starts the board.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Loader {
+    UBoot,
+    Tryboot,
+}
+
 /// A fresh card: the first release of the catalog in slot A.
-pub(super) fn flashed(catalog: &Catalog) -> Medium {
+pub(super) fn flashed(catalog: &Catalog, loader: Loader) -> Medium {
     let first = &catalog[0];
     let [boot, root] = [0, 1].map(|n| first.images[n].len());
     let mut medium = Medium::blank(&Part::all(boot, root));
@@ -130,11 +141,17 @@ pub(super) fn flashed(catalog: &Catalog) -> Medium {
     }
     let state = BootState::fresh().encode().expect("fits");
     medium.write(Part::State, 0, &state).expect("fits");
+    if loader == Loader::Tryboot {
+        let file = autoboot::encode(Slot::A);
+        medium.write(Part::Autoboot, 0, &file).expect("fits");
+    }
     medium
 }
 
 struct Live {
     medium: Medium,
+    /// Its flag is clear: the power was gone.
+    firmware: Model,
     tape: Vec<Event>,
     /// Seconds since boot; the number of the boot; what runs.
     uptime: u64,
@@ -157,40 +174,6 @@ impl World {
         }
         live.tape.push(event);
         Ok(())
-    }
-
-    /// What U-Boot's script does, by [`hypriot_updater::boot::start`], until a slot loads.
-    fn power_on(&self, catalog: &Catalog) -> Result<(Slot, bool), String> {
-        for _ in 0..3 {
-            let (start, write) = {
-                let live = self.0.borrow();
-                let copies = Copies::parse(live.medium.copies());
-                let found = copies.newest();
-                let start = start(&found.map_or_else(BootState::fresh, |(_, s)| s.clone()));
-                let write = start.write.as_ref().map(|next| copies.write(next));
-                (start, write.transpose().map_err(|e| e.to_string())?)
-            };
-            if let Some((index, block)) = write {
-                let at = index * block.len();
-                self.change(Event::Write(Part::State, at, block.into()))
-                    .and_then(|()| self.change(Event::Flush(Part::State)))
-                    .map_err(|e| e.to_string())?;
-            }
-            let live = self.0.borrow();
-            let tried = start.write.is_some_and(|state| {
-                state
-                    .on_trial(start.slot)
-                    .is_some_and(|t| t.phase == Phase::Trying)
-            });
-            if loads(catalog, &live.medium, start.slot) {
-                return Ok((start.slot, tried));
-            }
-            // the script's last resort; a trial that does not load is a reset
-            if !tried && loads(catalog, &live.medium, !start.slot) {
-                return Ok((!start.slot, false));
-            }
-        }
-        Err("no slot loads".into())
     }
 }
 
@@ -401,6 +384,7 @@ pub(super) struct Rest {
 pub(super) fn live(catalog: &Catalog, medium: &Medium, plot: Plot) -> Result<Rest, String> {
     let world = World(Rc::new(RefCell::new(Live {
         medium: medium.clone(),
+        firmware: Model::new(loader::EEPROM),
         tape: Vec::new(),
         uptime: 0,
         boots: 0,

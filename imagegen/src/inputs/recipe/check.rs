@@ -380,6 +380,11 @@ fn kernel_argument(text: &str) -> Result<(), String> {
             "`{text}` cannot be an argument of the kernel: one word, without quotes or $ ; & | < >"
         ));
     }
+    if text == "--" {
+        return Err(
+            "`--` ends the kernel's arguments: what updates depend on comes behind it".into(),
+        );
+    }
     if let Some(own) = OURS.iter().find(|o| {
         text == o.trim_end_matches('=') || (o.ends_with(['=', '.']) && text.starts_with(**o))
     }) {

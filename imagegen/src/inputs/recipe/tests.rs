@@ -74,6 +74,11 @@ fn bad_recipes_are_refused_with_their_place() {
             "is the board's",
         ),
         (
+            "an end of the kernel's arguments",
+            "cmdline=['--']",
+            "updates depend on",
+        ),
+        (
             "another init",
             "cmdline=['quiet','init=/bin/sh']",
             "column 18: `init=/bin/sh`",

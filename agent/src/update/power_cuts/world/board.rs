@@ -1,6 +1,6 @@
 //! The agent's board, on the card that records.
 
-use super::{Catalog, Made, POLICY, Part, RecordingDisk, Shop, World};
+use super::{Catalog, Made, POLICY, Shop, World};
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -8,7 +8,6 @@ use std::time::Duration;
 use hypriot_keys::time::Timestamp;
 use hypriot_updater::slot::Slot;
 
-use crate::card::bootloader::RawState;
 use crate::config::{Net, Settings, Windows};
 use crate::update::board::Board;
 use crate::update::lock::Http;
@@ -38,7 +37,7 @@ pub(super) fn board(
         },
         booted,
         tried,
-        boot: Box::new(RawState(RecordingDisk(world.clone(), Part::State))),
+        boot: world.boot(),
         slots: Box::new(world.clone()),
         store: Box::new(world.clone()),
         machine: Box::new(world.clone()),
