@@ -1,6 +1,7 @@
 //! Power cuts at every write, lying sources, failing media.
 
 mod delta;
+mod server;
 
 use super::*;
 use crate::card::fakes::{MemDisk, MemSource};
