@@ -1,6 +1,6 @@
 //! Process 1 of the initramfs: from a kernel with nothing to systemd on the slot's root.
 //!
-//! 1. kernel file systems, modules of the board (`/modules.list`)
+//! 1. kernel file systems, modules of the board (`/modules.list`), its watchdog ([`watchdog`])
 //! 2. the disk, by the signature the boot loader gave
 //! 3. at the first boot of a card: identity and data partition ([`first_boot`])
 //! 4. root (EROFS, read-only), data, overlays and bind mounts ([`mounts`])
@@ -13,6 +13,7 @@ mod first_boot;
 mod mounts;
 mod seed;
 mod switch;
+mod watchdog;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -34,6 +35,7 @@ use crate::card::loader;
 use crate::exec::Cmd;
 use crate::files;
 use crate::paths::{CARD, TRIED};
+use watchdog::Watchdog;
 
 /// Where the slot's root is mounted before it becomes `/`.
 const ROOT: &str = "/root";
@@ -47,7 +49,8 @@ const AT_LAST: Duration = Duration::from_mins(90);
 /// Runs as process 1. Never returns: the process becomes systemd, or the board restarts.
 pub fn main() -> ! {
     restart_at_last();
-    let error = match prepare().and_then(|()| switch::to(Path::new(ROOT))) {
+    let ready = prepare();
+    let error = match ready.and_then(|watchdog| switch::to(Path::new(ROOT), watchdog)) {
         Ok(never) => match never {},
         Err(error) => error,
     };
@@ -76,9 +79,12 @@ fn restart_at_last() {
     }
 }
 
-fn prepare() -> anyhow::Result<()> {
+/// Makes the system that systemd is started in. The watchdog is fed until then.
+fn prepare() -> anyhow::Result<Option<Watchdog>> {
     mounts::kernel()?;
     load_modules(Path::new("/modules.list"))?;
+    let device = Path::new(watchdog::DEVICE);
+    let watchdog = Watchdog::start(device, watchdog::PERIOD, AT_LAST + Duration::from_mins(5));
     let line = std::fs::read_to_string("/proc/cmdline").context("reading /proc/cmdline")?;
     let arguments = cmdline::parse(&line)?;
     say(
@@ -124,7 +130,8 @@ fn prepare() -> anyhow::Result<()> {
     let local = state.is_some_and(|s| s.local);
     mounts::data(&data, Path::new(ROOT), local)?;
     mounts::config(&node(&card, &layout::CONFIG)?, Path::new(ROOT));
-    mounts::state(Path::new(ROOT), local)
+    mounts::state(Path::new(ROOT), local)?;
+    Ok(watchdog)
 }
 
 /// Looks at the boot state, and leaves in `/run` whether this boot is a trial: what must end it may need nothing else.

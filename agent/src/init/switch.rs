@@ -9,12 +9,13 @@ use anyhow::Context;
 use nix::mount::{MntFlags, MsFlags};
 
 use super::mount;
+use super::watchdog::Watchdog;
 use crate::exec::Cmd;
 
-/// Becomes `/sbin/init` of the root mounted at `root`.
+/// Becomes `/sbin/init` of the root mounted at `root`, which takes the watchdog over.
 ///
 /// The same steps as util-linux' switch_root(8): delete what the initramfs holds in memory, move the mount, change root.
-pub(super) fn to(root: &Path) -> anyhow::Result<Infallible> {
+pub(super) fn to(root: &Path, watchdog: Option<Watchdog>) -> anyhow::Result<Infallible> {
     // /dev, /proc, /sys, /run are bound into the new root already
     for old in ["/dev", "/proc", "/sys", "/run"] {
         nix::mount::umount2(old, MntFlags::MNT_DETACH)
@@ -26,6 +27,9 @@ pub(super) fn to(root: &Path) -> anyhow::Result<Infallible> {
     mount(Path::new("."), Path::new("/"), None, MsFlags::MS_MOVE, None)?;
     nix::unistd::chroot(".").context("changing root")?;
     std::env::set_current_dir("/")?;
+    if let Some(watchdog) = watchdog {
+        watchdog.hand_over();
+    }
     Err(Cmd::new("/sbin/init").become_it()).context("starting systemd")
 }
 

@@ -101,13 +101,25 @@ pub(super) fn resolve(root: &Tree, release: &str, wanted: &[String]) -> Result<V
             .add(&fold(name), &mut order, 0)
             .with_context(|| format!("kernel module {name} (board file, kernel.modules)"))?;
     }
-    for name in companions(wanted) {
+    for name in companions(wanted).iter().chain(WATCHDOGS) {
         if index.modules.contains_key(*name) {
             index.add(name, &mut order, 0)?;
         }
     }
     order.into_iter().map(|name| index.load(name)).collect()
 }
+
+/// Drivers of hardware watchdogs, for a kernel that hangs before systemd starts: Raspberry Pi, Allwinner, Amlogic, Exynos, Tegra, and
+/// what a virtual machine may have. One that the kernel has not is not needed; one without its hardware does nothing.
+const WATCHDOGS: &[&str] = &[
+    "bcm2835_wdt",
+    "sunxi_wdt",
+    "meson_gxbb_wdt",
+    "meson_wdt",
+    "s3c2410_wdt",
+    "tegra_wdt",
+    "i6300esb",
+];
 
 /// What the kernel would ask `modprobe` for by itself; there is none in an initramfs. vfat needs the tables of the code
 /// page and character set that `/init` mounts with.

@@ -28,6 +28,7 @@ fn root() -> Tree {
           kernel/b.ko.xz: kernel/a.ko.xz\n\
           kernel/fs/fat/vfat.ko.xz:\n\
           kernel/fs/nls/nls_cp437.ko.xz:\n\
+          kernel/drivers/watchdog/sunxi_wdt.ko.xz:\n\
           kernel/text.ko:\n",
     );
     put("modules.builtin", b"kernel/fs/overlayfs/overlay.ko\n");
@@ -46,6 +47,7 @@ fn root() -> Tree {
         "arch/crc32c-fast",
         "fs/fat/vfat",
         "fs/nls/nls_cp437",
+        "drivers/watchdog/sunxi_wdt",
         "a",
         "b",
     ] {
@@ -58,12 +60,28 @@ fn root() -> Tree {
     tree
 }
 
-fn order(wanted: &[&str]) -> Result<Vec<String>> {
+fn all(wanted: &[&str]) -> Result<Vec<String>> {
     let wanted: Vec<String> = wanted.iter().map(|w| (*w).to_owned()).collect();
     Ok(modules::resolve(&root(), RELEASE, &wanted)?
         .into_iter()
         .map(|m| m.name)
         .collect())
+}
+
+/// Without the watchdog's, which comes last.
+fn order(wanted: &[&str]) -> Result<Vec<String>> {
+    let mut names = all(wanted)?;
+    assert_eq!(names.pop().as_deref(), Some("sunxi_wdt"));
+    Ok(names)
+}
+
+#[test]
+fn the_drivers_of_watchdogs_that_the_kernel_has_come_along() {
+    assert_eq!(
+        all(&[]).unwrap(),
+        ["sunxi_wdt"],
+        "and no other one is missed"
+    );
 }
 
 #[test]
