@@ -25,6 +25,7 @@ mod run;
 mod schema;
 mod suite;
 mod template;
+pub mod unit;
 mod validate;
 mod version;
 mod yaml;
@@ -44,6 +45,7 @@ pub use output::{Format, Style, Times, render};
 pub use run::{Outcome, Seen, Setting, TestResult, WORKERS, run};
 pub use suite::{Suite, load, load_with};
 pub use template::Vars;
+use unit::Run;
 pub use validate::{Options, validate};
 
 /// The tests that come with the image.
@@ -105,8 +107,8 @@ pub fn go_duration(text: &str) -> Option<Duration> {
     (!text.is_empty() && sum < 1e9).then(|| Duration::from_secs_f64(sum))
 }
 
-/// Runs all tests of the board within `patience`, for the verdict on a trial. What was skipped has no vote. Those of the image run
-/// here, those of the owner in a unit of their own.
+/// Runs all tests of the board within `patience`, for the verdict on a trial. What was skipped has no vote. Those of the image and
+/// those of the owner have a unit each; without systemd the image's run here.
 pub fn judge(
     board: &str,
     built: Timestamp,
@@ -123,11 +125,16 @@ pub fn judge(
         packages: None,
     };
     std::thread::scope(|scope| {
-        let theirs = scope.spawn(|| owner::votes(owner::Why::Trial, patience));
-        let ours = run(&whole().part(false), &setting, patience);
-        let mut all = votes(&ours);
+        let view = setting.update.as_ref();
+        let theirs = scope.spawn(move || unit::votes(Run::Trial, view, patience));
+        let mut all = if unit::can_be_had() {
+            unit::votes(Run::Image, view, patience)
+        } else {
+            votes(&run(&whole().part(false), &setting, patience))
+        };
         let theirs = theirs.join();
-        all.extend(theirs.unwrap_or_else(|_| vec![owner::not_run("the thread ended early")]));
+        let ended = |_| vec![unit::not_run(Run::Trial, "the thread ended early")];
+        all.extend(theirs.unwrap_or_else(ended));
         Ok(all)
     })
 }

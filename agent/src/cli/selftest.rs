@@ -111,6 +111,13 @@ enum Action {
         #[arg(long)]
         timeout: u64,
     },
+    /// Run the image's tests and tell the agent, which asked for it (in a unit of their own)
+    #[command(hide = true)]
+    Image {
+        /// Seconds that all tests together may take
+        #[arg(long)]
+        timeout: u64,
+    },
     /// Add every file, group, package, port, process, service and user of these names
     #[command(visible_alias = "aa")]
     Autoadd {
@@ -206,13 +213,8 @@ pub(super) fn run(args: SelftestArgs) -> anyhow::Result<ExitCode> {
             &vars,
             Format::Rspecish,
         )),
-        Some(Action::Owner { timeout }) => {
-            print(&selftest::owner::here(
-                &setting,
-                Duration::from_secs(timeout),
-            )?);
-            Ok(ExitCode::SUCCESS)
-        }
+        Some(Action::Owner { timeout }) => told(true, &setting, timeout),
+        Some(Action::Image { timeout }) => told(false, &setting, timeout),
         Some(Action::Render { debug }) => Ok(rendered(&file(&args.files), &vars, debug)),
         Some(Action::Add(add)) => {
             let wish = wish(&add, file(&args.files));
@@ -332,4 +334,11 @@ fn wish(add: &AddArgs, file: PathBuf) -> Wish {
         exclude: add.exclude_attr.clone(),
         settings,
     }
+}
+
+/// Runs one part of the board's tests for the agent, which says through standard input what it knows.
+fn told(owner: bool, setting: &Setting, timeout: u64) -> anyhow::Result<ExitCode> {
+    let (patience, input) = (Duration::from_secs(timeout), std::io::stdin().lock());
+    print(&selftest::unit::here(owner, setting, patience, input)?);
+    Ok(ExitCode::SUCCESS)
 }

@@ -1,17 +1,14 @@
-//! The owner's tests. They run with the rights that a root shell has, or what passes by hand would fail here for ever: in a unit
-//! of their own, which systemd gives a time, a memory and a number of processes, and ends as a whole. They run again and again.
+//! The owner's tests, which run again and again beside everything else.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
 use hypriot_keys::time::Timestamp;
-use hypriot_updater::health::{Severity as Weight, TestResult as Vote};
-use serde::{Deserialize, Serialize};
+use hypriot_updater::health::TestResult as Vote;
 
-use super::{Setting, run, summarise, whole};
-use crate::exec::{Cmd, ExecError, Exit};
+use super::unit::{self, Run};
+use super::{summarise, whole};
 use crate::probe::OwnerTests;
 use crate::report::TestsView;
 
@@ -28,120 +25,6 @@ const FIRST: Duration = Duration::from_mins(5);
 const LATER: Duration = Duration::from_secs(50);
 /// What a test that failed once is remembered as flaky for.
 const REMEMBERED: Duration = Duration::from_hours(1);
-/// What they may print to us. 20,000 results of 200 bytes.
-const KEEP: usize = 8 * 1024 * 1024;
-/// Half of the board's memory: a test must not take the containers down with it.
-const MEMORY: &str = "MemoryMax=50%";
-const TASKS: &str = "TasksMax=512";
-
-/// What they are run for; no two of a kind at a time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Why {
-    /// The verdict on a trial, or the baseline of one.
-    Trial,
-    /// The health of the board.
-    Watch,
-}
-
-/// What crosses from the unit to us.
-#[derive(Debug, Serialize, Deserialize)]
-struct Told {
-    votes: Vec<Vote>,
-    /// Ids of those whose time was up.
-    cut_short: Vec<String>,
-}
-
-/// Runs them here and tells the results as JSON: what the unit does.
-pub fn here(setting: &Setting, patience: Duration) -> Result<String> {
-    let votes = super::votes(&run(&whole().part(true), setting, patience));
-    let cut_short = votes.iter().filter(|v| v.cut_short).map(|v| v.id.clone());
-    let told = Told {
-        cut_short: cut_short.collect(),
-        votes,
-    };
-    Ok(serde_json::to_string(&told)?)
-}
-
-fn heard(text: &[u8]) -> Result<Vec<Vote>> {
-    let told: Told = serde_json::from_slice(text).context("reading what the tests' unit told")?;
-    let mut votes = told.votes;
-    for vote in &mut votes {
-        vote.cut_short = told.cut_short.contains(&vote.id);
-    }
-    Ok(votes)
-}
-
-/// Their votes, one of which says so when they could not be run.
-pub(super) fn votes(why: Why, patience: Duration) -> Vec<Vote> {
-    if whole().part(true).is_empty() {
-        return Vec::new();
-    }
-    in_a_unit(why, patience).unwrap_or_else(|error| vec![not_run(&format!("{error:#}"))])
-}
-
-pub(super) fn not_run(why: &str) -> Vote {
-    Vote {
-        id: "suite:owner:run".into(),
-        severity: Weight::Required,
-        passed: false,
-        found: why.to_owned(),
-        cut_short: false,
-    }
-}
-
-fn in_a_unit(why: Why, patience: Duration) -> Result<Vec<Vote>> {
-    let output = unit(why, patience)
-        .timeout(patience + Duration::from_secs(20))
-        .keep(KEEP)
-        .output()?;
-    anyhow::ensure!(!output.truncated, "they told more than {KEEP} bytes");
-    if output.exit != Exit::Code(0) {
-        // systemd ends it for its time or its memory: neither is a result of a test.
-        return Err(ExecError::Failed {
-            program: "the unit of the tests".into(),
-            exit: output.exit,
-            stderr: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-        }
-        .into());
-    }
-    heard(&output.stdout)
-}
-
-/// systemd-run(1): a transient service, of which we have the output and wait for the end.
-fn unit(why: Why, patience: Duration) -> Cmd {
-    let name = match why {
-        Why::Trial => "hypriot-tests-trial",
-        Why::Watch => "hypriot-tests",
-    };
-    let seconds = patience.as_secs();
-    Cmd::new("systemd-run")
-        .args(["--quiet", "--wait", "--pipe", "--collect", "--unit", name])
-        .args(["--description", "HypriotOS: the owner's self-tests"])
-        // As in a shell of root: HOME, USER and SHELL are set, and nothing is taken away.
-        .args(["-p", "User=root", "-p", "WorkingDirectory=/"])
-        .args(["-p", &format!("RuntimeMaxSec={}", seconds + 10)])
-        .args(["-p", MEMORY, "-p", "MemorySwapMax=0", "-p", TASKS])
-        .args(["-p", "KillMode=control-group", "-p", "TimeoutStopSec=5"])
-        .args([
-            "-p",
-            "OOMPolicy=kill",
-            "-p",
-            "Nice=5",
-            "-p",
-            "IOSchedulingClass=idle",
-        ])
-        .args([
-            "--",
-            PROGRAM,
-            "selftest",
-            "owner",
-            "--timeout",
-            &seconds.to_string(),
-        ])
-}
-
-const PROGRAM: &str = "/usr/bin/hypriot-agent";
-
 /// The runs of this boot.
 #[derive(Debug, Default)]
 pub struct Watch {
@@ -161,7 +44,7 @@ impl Watch {
     pub fn look(&mut self, now: Timestamp) -> (OwnerTests, Duration) {
         let patience = if self.ran { LATER } else { FIRST };
         let start = Instant::now();
-        let told = in_a_unit(Why::Watch, patience);
+        let told = unit::run(Run::Watch, None, patience);
         self.ran = true;
         match told {
             Ok(votes) => self.weigh(&votes, start.elapsed(), start, now),
@@ -205,6 +88,8 @@ impl Watch {
 
 #[cfg(test)]
 mod tests {
+    use hypriot_updater::health::Severity as Weight;
+
     use super::*;
 
     fn vote(id: &str, passed: bool) -> Vote {
@@ -245,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn cheap_tests_run_often_and_a_broken_run_is_no_result() {
+    fn cheap_tests_run_often() {
         let mut watch = Watch::default();
         let at = Instant::now();
         let (_, pause) = watch.weigh(
@@ -255,35 +140,5 @@ mod tests {
             Timestamp(0),
         );
         assert_eq!(pause, OFTEN);
-        assert!(heard(b"").is_err() && heard(b"{\"votes\": []}").is_err());
-    }
-
-    #[test]
-    fn what_was_cut_short_stays_that_on_its_way_out_of_the_unit() {
-        let told = Told {
-            votes: vec![vote("a", false), vote("b", false)],
-            cut_short: vec!["b".into()],
-        };
-        let text = serde_json::to_vec(&told).expect("json");
-        let heard = heard(&text).expect("heard");
-        let cut: Vec<bool> = heard.iter().map(|v| v.cut_short).collect();
-        assert_eq!(cut, [false, true]);
-    }
-
-    #[test]
-    fn the_unit_has_limits_and_no_walls() {
-        let shown = format!("{:?}", unit(Why::Watch, LATER));
-        for limit in ["RuntimeMaxSec=60", MEMORY, TASKS, "KillMode=control-group"] {
-            assert!(shown.contains(limit), "{shown}");
-        }
-        for wall in [
-            "NoNewPrivileges",
-            "Protect",
-            "Restrict",
-            "SystemCallFilter",
-            "CapabilityBoundingSet",
-        ] {
-            assert!(!shown.contains(wall), "{shown}");
-        }
     }
 }

@@ -66,6 +66,7 @@ pub fn run(mut board: Board) -> anyhow::Result<()> {
         ..
     } = &board.settings;
     report_forever(name.clone(), version.to_string(), &shared);
+    selftest::unit::end_left();
     watch_forever(&shared);
     tracing::info!(
         "{version} runs in slot {}; updates from {}",
@@ -167,6 +168,7 @@ pub fn plain(system: &Plain, floor: Timestamp) -> anyhow::Result<()> {
         ..Shared::default()
     }));
     report_forever(system.name.clone(), system.version.clone(), &shared);
+    selftest::unit::end_left();
     watch_forever(&shared);
     tracing::info!("{} {}: {NoSlots}", system.name, system.version);
     pulse("STATUS=running self-tests");

@@ -168,6 +168,12 @@ pub const NEEDS: &[Need] = &[
         &[Test],
     ),
     need(
+        Sign::File("/usr/lib/systemd/system/dbus.socket"),
+        "dbus",
+        "D-Bus, through which systemd is asked for the unit of the self-tests",
+        &[Test],
+    ),
+    need(
         Sign::Program("fsck.vfat"),
         "dosfstools",
         "fsck.vfat, a second opinion on our FAT",
