@@ -33,7 +33,7 @@ fn no_unit_may_do_more_than_it_must() {
     let looks = (work.path().to_owned(), LOOKS.0, LOOKS.1);
     let walls = WALLS.join("\n");
     let text = format!("[Service]\nExecStart=/usr/bin/hypriot-agent\n{walls}\n");
-    std::fs::write(work.path().join(LOOKS.0), text).unwrap();
+    hypriot_imagegen::files::replace(&work.path().join(LOOKS.0), text.as_bytes()).unwrap();
     for (units, unit, most) in own.into_iter().chain([server, looks]) {
         let mut c = exec::command("systemd-analyze");
         c.args(["security", "--offline=true", "--no-pager"])

@@ -11,7 +11,6 @@ use nix::fcntl::OFlag;
 
 use super::Options;
 use super::parts::{Part, Source};
-use crate::card::ports::Bootloader as _;
 use crate::exec::{Cmd, Exit};
 use crate::probe::Root;
 use crate::update::board::Place;

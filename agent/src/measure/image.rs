@@ -113,7 +113,7 @@ mod tests {
         let same = compare(&index, &Card(root.clone()), |p| last = p);
         assert_eq!((same.all, same.other, same.unread, last), (4, 0, 0, 100));
         assert_eq!(judge(&index, same).status, Status::Pass);
-        let mut flipped = root.clone();
+        let mut flipped = root;
         flipped[1 << 20] ^= 4;
         let flipped = compare(&index, &Card(flipped), |_| ());
         assert_eq!(flipped.other, 1);

@@ -194,7 +194,6 @@ impl Default for Row {
 }
 
 /// Files of owners: what is taken from each is what [`owner::read`] says.
-#[expect(clippy::too_many_lines, reason = "a table, one row for each file")]
 pub(crate) fn files() -> Vec<Row> {
     let line = |n: usize| format!("cmdline={}\n", "x".repeat(n));
     let files = [

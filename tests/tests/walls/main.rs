@@ -66,7 +66,7 @@ fn the_agent_works_within_its_walls_and_its_tests_see_over_them() {
         ("look.sh", include_str!("look.sh")),
         ("tests.yaml", include_str!("tests.yaml")),
     ] {
-        fs::write(work.path().join(name), text).unwrap();
+        hypriot_imagegen::files::replace(&work.path().join(name), text.as_bytes()).unwrap();
     }
     let out = work.path().join("out");
     fs::create_dir(&out).unwrap();
