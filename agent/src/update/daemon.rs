@@ -99,8 +99,13 @@ pub fn run(mut board: Board) -> anyhow::Result<()> {
             }
         };
         locked_out = 0;
-        one_turn(&mut board, &mut session, &shared, &heart);
+        let rest = one_turn(&mut board, &mut session, &shared, &heart);
+        // Whoever rests holds nothing: else `came-up` and the owner's commands would wait for ever.
         drop(lock);
+        for _ in 0..rest {
+            pulse("");
+            thread::sleep(PULSE);
+        }
     }
 }
 
@@ -119,8 +124,13 @@ fn tidy_up() {
     }
 }
 
-/// Looks, decides, acts, and rests for as long as the outcome asks for.
-fn one_turn(board: &mut Board, session: &mut Session, shared: &Mutex<Shared>, heart: &Heartbeat) {
+/// Looks, decides and acts. Gives for how many pulses to rest before the next turn.
+fn one_turn(
+    board: &mut Board,
+    session: &mut Session,
+    shared: &Mutex<Shared>,
+    heart: &Heartbeat,
+) -> u32 {
     let seen = board.see(session);
     let policy = board.settings.policy;
     publish(shared, &seen, session, &policy, None);
@@ -146,13 +156,9 @@ fn one_turn(board: &mut Board, session: &mut Session, shared: &Mutex<Shared>, he
     if let Err(error) = done {
         tracing::error!("{error:#}");
         publish(shared, &board.see(session), session, &policy, None);
-        for _ in 0..pauses(session.failures) {
-            pulse("");
-            thread::sleep(PULSE);
-        }
-    } else if matches!(step, Step::Wait(_)) {
-        thread::sleep(PULSE);
+        return pauses(session.failures);
     }
+    u32::from(matches!(step, Step::Wait(_)))
 }
 
 /// How many pulses pass before a step that went wrong so often in a row is tried again.
