@@ -19,14 +19,13 @@ mod page;
 mod rendered;
 mod route;
 
-use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::rc::Rc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use hyper::header::HeaderValue;
+use axum::http::HeaderValue;
 
 use crate::files;
 use crate::probe::Root;
@@ -62,10 +61,10 @@ pub fn run(options: &Options) -> Result<()> {
         .block_on(listen::serve(options))
 }
 
-/// What all connections share. One thread serves them all.
+/// What all connections share.
 #[derive(Clone)]
 struct Shared {
-    current: Rc<RefCell<Current>>,
+    current: Arc<RwLock<Current>>,
 }
 
 /// The answers of this moment.
@@ -84,12 +83,17 @@ impl Shared {
             names,
         };
         Self {
-            current: Rc::new(RefCell::new(current)),
+            current: Arc::new(RwLock::new(current)),
         }
     }
 
+    /// Reads what `pick` wants. A poisoned lock cannot be: nothing that holds it can panic half-way.
+    fn with<T>(&self, pick: impl FnOnce(&Current) -> T) -> T {
+        pick(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
     fn change(&self, change: impl FnOnce(&mut Current)) {
-        change(&mut self.current.borrow_mut());
+        change(&mut self.current.write().unwrap_or_else(PoisonError::into_inner));
     }
 }
 

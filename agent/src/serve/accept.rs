@@ -1,7 +1,7 @@
 //! Which form of an answer a client wants (RFC 9110, 12.5.1), and whether it has it already (13.1.2).
 
-use hyper::HeaderMap;
-use hyper::header::{ACCEPT, HeaderName, IF_NONE_MATCH};
+use axum::http::HeaderMap;
+use axum::http::header::{ACCEPT, HeaderName, IF_NONE_MATCH};
 
 /// The offer that the client likes best: its index. The first one where nothing is said, where it is all the same, or where nothing
 /// suits: an answer in another form is worth more than none.
@@ -76,7 +76,7 @@ fn liked(ranges: &[(&str, u32)], offer: &str) -> (u32, u8) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hyper::header::HeaderValue;
+    use axum::http::header::HeaderValue;
 
     #[test]
     fn the_form_that_is_liked_best_is_sent() {

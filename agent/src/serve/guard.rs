@@ -5,9 +5,9 @@
 
 use std::net::IpAddr;
 
-use hyper::header::{ALLOW, CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
-use hyper::http::request::Parts;
-use hyper::{Method, StatusCode, Version};
+use axum::http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use axum::http::request::Parts;
+use axum::http::{Method, StatusCode, Version};
 
 use super::rendered::{Answer, PLAIN};
 
@@ -120,9 +120,9 @@ fn without_port(field: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hyper::Request;
+    use axum::http::Request;
 
-    fn status(request: hyper::http::request::Builder) -> u16 {
+    fn status(request: axum::http::request::Builder) -> u16 {
         let (parts, ()) = request.body(()).expect("a request").into_parts();
         let names = Names::new("Black-Pearl", &["pearl.example.org".into()]);
         refuse(&parts, &names).map_or(200, |answer| answer.reply().status().as_u16())

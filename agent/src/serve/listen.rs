@@ -8,11 +8,14 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use hyper::Request;
+use axum::Router;
+use axum::extract::Request;
+use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper::service::service_fn;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -120,6 +123,7 @@ fn listen(address: SocketAddr, shared: bool) -> std::io::Result<TcpListener> {
 }
 
 async fn accept(listener: TcpListener, peers: Peers, shared: Shared) {
+    let router = route::router(shared.clone());
     loop {
         let Ok((stream, address)) = listener.accept().await else {
             // Out of file descriptors, or a client that left already: neither may stop us nor make us spin.
@@ -129,28 +133,33 @@ async fn accept(listener: TcpListener, peers: Peers, shared: Shared) {
         let Some(place) = peers.enter(address.ip()) else {
             continue;
         };
-        let shared = shared.clone();
+        let (router, shared) = (router.clone(), shared.clone());
         tokio::task::spawn_local(async move {
-            connection(stream, shared).await;
+            connection(stream, router, shared).await;
             drop(place);
         });
     }
 }
 
-async fn connection(stream: TcpStream, shared: Shared) {
+async fn connection(stream: TcpStream, router: Router, shared: Shared) {
     // Answers are whole when written: waiting for more to send only delays them.
     if stream.set_nodelay(true).is_err() {
         return;
     }
+    let tower = TowerToHyperService::new(router);
     let service = service_fn(move |request: Request<Incoming>| {
-        // A body is refused, not read.
-        let (parts, _) = request.into_parts();
-        let current = shared.current.borrow();
-        let reply = match guard::refuse(&parts, &current.names) {
-            Some(refusal) => refusal.reply(),
-            None => route::respond(&parts, &current),
+        let (parts, body) = request.into_parts();
+        let answer = match shared.with(|current| guard::refuse(&parts, &current.names)) {
+            // A body is refused, not read.
+            Some(refusal) => Err(refusal.reply()),
+            None => Ok(tower.call(Request::from_parts(parts, body))),
         };
-        std::future::ready(Ok::<_, Infallible>(reply))
+        async move {
+            match answer {
+                Ok(reply) => reply.await,
+                Err(refusal) => Ok::<Response, Infallible>(refusal),
+            }
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
-use http_body_util::Full;
-use hyper::body::Bytes;
-use hyper::header::{
+use axum::body::{Body, Bytes};
+use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
 };
-use hyper::header::{HeaderName, HeaderValue};
-use hyper::{HeaderMap, Response, StatusCode};
+use axum::http::header::{HeaderName, HeaderValue};
+use axum::http::{HeaderMap, Response, StatusCode};
 
 use super::health::{self, Depth, Document};
 use super::history::History;
@@ -27,7 +26,7 @@ pub(super) const SVG: &str = "image/svg+xml";
 pub(super) use metrics::{CLASSIC, OPENMETRICS};
 
 /// What goes out.
-pub(super) type Reply = Response<Full<Bytes>>;
+pub(super) type Reply = Response<Body>;
 
 /// One answer, ready to be copied.
 #[derive(Debug, Clone)]
@@ -95,7 +94,7 @@ impl Answer {
     }
 
     pub(super) fn reply(&self) -> Reply {
-        let mut response = Response::new(Full::new(self.body.clone()));
+        let mut response = Response::new(Body::from(self.body.clone()));
         *response.status_mut() = self.status;
         *response.headers_mut() = self.headers.clone();
         response
@@ -103,7 +102,7 @@ impl Answer {
 
     /// That the client has it already (RFC 9110, 15.4.5).
     pub(super) fn unchanged(&self) -> Reply {
-        let mut response = Response::new(Full::default());
+        let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         for name in [ETAG, CACHE_CONTROL] {
             if let Some(value) = self.headers.get(&name) {

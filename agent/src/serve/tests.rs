@@ -143,7 +143,19 @@ fn healthy_board_answers_on_every_path() {
         ),
         ("/", "", 200, "text/html"),
         ("/style.css", "", 200, "text/css"),
+        ("/openapi.json", "", 200, "application/json"),
+        ("/icon-pass.svg", "", 200, "image/svg+xml"),
+        (
+            "/health",
+            "Accept: application/json\r\n",
+            200,
+            "application/json",
+        ),
         ("/health/nothing", "", 404, "text/plain"),
+        ("/health/", "", 404, "text/plain"),
+        ("/health/memory/more", "", 404, "text/plain"),
+        ("/healthy", "", 404, "text/plain"),
+        ("//health", "", 404, "text/plain"),
         ("/../../etc/passwd", "", 404, "text/plain"),
         ("/report.json", "", 404, "text/plain"),
     ] {
@@ -162,6 +174,26 @@ fn healthy_board_answers_on_every_path() {
             "{path}: {head}"
         );
     }
+}
+
+#[test]
+fn what_is_left_out_does_not_count_and_what_is_there_already_is_not_sent_again() {
+    let server = server(Some(&failing()));
+    let (status, head, body) = server.get("/health?exclude=docker", "");
+    assert_eq!(status, 200, "{head}");
+    assert!(!body.contains("the engine does not answer"), "{body}");
+    assert_eq!(server.get("/health?exclude=memory", "").0, 503);
+    assert_eq!(server.get("/readyz?exclude=docker", "").0, 200);
+
+    let (_, head, body) = server.get("/style.css", "");
+    let tag = head.lines().find_map(|l| l.strip_prefix("etag: "));
+    let tag = tag.expect("a tag").trim();
+    for (given, status) in [(tag, 304), ("*", 304), ("\"another\"", 200)] {
+        let (found, _, again) = server.get("/style.css", &format!("If-None-Match: {given}\r\n"));
+        assert_eq!(found, status, "{given}");
+        assert_eq!(again.is_empty(), status == 304, "{given}");
+    }
+    assert!(!body.is_empty());
 }
 
 #[test]
