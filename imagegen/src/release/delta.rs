@@ -3,7 +3,7 @@
 //! A segment that lies in the base at the same place is `same`; one whose blocks all lie there is `copy`. Anything else is
 //! packed with pieces of the base as reference: the places where the files of the segment lie in the base, found by path,
 //! and the places where its blocks lie, found by content. References are bounded, so a board needs little memory, and
-//! cost no more bytes than one that is the whole image (`make bench-delta`).
+//! cost no more bytes than one that is the whole image.
 
 use anyhow::{Result, anyhow, ensure};
 use hypriot_updater::index::{Index, SEGMENT, SegmentHash};
