@@ -89,7 +89,7 @@ pub(super) struct Arguments {
     /// Write a signed report to this file
     #[arg(long, requires_all = ["image", "key"])]
     report: Option<PathBuf>,
-    /// Key of hypriot-keys that signs it; its passphrase comes from --passphrase-file, HYPRIOT_KEYS_PASSPHRASE, or the terminal
+    /// Key file, made by `hypriot-keys`, that signs it; its passphrase comes from --passphrase-file, HYPRIOT_KEYS_PASSPHRASE, or the terminal
     #[arg(long)]
     key: Option<PathBuf>,
     /// File that holds the passphrase
