@@ -54,6 +54,12 @@ fn zizmor(root: &Path) -> Result<()> {
 pub fn python_tool(root: &Path, name: &str, version: &str) -> Result<std::path::PathBuf> {
     let home = root.join(format!(".cache/tools/{name}-{version}"));
     let program = home.join("bin").join(name);
+    // Two tests that want it at once make it once.
+    let tools = root.join(".cache/tools");
+    std::fs::create_dir_all(&tools)?;
+    let lock = std::fs::File::create(tools.join(format!("{name}.lock")))?;
+    lock.lock()
+        .with_context(|| format!("waiting for the lock of {name}"))?;
     if !program.is_file() {
         let mut venv = exec::command("python3");
         venv.args(["-m", "venv"]).arg(&home);
