@@ -22,7 +22,7 @@ use super::machine::PATIENCE;
 use super::offer::Hurry;
 use super::ports::Restart;
 use super::store::FailureReport;
-use crate::card::ports::TrialChange;
+use crate::card::ports::{Bootloader, TrialChange};
 
 mod hooks;
 mod lock;
@@ -232,6 +232,15 @@ fn renew_baseline(results: &[TestResult], seen: &Seen, board: &Board) -> anyhow:
     board.store.save(&record)
 }
 
+/// A system that can install has come up, and the one who waits to say so waits for the lock that is held here: power cuts during
+/// a long installation must not count as starts that went wrong.
+fn counts_as_up(booted: Slot, boot: &mut dyn Bootloader) {
+    let default = boot.state().is_ok_and(|s| s.default == booted);
+    if default && let Err(error) = boot.came_up(booted) {
+        tracing::warn!("the boot loader is not told that this start went well: {error}");
+    }
+}
+
 fn install(
     into: Slot,
     release: &Release,
@@ -239,6 +248,7 @@ fn install(
     hands: &mut Hands<'_>,
 ) -> anyhow::Result<()> {
     board.slots.check()?;
+    counts_as_up(board.booted, &mut *board.boot);
     let (index, source) = board.releases.release(release, &board.settings.board)?;
     let mut record = board.store.record()?;
     record.set_content(into, None);

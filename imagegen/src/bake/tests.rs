@@ -182,6 +182,7 @@ fn a_card_has_everything_in_its_place() {
         [
             "/README.txt",
             "/boot.scr",
+            "/hypriot-boot.txt",
             "/meta-data",
             "/network-config",
             "/os-release",
