@@ -239,5 +239,12 @@ fn directory_of(path: &Path) -> PathBuf {
     }
 }
 
+/// How many bytes can still be written below `path`. `fsblkcnt_t` and the block's size have other widths on 32-bit boards.
+pub fn room(path: &Path) -> io::Result<u64> {
+    let fs = nix::sys::statvfs::statvfs(path)?;
+    let free = u128::from(fs.blocks_available()) * u128::from(fs.fragment_size());
+    Ok(u64::try_from(free).unwrap_or(u64::MAX))
+}
+
 #[cfg(test)]
 mod tests;

@@ -11,11 +11,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FallocateFlags, OFlag, fallocate};
-use nix::sys::statvfs::statvfs;
 
 use super::{Measure, Measures};
 use crate::card::disk::Window;
 use crate::card::ports::Disk;
+use crate::files;
 use crate::report::Status;
 
 /// Places that are tried; a card that lies by a half fails half of them.
@@ -82,8 +82,7 @@ fn measured(
     seed: u64,
     tell: &mut dyn FnMut(&'static str, u64),
 ) -> io::Result<Option<Seen>> {
-    let free = statvfs(folder)?;
-    let free = free.blocks_available() * free.fragment_size();
+    let free = files::room(folder)?;
     let length = free / 100 * SHARE / PIECE as u64 * PIECE as u64;
     if length < LEAST {
         return Ok(None);

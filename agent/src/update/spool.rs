@@ -9,9 +9,9 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
-use nix::sys::statvfs::statvfs;
 
 use super::board::Lock;
+use crate::files;
 
 /// Where it is laid.
 pub const DIRECTORY: &str = "/data/hypriot/spool";
@@ -43,8 +43,7 @@ impl Spool {
             directory: directory.to_owned(),
             _lock: lock,
         };
-        let room = statvfs(directory).context("asking how much room there is")?;
-        let room = room.blocks_available() * room.fragment_size();
+        let room = files::room(directory).context("asking how much room there is")?;
         unpack(directory, input, room.saturating_sub(LEFT))?;
         Ok(spool)
     }
