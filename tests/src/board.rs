@@ -253,7 +253,7 @@ impl VirtualBoard {
     /// Runs a shell script on the board as the user `root` may (sudo), over SSH, and gives what it printed.
     pub fn ssh(&self, key: &Path, user: &str, script: &str, within: Duration) -> Result<String> {
         let mut c = exec::command("ssh");
-        c.args(["-q", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10"])
+        c.args(["-q", "-o", "BatchMode=yes", "-o", "ConnectTimeout=60"])
             // The board is new each time: there is no key to know it by, and it is on our own loopback.
             .args([
                 "-o",
