@@ -23,5 +23,6 @@ pub(crate) mod signed;
 pub mod spool;
 pub mod store;
 mod terms;
+pub mod trial;
 pub mod up;
 pub mod why;

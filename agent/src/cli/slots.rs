@@ -12,7 +12,7 @@ use super::{NOTHING, locked, open, print};
 use crate::update::act::{self, Hands, Tell};
 use crate::update::board::Session;
 use crate::update::spool::{self, Spool};
-use crate::update::{self, daemon};
+use crate::update::{self, daemon, trial};
 
 pub(super) fn check(source: Option<String>, json: bool) -> anyhow::Result<ExitCode> {
     let (_lock, mut board, mut session) = (locked()?, open()?, Session::default());
@@ -296,7 +296,7 @@ pub(super) fn roll_back() -> anyhow::Result<ExitCode> {
         if let Err(error) = tested {
             tracing::warn!("the self-tests cannot run: {error:#}; every failure will count");
         }
-        let release = act::roll_back(&seen, &mut board, &session)?;
+        let release = trial::roll_back(&seen, &mut board, &session)?;
         print(&format!("going back to {}\n", release.version));
         let seen = board.see(&session);
         act::act(

@@ -12,7 +12,7 @@ use hypriot_updater::decide::{Offer, Policy, Seen, Step, decide};
 use hypriot_updater::health::{self, TestResult};
 use hypriot_updater::index::Target;
 use hypriot_updater::record::{After, Attempt, Outcome, Pending, Record, Will, Worn, elapsed};
-use hypriot_updater::slot::{Digest, Release, Slot};
+use hypriot_updater::slot::{Release, Slot};
 
 use super::board::{self, Board, Session};
 use super::drill;
@@ -22,6 +22,7 @@ use super::machine::PATIENCE;
 use super::offer::Hurry;
 use super::ports::Restart;
 use super::store::FailureReport;
+use super::trial;
 use crate::card::ports::{Bootloader, TrialChange};
 
 mod hooks;
@@ -72,7 +73,7 @@ impl<'a> Hands<'a> {
 }
 
 /// The time as far as anybody trusted knows it: never before what was signed already.
-fn now(board: &Board) -> Timestamp {
+pub(super) fn now(board: &Board) -> Timestamp {
     let floor = board.releases.floor().unwrap_or(board.settings.built);
     board.machine.now().max(floor)
 }
@@ -135,7 +136,7 @@ pub fn act(
                 Will::Settings => began(seen),
                 now => now,
             };
-            arm(*slot, release, will, seen, board, session)
+            trial::arm(*slot, release, will, seen, board, session)
         }
         Step::Disarm(slot) => {
             tracing::info!("slot {slot} is not tried now");
@@ -149,7 +150,7 @@ pub fn act(
         Step::Steady => lock::give_back(seen, board, session),
         Step::Prepare(release) => hooks::prepare(release, seen, board, session),
         Step::After(after) => hooks::after(after, seen, board, session),
-        Step::Retry(slot) => retry(*slot, seen, board, session),
+        Step::Retry(slot) => trial::retry(*slot, seen, board, session),
         Step::RebootToTry => reboot_to_try(seen, board, hands),
         Step::Commit(slot) => {
             board.boot.commit(*slot).context("committing the slot")?;
@@ -291,108 +292,6 @@ fn began(seen: &Seen) -> Will {
         .pending
         .as_ref()
         .map_or(Will::Settings, |p| p.will)
-}
-
-pub(super) fn fresh_baseline(session: &Session) -> Vec<TestResult> {
-    let tests = session.tests.as_deref();
-    tests.map(health::baseline).unwrap_or_default()
-}
-
-fn arm(
-    slot: Slot,
-    release: &Release,
-    will: Will,
-    seen: &Seen,
-    board: &mut Board,
-    session: &Session,
-) -> anyhow::Result<()> {
-    let mut record = seen.record.clone();
-    // after a power cut between the two writes it is pending already, with a baseline that may be old
-    let before = record.pending.take().filter(|p| p.release == *release);
-    record.pending = Some(Pending {
-        release: release.clone(),
-        slot,
-        baseline: fresh_baseline(session),
-        lost: before.as_ref().map_or(0, |p| p.lost),
-        ignored: before.as_ref().map_or(0, |p| p.ignored),
-        asked_in: None,
-        asked_at: None,
-        will,
-        drill: before.as_ref().is_some_and(|p| p.drill),
-    });
-    if record.content(seen.booted).is_none() {
-        // what was flashed has no index, so no digest; its version is enough to go back to it by hand
-        record.set_content(
-            seen.booted,
-            Some(Release {
-                version: seen.running.clone(),
-                digest: Digest([0; 32]),
-            }),
-        );
-    }
-    // a report that is there from now on is of this trial
-    board.store.forget_failure()?;
-    board.store.save(&record)?;
-    try_once(slot, release, board)
-}
-
-pub(super) fn try_once(slot: Slot, release: &Release, board: &mut Board) -> anyhow::Result<()> {
-    let deadline = board.settings.policy.trial_deadline;
-    board
-        .boot
-        .try_once(slot, &release.digest.short(), deadline)
-        .context("arming the slot")
-}
-
-/// Goes back to what lies in the other slot, as a trial of its own; what runs now is not installed again by itself.
-pub fn roll_back(seen: &Seen, board: &mut Board, session: &Session) -> anyhow::Result<Release> {
-    if seen.boot.trial.is_some() {
-        bail!("a trial is going on; it ends by itself, or by restarting the board");
-    }
-    if let Some(trouble) = &seen.trouble {
-        bail!("{trouble}");
-    }
-    let slot = !seen.booted;
-    let mut record = seen.record.clone();
-    let Some(release) = record.content(slot).cloned() else {
-        bail!("slot {slot} holds nothing complete to go back to");
-    };
-    if let Some(running) = record.content(seen.booted).cloned() {
-        record.refuse(running, vec!["the owner rolled it back".into()], now(board));
-    }
-    record.pending = Some(Pending {
-        release: release.clone(),
-        slot,
-        // an unplugged cable must not veto the owner's way back either
-        baseline: fresh_baseline(session),
-        lost: 0,
-        ignored: 0,
-        asked_in: None,
-        asked_at: None,
-        will: Will::Now,
-        drill: false,
-    });
-    board.store.forget_failure()?;
-    board.store.save(&record)?;
-    try_once(slot, &release, board)?;
-    Ok(release)
-}
-
-fn retry(slot: Slot, seen: &Seen, board: &mut Board, session: &Session) -> anyhow::Result<()> {
-    let mut record = seen.record.clone();
-    let pending = record.pending.as_mut().context("no update is pending")?;
-    pending.lost += 1;
-    pending.ignored = 0;
-    pending.asked_in = None;
-    pending.baseline = fresh_baseline(session);
-    let release = pending.release.clone();
-    tracing::warn!(
-        "the trial of {} ended without a verdict; trying once more",
-        release.version
-    );
-    board.store.forget_failure()?;
-    board.store.save(&record)?;
-    try_once(slot, &release, board)
 }
 
 /// The boot loader is asked once in a boot, however often systemd must be.

@@ -12,8 +12,8 @@ use hypriot_updater::index::Target;
 use hypriot_updater::record::{Drill, Outcome, Pending, Will, elapsed};
 use hypriot_updater::slot::{Digest, Release, Slot};
 
-use super::act::{fresh_baseline, try_once};
 use super::board::{Board, Session};
+use super::trial;
 use crate::card::ports::Running;
 
 /// Copied at once; what the slot has already is not written.
@@ -60,19 +60,10 @@ pub fn begin(
     }
     let mut record = board.store.record()?;
     record.pending = Some(Pending {
-        release: release.clone(),
-        slot,
-        baseline: fresh_baseline(session),
-        lost: 0,
-        ignored: 0,
-        asked_in: None,
-        asked_at: None,
-        will: Will::Now,
         drill: true,
+        ..trial::new(slot, &release, Will::Now, session)
     });
-    board.store.forget_failure()?;
-    board.store.save(&record)?;
-    try_once(slot, &release, board)?;
+    trial::begin(slot, &record, board)?;
     Ok(release)
 }
 

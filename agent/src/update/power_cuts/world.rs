@@ -36,7 +36,7 @@ use crate::update::install;
 use crate::update::offer::Hurry;
 use crate::update::ports::{Machine, Releases, Restart, Store};
 use crate::update::store::FailureReport;
-use crate::update::up;
+use crate::update::{trial, up};
 
 /// No life needs more: three to go back, three to try again, one to settle, three of a default that does not come up, two to
 /// spare.
@@ -458,7 +458,7 @@ fn go_back(world: &World, board: &mut Board) -> Result<(), String> {
     let mut hands = Hands::offline(&mut quiet);
     let seen = board.see(&session);
     act::act(&Step::SelfTest, &seen, board, &mut session, &mut hands)
-        .and_then(|()| act::roll_back(&seen, board, &session))
+        .and_then(|()| trial::roll_back(&seen, board, &session))
         .map_err(|error| format!("rolling back: {error:#}"))?;
     let seen = board.see(&session);
     let restarted = act::act(&Step::RebootToTry, &seen, board, &mut session, &mut hands);
