@@ -10,12 +10,15 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::exec;
 
 /// The judge of pages, from npm: its last release of 2026-11.
 const AXE: &str = "axe-core@4.14.1";
+
+/// What every page is judged by, after its own script.
+const JUDGE: &str = include_str!("browser/judge.js");
 
 /// How it is looked at.
 #[derive(Debug, Clone, Copy)]
@@ -26,12 +29,13 @@ pub struct View {
     pub dark: bool,
 }
 
-/// Looks at the page of the server on `port`: a picture goes to `picture`, and what `script` reports comes back.
+/// Looks at the page of the server on `port`: a picture goes to `picture`, and what `look` of `script` reports comes back. A page that
+/// not everybody can use, that runs a stranger's words or that is wider than the window is an error.
 pub fn look(port: u16, axe: &str, script: &str, view: &View, picture: &Path) -> Result<Value> {
     let desk = Arc::new(Desk {
         server: port,
         axe: axe.to_owned(),
-        look: script.to_owned(),
+        look: format!("{script}{JUDGE}"),
         said: Mutex::new(None),
         told: Condvar::new(),
     });
@@ -45,6 +49,13 @@ pub fn look(port: u16, axe: &str, script: &str, view: &View, picture: &Path) -> 
         .context("the script in the page reported nothing")?;
     let report: Value = serde_json::from_str(&said)?;
     ensure!(report["error"].is_null(), "{}", report["error"]);
+    ensure!(
+        report["violations"] == json!([]),
+        "axe objects: {:#}",
+        report["violations"]
+    );
+    ensure!(report["taken"] == false, "words of a board ran as a script");
+    ensure!(report["wide"] == false, "it is wider than the window");
     Ok(report)
 }
 

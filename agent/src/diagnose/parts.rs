@@ -15,6 +15,8 @@ pub(super) enum Source {
     Names(&'static [&'static str]),
     /// What a program prints.
     Command(&'static [&'static str]),
+    /// Lines of the journal, as these words of `journalctl` choose them.
+    Journal(&'static [&'static str]),
     /// What this program prints, as a process of its own: a part that hangs or dies takes nothing along.
     Own(&'static [&'static str]),
     /// What the HTTP half answers.
@@ -62,7 +64,8 @@ const fn long(name: &'static str, source: Source, limit: usize) -> Part {
 /// Everything, the most important first: where the time or the room ends, the rest is left out.
 pub(super) const PARTS: &[Part] = {
     use Source::{
-        BootState, Command, Disks, File, Folder, Http, Json, KernelLog, Names, Outline, Own,
+        BootState, Command, Disks, File, Folder, Http, Journal, Json, KernelLog, Names, Outline,
+        Own,
     };
     &[
         long(
@@ -92,49 +95,18 @@ pub(super) const PARTS: &[Part] = {
         part("update/card.txt", File("/run/hypriot/card")),
         long(
             "journal/agent.log",
-            Command(&[
-                "journalctl",
-                "--no-pager",
-                "-o",
-                "short-iso",
-                "-n",
-                "3000",
-                "-b",
-                "-u",
-                "hypriot-*",
-            ]),
+            Journal(&["-n", "3000", "-b", "-u", "hypriot-*"]),
             1024 * KIB,
         ),
         long("journal/kernel.log", KernelLog, 1024 * KIB),
         long(
             "journal/warnings.log",
-            Command(&[
-                "journalctl",
-                "--no-pager",
-                "-o",
-                "short-iso",
-                "-n",
-                "1000",
-                "-b",
-                "-p",
-                "warning",
-            ]),
+            Journal(&["-n", "1000", "-b", "-p", "warning"]),
             512 * KIB,
         ),
         long(
             "journal/boot-before.log",
-            Command(&[
-                "journalctl",
-                "--no-pager",
-                "-o",
-                "short-iso",
-                "-n",
-                "1000",
-                "-b",
-                "-1",
-                "-p",
-                "notice",
-            ]),
+            Journal(&["-n", "1000", "-b", "-1", "-p", "notice"]),
             512 * KIB,
         ),
         part(

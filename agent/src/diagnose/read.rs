@@ -37,6 +37,10 @@ pub(super) fn read(part: &Part, options: &Options, limit: Duration) -> Result<Ve
             Some((program, arguments)) => command(Cmd::new(program).args(arguments), part, limit),
             None => Err("no program".into()),
         },
+        Source::Journal(words) => {
+            let journal = Cmd::new("journalctl").args(["--no-pager", "-o", "short-iso"]);
+            command(journal.args(words), part, limit)
+        }
         Source::Own(arguments) => match &options.program {
             Some(program) => command(Cmd::new(program).args(arguments), part, limit),
             None => Err("this program does not know where it is".into()),

@@ -88,19 +88,8 @@ impl Watch {
 
 #[cfg(test)]
 mod tests {
-    use hypriot_updater::health::Severity as Weight;
-
     use super::*;
-
-    fn vote(id: &str, passed: bool) -> Vote {
-        Vote {
-            id: id.into(),
-            severity: Weight::Required,
-            passed,
-            found: String::new(),
-            cut_short: false,
-        }
-    }
+    use crate::selftest::tests::vote;
 
     #[test]
     fn what_failed_once_is_flaky_and_what_was_repaired_is_not() {

@@ -223,16 +223,7 @@ fn unit(what: Run, patience: Duration) -> Cmd {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn vote(id: &str, passed: bool) -> Vote {
-        Vote {
-            id: id.into(),
-            severity: Weight::Required,
-            passed,
-            found: String::new(),
-            cut_short: false,
-        }
-    }
+    use crate::selftest::tests::vote;
 
     #[test]
     fn a_broken_run_is_no_result() {

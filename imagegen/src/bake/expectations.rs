@@ -16,6 +16,7 @@ use crate::arch::Arch;
 use crate::bake::record;
 use crate::bake::{AGENT, SETTINGS, TRUST_ROOT};
 use crate::debian::dpkg::{self, Records};
+use crate::inputs::userdata::edit::quoted;
 use crate::tree::{Entry, Kind, Tree, show};
 
 #[cfg(test)]
@@ -110,11 +111,6 @@ pub fn text(root: &Tree, facts: Facts<'_>) -> Result<String> {
         }
     }
     Ok(out)
-}
-
-/// A text as YAML: JSON's strings are YAML's (YAML 1.2, 1.3).
-fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
 }
 
 /// A list of one line that must be there, exactly.

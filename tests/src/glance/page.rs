@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use hypriot_agent::report::{Report, Status};
-use serde_json::json;
 
 use super::{Half, board};
 use crate::bench::say;
@@ -46,16 +45,6 @@ pub fn judge(root: &Path, to: &Path) -> Result<()> {
             &to.join(format!("{name}.png")),
         )
         .with_context(|| format!("the board's page, {name}"))?;
-        ensure!(
-            report["violations"] == json!([]),
-            "axe objects: {:#}",
-            report["violations"]
-        );
-        ensure!(report["taken"] == false, "words of a board ran as a script");
-        ensure!(
-            report["wide"] == false,
-            "{name}: it is wider than the window"
-        );
         let words = match worst {
             Some(Status::Pass) => "✓ All is well",
             Some(Status::Warn) => "! Worth a look",

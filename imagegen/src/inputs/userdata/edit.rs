@@ -24,7 +24,7 @@ fn parse(text: &str) -> Result<Node, EditError> {
 }
 
 /// Text in quotes that every YAML reader takes as text.
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     // JSON's strings are YAML's (YAML 1.2, 1.3).
     serde_json::Value::from(text).to_string()
 }
