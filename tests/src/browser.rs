@@ -40,7 +40,12 @@ pub fn look(port: u16, axe: &str, script: &str, view: &View, picture: &Path) -> 
         told: Condvar::new(),
     });
     let port = proxy(Arc::clone(&desk))?;
-    photograph(view, port, picture)?;
+    let size = format!("--window-size={},{}", view.size.0, view.size.1);
+    let mut words = vec![size.as_str()];
+    if view.dark {
+        words.push("--blink-settings=preferredColorScheme=0");
+    }
+    photograph(&format!("http://127.0.0.1:{port}/"), &words, picture)?;
     let said = desk
         .said
         .lock()
@@ -76,7 +81,8 @@ pub fn axe(root: &Path) -> Result<String> {
     std::fs::read_to_string(&file).with_context(|| file.display().to_string())
 }
 
-fn photograph(view: &View, port: u16, to: &Path) -> Result<()> {
+/// Takes a picture of a page, with these words of Chromium's own.
+pub fn photograph(url: &str, words: &[&str], to: &Path) -> Result<()> {
     let profile = tempfile::tempdir()?;
     let mut c = exec::command("chromium");
     c.args([
@@ -86,13 +92,10 @@ fn photograph(view: &View, port: u16, to: &Path) -> Result<()> {
         "--hide-scrollbars",
         "--no-first-run",
     ]);
-    c.arg(format!("--user-data-dir={}", profile.path().display()));
-    c.arg(format!("--window-size={},{}", view.size.0, view.size.1));
-    if view.dark {
-        c.arg("--blink-settings=preferredColorScheme=0");
-    }
-    c.arg(format!("--screenshot={}", to.display()))
-        .arg(format!("http://127.0.0.1:{port}/"));
+    c.arg(format!("--user-data-dir={}", profile.path().display()))
+        .args(words)
+        .arg(format!("--screenshot={}", to.display()))
+        .arg(url);
     exec::run(c, Duration::from_mins(2))
         .map(drop)
         .context("chromium (Debian: apt-get install chromium)")

@@ -15,7 +15,6 @@ use super::schema::{self, Kind, Schema};
 use super::suite::{Assert, Test};
 use super::{edit, glob, matcher, resource, yaml};
 use crate::files;
-use crate::report::Severity;
 
 /// What is to be added, and where to.
 #[derive(Debug, Clone)]
@@ -101,19 +100,9 @@ fn found(schema: &'static Schema, key: &str, wish: &Wish, setting: &Setting) -> 
     };
     let shown = properties(schema.kind, schema);
     let test = Test {
-        schema,
-        key: key.to_owned(),
-        name: key.to_owned(),
-        title: None,
-        meta: Value::Null,
-        severity: Severity::Required,
-        skip: false,
-        boards: Vec::new(),
-        wait: None,
         asserts: schema.properties.iter().map(assert).collect(),
         settings: wish.settings.clone(),
-        broken: None,
-        owner: true,
+        ..Test::new(schema, key)
     };
     let looked = resource::look(&test, setting, PATIENCE)
         .with_context(|| format!("{} {key}", schema.name))?;

@@ -120,6 +120,25 @@ fn words(list: &[(PathBuf, String)]) -> impl Iterator<Item = String> {
 }
 
 impl Test {
+    /// A test of this resource that asserts nothing yet.
+    pub(super) fn new(schema: &'static Schema, key: &str) -> Self {
+        Self {
+            schema,
+            key: key.to_owned(),
+            name: key.to_owned(),
+            title: None,
+            meta: Value::Null,
+            severity: Severity::Required,
+            skip: false,
+            boards: Vec::new(),
+            wait: None,
+            asserts: Vec::new(),
+            settings: BTreeMap::new(),
+            broken: None,
+            owner: true,
+        }
+    }
+
     /// The stable name of one property: the baseline before an update is compared by it.
     pub(super) fn id(&self, property: &str) -> String {
         format!("{}:{}:{property}", self.schema.name, self.key)

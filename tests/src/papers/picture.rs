@@ -5,9 +5,10 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use crate::board::{Cache, Hardware, VirtualBoard};
+use crate::browser;
 use crate::exec;
 use crate::factory::{Factory, TARGET};
 use crate::health::Health;
@@ -48,7 +49,8 @@ pub fn draw(root: &Path) -> Result<()> {
     let table = status(&args)?;
     let shown = format!("$ hypriot-fleet {}\n{table}", args.join(" "));
     super::write(&folder.join("fleet-status.svg"), &terminal(&shown)?)?;
-    photograph(&board.url("/"), &folder.join("board-page.png"))?;
+    let view = ["--window-size=860,980", "--force-device-scale-factor=1.5"];
+    browser::photograph(&board.url("/"), &view, &folder.join("board-page.png"))?;
     eprintln!("{}: drawn anew; look at them", folder.display());
     Ok(())
 }
@@ -65,23 +67,6 @@ fn status(args: &[&str]) -> Result<String> {
     .arg(program)
     .args(args);
     exec::run(c, Duration::from_mins(2))
-}
-
-/// The page as a browser shows it.
-fn photograph(url: &str, to: &Path) -> Result<()> {
-    let mut c = exec::command("chromium");
-    c.args([
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--hide-scrollbars",
-    ])
-    .args(["--window-size=860,980", "--force-device-scale-factor=1.5"])
-    .arg(format!("--screenshot={}", to.display()))
-    .arg(url);
-    exec::run(c, Duration::from_mins(3))
-        .map(drop)
-        .context("taking a picture of the board's page (Debian: apt-get install chromium)")
 }
 
 /// Text as a terminal shows it.

@@ -121,21 +121,7 @@ fn gossfiles(node: &Node) -> Result<Vec<String>, Problem> {
 }
 
 fn test(schema: &'static Schema, key: &Key, node: &Node) -> (Test, Vec<String>) {
-    let mut test = Test {
-        schema,
-        key: key.text.clone(),
-        name: key.text.clone(),
-        title: None,
-        meta: Value::Null,
-        severity: Severity::Required,
-        skip: false,
-        boards: Vec::new(),
-        wait: None,
-        asserts: Vec::new(),
-        settings: std::collections::BTreeMap::new(),
-        broken: None,
-        owner: true,
-    };
+    let mut test = Test::new(schema, &key.text);
     let mut warnings = Vec::new();
     let problem = match node.entries() {
         Ok(entries) => entries
