@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 
 use super::{Finding, Found, Look, Root, units};
-use crate::report::{Knowledge, Severity, Status};
+use crate::report::{Severity, Status};
 
 /// Where Docker listens.
 pub const SOCKET: &str = "/run/docker.sock";
@@ -92,20 +92,30 @@ pub(super) fn probe(look: &Look<'_>) -> Found {
             found.add("docker-containers", judge_containers(&info, &troubled));
         }
         Err(error) => {
-            let fix = "on the board: systemctl status docker; journalctl -u docker";
-            let finding = Finding::pass(Severity::Required, "state", "the engine does not answer");
-            let mut finding = if units::starting(look.root, "docker.service") {
-                finding.starting("wait: systemd is starting it")
-            } else {
-                finding.worse(Status::Fail, fix)
-            };
-            if finding.knowledge == Knowledge::Starting {
-                finding.output = "the engine is starting".into();
-            }
-            found.add("docker", finding.detail(Some(format!("{error:#}"))));
+            let starting = units::starting(look.root, "docker.service");
+            found.add(
+                "docker",
+                silent(starting).detail(Some(format!("{error:#}"))),
+            );
         }
     }
     found
+}
+
+/// An engine that does not answer, of which systemd says whether it is starting; nothing if systemd does not answer either, as on
+/// a small board in the first minutes of a start: then nobody knows.
+fn silent(starting: Option<bool>) -> Finding {
+    let say = |output: &str| Finding::pass(Severity::Required, "state", output);
+    match starting {
+        Some(true) => say("the engine is starting").starting("wait: systemd is starting it"),
+        Some(false) => say("the engine does not answer").worse(
+            Status::Fail,
+            "on the board: systemctl status docker; journalctl -u docker",
+        ),
+        None => say("neither the engine nor systemd answers in time").starting(
+            "wait: the board is very busy; if it stays so, look what keeps it busy, or restart it",
+        ),
+    }
 }
 
 fn ask(socket: &Path, deadline: Instant) -> Result<(Info, Vec<Container>)> {

@@ -120,10 +120,10 @@ fn judge(failed: &[Unit]) -> Finding {
 }
 
 /// Whether systemd is starting `unit`, or will in this boot: within the time that the unit has for it, or systemd would call it
-/// failed. A unit that failed and waits for its next try is not starting, it fails.
-pub(super) fn starting(root: &Root, unit: &str) -> bool {
+/// failed. A unit that failed and waits for its next try is not starting, it fails. `None`: systemd does not answer in time.
+pub(super) fn starting(root: &Root, unit: &str) -> Option<bool> {
     if !root.is_live() {
-        return false;
+        return Some(false);
     }
     let ask = Cmd::new("systemctl")
         .args([
@@ -134,7 +134,8 @@ pub(super) fn starting(root: &Root, unit: &str) -> bool {
         ])
         .timeout(Duration::from_secs(2))
         .output();
-    ask.is_ok_and(|output| is_starting(&String::from_utf8_lossy(&output.stdout)))
+    let output = ask.ok()?;
+    Some(is_starting(&String::from_utf8_lossy(&output.stdout)))
 }
 
 fn is_starting(shown: &str) -> bool {

@@ -3,6 +3,7 @@
 use std::os::unix::net::UnixListener;
 
 use super::*;
+use crate::report::Knowledge;
 
 const INFO: &str = r#"{"ServerVersion":"26.1.5","Driver":"overlay2","CgroupVersion":"2","CgroupDriver":"systemd",
     "Warnings":null,"ContainersRunning":2,"Containers":3,"Swarm":{"LocalNodeState":"inactive","NodeID":""},"More":[1]}"#;
@@ -155,5 +156,21 @@ fn image_names_cannot_smuggle_requests() {
     for name in ["a b", "x\r\nPOST /", "a?b=c", "%2e"] {
         let error = has_image(&root, name).expect_err("refused").to_string();
         assert!(error.contains("no name of an image"), "{error}");
+    }
+}
+
+#[test]
+fn an_engine_of_which_nobody_can_say_anything_is_neither_well_nor_dead() {
+    for (starting, status, knowledge) in [
+        (Some(true), Status::Warn, Knowledge::Starting),
+        (Some(false), Status::Fail, Knowledge::Known),
+        (None, Status::Warn, Knowledge::Starting),
+    ] {
+        let finding = silent(starting);
+        assert_eq!(
+            (finding.status, finding.knowledge),
+            (status, knowledge),
+            "{starting:?}"
+        );
     }
 }
