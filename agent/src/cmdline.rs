@@ -60,6 +60,16 @@ pub enum ArgumentError {
     Value(&'static str, String),
 }
 
+/// Whether an owner told systemd to use no watchdog (kernel-command-line(7), `systemd.watchdog_sec=`): then the initramfs uses
+/// none either.
+pub fn wants_watchdog(line: &str) -> bool {
+    let said = line
+        .split_ascii_whitespace()
+        .filter_map(|word| word.strip_prefix("systemd.watchdog_sec="))
+        .next_back();
+    !matches!(said, Some("0" | "0s" | "off"))
+}
+
 /// Reads `/proc/cmdline`. Of a repeated argument the last one counts, as in the kernel.
 pub fn parse(line: &str) -> Result<Arguments, ArgumentError> {
     let find = |name: &'static str| {
@@ -99,6 +109,20 @@ pub fn parse(line: &str) -> Result<Arguments, ArgumentError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_switches_the_watchdog_off_has_none_in_the_initramfs_either() {
+        for (line, wanted) in [
+            ("panic=5", true),
+            ("systemd.watchdog_sec=0", false),
+            ("systemd.watchdog_sec=off panic=5", false),
+            ("systemd.watchdog_sec=0 systemd.watchdog_sec=30", true),
+            ("systemd.watchdog_sec=10s", true),
+            ("x.systemd.watchdog_sec=0", true),
+        ] {
+            assert_eq!(wants_watchdog(line), wanted, "{line}");
+        }
+    }
 
     #[test]
     fn slot_and_disk_are_read() {

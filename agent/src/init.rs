@@ -83,9 +83,13 @@ fn restart_at_last() {
 fn prepare() -> anyhow::Result<Option<Watchdog>> {
     mounts::kernel()?;
     load_modules(Path::new("/modules.list"))?;
-    let device = Path::new(watchdog::DEVICE);
-    let watchdog = Watchdog::start(device, watchdog::PERIOD, AT_LAST + Duration::from_mins(5));
     let line = std::fs::read_to_string("/proc/cmdline").context("reading /proc/cmdline")?;
+    let watchdog = cmdline::wants_watchdog(&line)
+        .then(|| {
+            let device = Path::new(watchdog::DEVICE);
+            Watchdog::start(device, watchdog::PERIOD, AT_LAST + Duration::from_mins(5))
+        })
+        .flatten();
     let arguments = cmdline::parse(&line)?;
     say(
         6,

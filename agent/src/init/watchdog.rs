@@ -59,7 +59,10 @@ impl Watchdog {
             }
         });
         match feeder {
-            Ok(feeder) => Some(Self { stop, feeder }),
+            Ok(feeder) => {
+                say(6, "the watchdog is fed: what hangs is ended by it");
+                Some(Self { stop, feeder })
+            }
             Err(error) => {
                 // the file is gone with the closure: nothing feeds it, and within seconds the board restarts
                 say(2, &format!("no thread that feeds the watchdog: {error}"));

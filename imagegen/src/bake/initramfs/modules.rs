@@ -109,14 +109,15 @@ pub(super) fn resolve(root: &Tree, release: &str, wanted: &[String]) -> Result<V
     order.into_iter().map(|name| index.load(name)).collect()
 }
 
-/// Drivers of hardware watchdogs, for a kernel that hangs before systemd starts: Raspberry Pi, Allwinner, Amlogic, Exynos, Tegra, and
-/// what a virtual machine may have. One that the kernel has not is not needed; one without its hardware does nothing.
+/// Drivers of hardware watchdogs, for a kernel that hangs before systemd starts: Raspberry Pi, Allwinner, Amlogic, Exynos, Rockchip,
+/// Tegra, and what a virtual machine may have. One that the kernel has not is not needed; one without its hardware does nothing.
 const WATCHDOGS: &[&str] = &[
     "bcm2835_wdt",
     "sunxi_wdt",
     "meson_gxbb_wdt",
     "meson_wdt",
     "s3c2410_wdt",
+    "dw_wdt",
     "tegra_wdt",
     "i6300esb",
 ];
