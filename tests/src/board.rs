@@ -12,12 +12,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use hypriot_imagegen::inputs::board::{self, Board, Qemu};
+use hypriot_updater::boot::owner;
 
+use crate::access;
 use crate::exec;
+use crate::factory::VIRTUAL;
 use crate::http::{self, Answer};
-
-/// The board that stands for all others in demo and tests.
-const VIRTUAL: &str = "qemu-arm64";
 
 /// What the board is made of.
 #[derive(Debug, Clone)]
@@ -31,6 +31,9 @@ pub struct Hardware {
     /// What happens to written data that was not flushed when the board loses power.
     pub cache: Cache,
 }
+
+/// Where the files of the card's first partition lie for a QEMU that is the board's firmware.
+const FIRST: &str = "first-partition";
 
 /// How QEMU treats the card's writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,6 +95,12 @@ impl VirtualBoard {
             hardware.card
         );
         file.set_len(hardware.card)?;
+        if let Some(words) = &hardware.machine.cmdline {
+            access::write_setting(&card, dir, owner::FILE, &format!("cmdline={words}\n"))?;
+        }
+        if hardware.machine.is_firmware() {
+            access::read_settings(&card, &dir.join(FIRST))?;
+        }
         File::create(dir.join("console.log"))?;
         let [http_port, ssh_port] = free_ports()?;
         Ok(Self {
@@ -140,6 +149,7 @@ impl VirtualBoard {
         );
         let places = [
             ("@BOOT@", boot.display().to_string()),
+            (Qemu::FIRST, self.dir.join(FIRST).display().to_string()),
             (
                 "@CARD@",
                 format!("format=raw,cache={cache},discard=unmap,file={dir}/card.img"),

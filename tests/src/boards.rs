@@ -1,5 +1,5 @@
-//! `make test-boards`: builds the image of every board and inspects it; starts it where QEMU has the machine and it is
-//! asked to. One line a board.
+//! `make test-boards`: builds the image of every board and inspects it; where QEMU has the machine and it is asked to, the board
+//! lives through updates, a broken release and power cuts. One line a board, a table at the end.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -8,15 +8,19 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use hypriot_imagegen::inputs::board::{self, Board, RawBlob};
 use serde::Deserialize;
+use tempfile::TempDir;
 
-use crate::board::{Cache, Hardware, VirtualBoard};
+use crate::board::{Hardware, VirtualBoard};
 use crate::exec;
 use crate::factory::Factory;
-use crate::health::Health;
 use crate::narrate::Narrator;
+use crate::stage::{Seen, Stage};
+use crate::steps::{Measure, Scenario};
 
-/// Emulated boards share a busy machine; the slowest needs a quarter of an hour.
-const BOOT_WITHIN: Duration = Duration::from_mins(40);
+/// What every board that QEMU has a machine for is played through.
+const STEPS: &str = include_str!("../steps/board.toml");
+/// Random moments are the same in every run, so that boards can be compared.
+const SEED: u64 = 1;
 /// What a made-up blob consists of: no board starts from it, but it lies where a real one would.
 const MADE_UP: u8 = 0xb1;
 
@@ -61,7 +65,6 @@ pub fn main() -> ExitCode {
 
 fn run(args: impl Iterator<Item = String>) -> Result<()> {
     let asked = parse(args)?;
-    let factory = Factory::new()?;
     let mut boards = board::names()
         .iter()
         .map(|name| board::find(name))
@@ -78,20 +81,81 @@ fn run(args: impl Iterator<Item = String>) -> Result<()> {
         );
     }
     boards.retain(|b| asked.boards.is_empty() || asked.boards.contains(&b.name));
-    factory.tools()?;
+    Factory::new()?.tools()?;
     let narrator = Narrator::new(0);
-    let mut bad = Vec::new();
-    for board in &boards {
-        match test(&factory, board, &asked) {
-            Ok(words) => narrator.say(&format!("{:<14} ok      {words}", board.name)),
-            Err(e) => {
-                narrator.say(&format!("{:<14} FAILED  {e:#}", board.name));
-                bad.push(board.name.as_str());
-            }
+    let mut rows = Vec::new();
+    for board in boards {
+        let row = test(board, &asked);
+        match &row.outcome {
+            Ok(words) => narrator.say(&format!("{:<14} ok      {words}", row.name)),
+            Err(e) => narrator.say(&format!("{:<14} FAILED  {e:#}", row.name)),
         }
+        rows.push(row);
     }
+    narrator.say(&table(&rows));
+    let bad: Vec<&str> = rows
+        .iter()
+        .filter(|row| row.outcome.is_err())
+        .map(|row| row.name.as_str())
+        .collect();
     ensure!(bad.is_empty(), "{}", bad.join(", "));
     Ok(())
+}
+
+/// What became of one board.
+struct Row {
+    name: String,
+    /// How long the image took the first time.
+    built: Option<Duration>,
+    /// What was seen while it was played.
+    seen: Seen,
+    /// In words, or what failed.
+    outcome: Result<String>,
+}
+
+/// The boards beside each other, and the line that scripts read.
+fn table(rows: &[Row]) -> String {
+    let head = [
+        "board",
+        "build s",
+        "boot s",
+        "update s",
+        "rollback s",
+        "cuts",
+    ]
+    .map(str::to_owned);
+    let column = |time: Option<&Duration>| {
+        time.map_or_else(|| "-".to_owned(), |time| time.as_secs().to_string())
+    };
+    let count = |measure| {
+        rows.iter()
+            .filter(|row| row.seen.times.contains_key(&measure))
+            .count()
+    };
+    let body = rows.iter().map(|row| {
+        let time = |measure| column(row.seen.times.get(&measure));
+        [
+            row.name.clone(),
+            column(row.built.as_ref()),
+            time(Measure::Boot),
+            time(Measure::Update),
+            time(Measure::Rollback),
+            row.seen.cuts.to_string(),
+        ]
+    });
+    let line = |[name, build, boot, update, rollback, cuts]: [String; 6]| {
+        format!("{name:<20} {build:>8} {boot:>8} {update:>8} {rollback:>10} {cuts:>5}")
+    };
+    let lines: Vec<String> = std::iter::once(head).chain(body).map(line).collect();
+    format!(
+        "\n{}\n\ntest-boards: boards={} built={} booted={} updated={} rolled_back={}",
+        lines.join("\n"),
+        rows.len(),
+        rows.iter().filter(|row| row.built.is_some()).count(),
+        count(Measure::Boot),
+        count(Measure::Update),
+        count(Measure::Rollback)
+    )
 }
 
 /// What `hypriot-imagegen image --json` says.
@@ -116,9 +180,22 @@ struct Inspected {
     checks: Vec<serde_json::Value>,
 }
 
-/// Builds, inspects and perhaps starts one board's image; the result in words.
-fn test(factory: &Factory, board: &Board, asked: &Asked) -> Result<String> {
-    let agent = factory.agent(&board.agent_target)?;
+/// Builds, inspects and perhaps plays one board's image.
+fn test(board: Board, asked: &Asked) -> Row {
+    let mut row = Row {
+        name: board.name.clone(),
+        built: None,
+        seen: Seen::default(),
+        outcome: Ok(String::new()),
+    };
+    row.outcome = try_test(board, asked, &mut row);
+    row
+}
+
+fn try_test(board: Board, asked: &Asked, row: &mut Row) -> Result<String> {
+    let factory = Factory::of(board, asked.image.clone())?;
+    let board = &factory.board;
+    let agent = factory.own_agent()?;
     let dir = tempfile::Builder::new()
         .prefix("boards-")
         .tempdir_in(&factory.dir)?;
@@ -135,32 +212,35 @@ fn test(factory: &Factory, board: &Board, asked: &Asked) -> Result<String> {
     args.extend(["--out".to_owned(), out]);
     args.extend(blobs(board, dir.path())?);
 
-    let build = || -> Result<(Made, f64)> {
+    let build = || -> Result<(Made, Duration)> {
         let began = Instant::now();
-        let made = ask(factory, &args)?;
-        Ok((made, began.elapsed().as_secs_f64()))
+        let made = ask(&factory, &args)?;
+        Ok((made, began.elapsed()))
     };
     let (_, took) = build()?;
     // Now every stage is in the cache: what a small change costs.
     let (made, again) = build()?;
     let inspected: Inspected = ask(
-        factory,
+        &factory,
         &["inspect", "--json", &made.image.display().to_string()],
     )?;
     let mut root = vec!["root".to_owned()];
     root.extend(common);
-    let tree: Tree = ask(factory, &root)?;
+    let tree: Tree = ask(&factory, &root)?;
     let (size, on_disk) = size(&made.image)?;
+    row.built = Some(took);
     let mut words = format!(
-        "image {} MiB ({} on disk), payload {} MiB, {} packages, {took:.1} s and again {again:.1} s, {} assertions",
+        "image {} MiB ({} on disk), payload {} MiB, {} packages, {:.1} s and again {:.1} s, {} assertions",
         size >> 20,
         on_disk >> 20,
         made.payload_bytes >> 20,
         tree.packages,
+        took.as_secs_f64(),
+        again.as_secs_f64(),
         inspected.checks.len(),
     );
     if asked.boot && board.qemu.is_some() {
-        words.extend([", ", &boot(board, &tree, &made.image, dir.path())?]);
+        words.extend([", ", &play(&factory, &tree, dir, &mut row.seen)?]);
     }
     Ok(words)
 }
@@ -204,28 +284,30 @@ fn size(image: &Path) -> Result<(u64, u64)> {
     Ok((meta.len(), meta.blocks() * 512))
 }
 
-/// Starts the image and waits until the board says that it is well.
-fn boot(board: &Board, tree: &Tree, image: &Path, dir: &Path) -> Result<String> {
-    let boot = dir.join("boot-files");
+/// Plays the board through updates, a broken release and power cuts, as `steps/board.toml` tells it.
+fn play(factory: &Factory, tree: &Tree, dir: TempDir, seen: &mut Seen) -> Result<String> {
+    let scenario = Scenario::parse(STEPS)?;
+    factory.keys()?;
+    factory.clear_repository()?;
+    factory.releases(&scenario)?;
+    let boot = dir.path().join("boot-files");
     unpack(&tree.boot, "usr/lib/u-boot", &boot)?;
-    let hardware = Hardware {
-        cache: Cache::Unsafe,
-        ..Hardware::of(board, boot)?
-    };
-    let began = Instant::now();
-    let mut machine = VirtualBoard::new(hardware, image, &dir.join("board"))?;
-    machine.power_on()?;
-    let health = machine.wait("the board's health", BOOT_WITHIN, |b| {
-        let health = Health::parse(&b.get("/health").ok()?.body).ok()?;
-        ["pass", "warn"]
-            .contains(&health.status.as_str())
-            .then_some(health)
-    })?;
-    Ok(format!(
-        "booted: {} after {} s",
-        health.words(),
-        began.elapsed().as_secs()
-    ))
+    let hardware = Hardware::of(&factory.board, boot)?;
+    let machine = VirtualBoard::new(hardware, &factory.image(), &dir.path().join("board"))?;
+    let mut narrator = Narrator::new(scenario.step.len());
+    narrator.say(&format!("\n{}", factory.board.name));
+    let mut stage = Stage::new(factory, machine, SEED)?;
+    let played = stage.play(&scenario, &mut narrator);
+    *seen = std::mem::take(&mut stage.seen);
+    if let Err(e) = played {
+        drop(stage);
+        let kept = dir.keep();
+        return Err(e.context(format!(
+            "card and console log are kept in {}",
+            kept.display()
+        )));
+    }
+    Ok(format!("played: {}", stage.health()?.words()))
 }
 
 /// Unpacks what lies below `what` of a packed tree.
@@ -257,6 +339,39 @@ mod tests {
             }
         );
         assert!(read("--bot rpi").unwrap_err().to_string().contains("--bot"));
+    }
+
+    #[test]
+    fn a_board_that_stopped_half_way_counts_as_far_as_it_came() {
+        let row = |name: &str, measures: &[Measure], outcome| Row {
+            name: name.to_owned(),
+            built: Some(Duration::from_secs(61)),
+            seen: Seen {
+                times: measures
+                    .iter()
+                    .map(|m| (*m, Duration::from_secs(99)))
+                    .collect(),
+                cuts: 0,
+            },
+            outcome,
+        };
+        let rows = [
+            row("rpi", &[], Ok(String::new())),
+            row(
+                "half",
+                &[Measure::Boot, Measure::Update],
+                Err(anyhow::anyhow!("lost")),
+            ),
+        ];
+        let text = table(&rows);
+        assert!(
+            text.contains("half                       61       99       99          -     0"),
+            "{text}"
+        );
+        assert_eq!(
+            text.lines().last(),
+            Some("test-boards: boards=2 built=2 booted=1 updated=1 rolled_back=0")
+        );
     }
 
     #[test]

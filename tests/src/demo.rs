@@ -6,9 +6,8 @@ use anyhow::{Context as _, Result};
 
 use crate::access;
 use crate::board::{Cache, Hardware, VirtualBoard};
-use crate::factory::{Factory, PORT, TARGET};
+use crate::factory::Factory;
 use crate::narrate::Narrator;
-use crate::serve::Server;
 use crate::stage::Stage;
 use crate::steps::Scenario;
 
@@ -41,7 +40,7 @@ fn run() -> Result<()> {
     narrator.step(
         "Building the agent for the board's processor",
         |n| -> Result<()> {
-            let agent = factory.agent(TARGET)?;
+            let agent = factory.own_agent()?;
             let size = std::fs::metadata(&agent)?.len();
             n.say(&format!("      {}: {size} bytes", agent.display()));
             Ok(())
@@ -73,15 +72,8 @@ fn run() -> Result<()> {
     };
     let board = VirtualBoard::new(hardware, &factory.image(), dir.path())?;
     let ssh_key = access::grant(&board.card(), dir.path())?;
-    let server = Server::start(&factory.repository(), PORT)?;
-    let mut stage = Stage {
-        factory: &factory,
-        board,
-        server,
-        ssh_key: Some(ssh_key),
-        seed: 1,
-        answered: 0,
-    };
+    let mut stage = Stage::new(&factory, board, 1)?;
+    stage.ssh_key = Some(ssh_key);
     let played = stage.play(&scenario, &mut narrator);
     if played.is_err() {
         let kept = dir.keep();

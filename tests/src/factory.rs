@@ -6,17 +6,17 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use hypriot_imagegen::inputs::board::{self, Board};
 
 use crate::exec;
+use crate::steps::Scenario;
 
-/// The board everything is made for.
-pub const BOARD: &str = "qemu-arm64";
+/// The board that stands for all others in demo and tests.
+pub const VIRTUAL: &str = "qemu-arm64";
 /// The port the update server listens on; the image is told, so it is always the same.
 pub const PORT: u16 = 8099;
 /// QEMU's user network shows this machine to the board under this address (QEMU, "Network emulation").
 const HOST_SEEN_FROM_BOARD: &str = "10.0.2.2";
-/// What the board's agent is built for.
-pub const TARGET: &str = "aarch64-unknown-linux-musl";
 /// The name of the agent's payload files ends like this.
 const PAYLOAD: &str = ".payload";
 
@@ -81,11 +81,20 @@ pub struct Factory {
     root: PathBuf,
     /// What can be made again.
     pub dir: PathBuf,
+    /// What images and releases are made for.
+    pub board: Board,
+    /// Further arguments for `hypriot-imagegen image`.
+    image_args: Vec<String>,
 }
 
 impl Factory {
-    /// The factory of this workspace.
+    /// The factory of this workspace, for the virtual board.
     pub fn new() -> Result<Self> {
+        Self::of(board::find(VIRTUAL)?, Vec::new())
+    }
+
+    /// The factory for a board, with these further arguments for `hypriot-imagegen image`.
+    pub fn of(board: Board, image_args: Vec<String>) -> Result<Self> {
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
         let root = here
             .parent()
@@ -95,7 +104,12 @@ impl Factory {
             std::env::var_os("HYPRIOT_CACHE").map_or_else(|| root.join(".cache"), PathBuf::from);
         let dir = cache.join("demo");
         std::fs::create_dir_all(&dir).with_context(|| format!("creating {}", dir.display()))?;
-        Ok(Self { root, dir })
+        Ok(Self {
+            root,
+            dir,
+            board,
+            image_args,
+        })
     }
 
     /// The version of a release; a name nobody knows is its own version.
@@ -149,6 +163,11 @@ impl Factory {
         Ok(self.agent_path(target))
     }
 
+    /// Builds the agent for the board and gives its path.
+    pub fn own_agent(&self) -> Result<PathBuf> {
+        self.agent(&self.board.agent_target)
+    }
+
     /// Builds the agent for several targets, with the time that everything else leaves over.
     pub fn agents_aside(&self, targets: &[&str]) -> Result<()> {
         let dir = text(&self.dir);
@@ -191,19 +210,32 @@ impl Factory {
         std::fs::rename(part.keep(), self.keys_dir()).context("naming the folder of keys")
     }
 
-    /// Makes the release called `name`; the one a card is flashed with also as an image.
-    pub fn release(&self, name: &str) -> Result<()> {
-        let edition = EDITIONS
+    /// Makes the image a card is flashed with and what the scenario publishes.
+    pub fn releases(&self, scenario: &Scenario) -> Result<()> {
+        let published = scenario.published();
+        EDITIONS
             .iter()
-            .find(|e| e.name == name)
+            .map(|edition| edition.name)
+            .filter(|name| *name == FIRST || published.contains(name))
+            .try_for_each(|name| self.release(name))
+    }
+
+    /// Makes the release called `name`; the one a card is flashed with also as an image. A board comes from the release
+    /// before it, so there is a delta from that one: each costs as much time as all the rest.
+    pub fn release(&self, name: &str) -> Result<()> {
+        let number = EDITIONS
+            .iter()
+            .position(|e| e.name == name)
             .with_context(|| format!("no release {name:?}"))?;
+        let edition = &EDITIONS[number];
         let overlay = self.dir.join("overlays").join(edition.name);
         std::fs::create_dir_all(&overlay)?;
         for (path, content) in [&TALKATIVE].into_iter().chain(edition.files) {
             write(&overlay.join(path), content)?;
         }
         let url = format!("http://{HOST_SEEN_FROM_BOARD}:{PORT}/");
-        let (agent, root) = (self.agent_path(TARGET), self.trust_root());
+        let agent = self.agent_path(&self.board.agent_target);
+        let root = self.trust_root();
         let (agent, root, overlay, out) = (
             text(&agent),
             text(&root),
@@ -213,7 +245,7 @@ impl Factory {
         let mut args = vec![
             "image",
             "--board",
-            BOARD,
+            &self.board.name,
             "--version",
             edition.version,
             "--agent",
@@ -231,6 +263,15 @@ impl Factory {
         if name != FIRST {
             args.push("--release-only");
         }
+        let before = number
+            .checked_sub(1)
+            .map(|before| text(&self.index(EDITIONS[before].name)))
+            .filter(|index| Path::new(index).is_file());
+        match &before {
+            Some(index) => args.extend(["--delta-from", index]),
+            None => args.push("--no-delta"),
+        }
+        args.extend(self.image_args.iter().map(String::as_str));
         self.imagegen(&args).map(drop)
     }
 
@@ -258,7 +299,7 @@ impl Factory {
 
     /// Signs the release and puts its files where the server finds them.
     pub fn publish(&self, name: &str) -> Result<()> {
-        let index = text(&self.made().join(format!("{}.json", self.stem(name))));
+        let index = text(&self.index(name));
         let (repo, site, key) = (
             text(&self.dir.join("repo")),
             text(&self.repository()),
@@ -275,8 +316,13 @@ impl Factory {
         self.dir.join("made")
     }
 
+    /// The index of a release.
+    fn index(&self, name: &str) -> PathBuf {
+        self.made().join(format!("{}.json", self.stem(name)))
+    }
+
     fn stem(&self, name: &str) -> String {
-        format!("hypriotos-{BOARD}-{}", self.version(name))
+        format!("hypriotos-{}-{}", self.board.name, self.version(name))
     }
 
     fn keys_dir(&self) -> PathBuf {

@@ -1,16 +1,17 @@
 //! Plays a scenario: a board, the server it updates from, and the hand that pulls the plug.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
 use crate::board::VirtualBoard;
-use crate::factory::Factory;
+use crate::factory::{Factory, PORT};
 use crate::health::Health;
 use crate::narrate::Narrator;
 use crate::serve::Server;
-use crate::steps::{Action, Cuts, Expect, Moment, Scenario, Script};
+use crate::steps::{Action, Cuts, Expect, Measure, Moment, Scenario, Script};
 
 /// What the boot script prints when it starts a slot on trial (`updater::boot::script`).
 const TRIED: &str = "trial trying, starting slot";
@@ -29,16 +30,44 @@ pub struct Stage<'a> {
     /// State of the random numbers; printed, so that a failure can be played again.
     pub seed: u64,
     /// How many requests the server had answered when the board was last switched on.
-    pub answered: usize,
+    answered: usize,
+    /// What was seen so far.
+    pub seen: Seen,
 }
 
-impl Stage<'_> {
+/// What a scenario showed, also one that failed later.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// How long the steps with a name took.
+    pub times: BTreeMap<Measure, Duration>,
+    /// Power cuts after which the board came up again.
+    pub cuts: u32,
+}
+
+impl<'a> Stage<'a> {
+    /// A stage on which nothing was played yet.
+    pub fn new(factory: &'a Factory, board: VirtualBoard, seed: u64) -> Result<Self> {
+        Ok(Self {
+            factory,
+            board,
+            server: Server::start(&factory.repository(), PORT)?,
+            ssh_key: None,
+            seed,
+            answered: 0,
+            seen: Seen::default(),
+        })
+    }
+
     /// Plays all steps; the first that fails ends it.
     pub fn play(&mut self, scenario: &Scenario, narrator: &mut Narrator) -> Result<()> {
         for step in &scenario.step {
+            let began = Instant::now();
             narrator
                 .step(&step.say, |n| self.act(&step.action, n))
                 .with_context(|| step.say.clone())?;
+            if let Some(measure) = step.measures {
+                self.seen.times.insert(measure, began.elapsed());
+            }
         }
         Ok(())
     }
@@ -175,6 +204,7 @@ impl Stage<'_> {
             let health = self
                 .wait_for(within, narrator, slotless)
                 .with_context(|| format!("after cut {n}"))?;
+            self.seen.cuts += 1;
             narrator.say(&format!("      up again: {}", health.words()));
         }
         Ok(())

@@ -26,6 +26,20 @@ pub struct Step {
     /// What happens.
     #[serde(rename = "do")]
     pub action: Action,
+    /// What the time of this step is called in a table of boards.
+    pub measures: Option<Measure>,
+}
+
+/// A time that boards are compared by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Measure {
+    /// From power to health, the first time.
+    Boot,
+    /// From a release that is published to the same one committed.
+    Update,
+    /// From a broken release that is published to health in the old slot.
+    Rollback,
 }
 
 /// What can happen.
@@ -139,6 +153,19 @@ impl Scenario {
             );
         }
         Ok(scenario)
+    }
+}
+
+impl Scenario {
+    /// The releases it needs.
+    pub fn published(&self) -> Vec<&str> {
+        self.step
+            .iter()
+            .filter_map(|step| match &step.action {
+                Action::Publish(name) => Some(name.as_str()),
+                _ => None,
+            })
+            .collect()
     }
 }
 

@@ -10,7 +10,7 @@ use anyhow::Result;
 use crate::board::{Cache, Hardware, VirtualBoard};
 use crate::browser;
 use crate::exec;
-use crate::factory::{Factory, TARGET};
+use crate::factory::Factory;
 use crate::health::Health;
 
 /// Where the book looks for them.
@@ -26,7 +26,7 @@ const LETTER: (f32, f32) = (8.4, 20.0);
 pub fn draw(root: &Path) -> Result<()> {
     let factory = Factory::new()?;
     factory.tools()?;
-    factory.agent(TARGET)?;
+    factory.own_agent()?;
     factory.keys()?;
     factory.release("v1")?;
     let dir = tempfile::Builder::new()

@@ -5,9 +5,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, Result};
 use hypriot_tests::access;
 use hypriot_tests::board::{Hardware, VirtualBoard};
-use hypriot_tests::factory::{Factory, PORT};
+use hypriot_tests::factory::Factory;
 use hypriot_tests::narrate::Narrator;
-use hypriot_tests::serve::Server;
 use hypriot_tests::stage::Stage;
 use hypriot_tests::steps::Scenario;
 
@@ -20,29 +19,20 @@ fn a_board_lives_through_updates_bad_releases_and_power_cuts() -> Result<()> {
     factory.keys()?;
     factory.clear_repository()?;
     let scenario = scenario()?;
-    for name in ["v1", "v2", "v3", "v4"] {
-        factory.release(name)?;
-    }
+    factory.releases(&scenario)?;
 
     let dir = tempfile::Builder::new()
         .prefix("life-")
         .tempdir_in(&factory.dir)?;
     let board = VirtualBoard::new(Hardware::virtual_board()?, &factory.image(), dir.path())?;
     let ssh_key = access::grant(&board.card(), dir.path())?;
-    let server = Server::start(&factory.repository(), PORT)?;
     let seed = seed()?;
     let mut narrator = Narrator::new(scenario.step.len());
     narrator.say(&format!(
         "random moments of this run: HYPRIOT_TEST_SEED={seed}"
     ));
-    let mut stage = Stage {
-        factory: &factory,
-        board,
-        server,
-        ssh_key: Some(ssh_key),
-        seed,
-        answered: 0,
-    };
+    let mut stage = Stage::new(&factory, board, seed)?;
+    stage.ssh_key = Some(ssh_key);
     let played = stage.play(&scenario, &mut narrator);
     drop(stage);
     narrator.summary();

@@ -6,7 +6,7 @@ mod cross;
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::Result;
-use hypriot_tests::factory::{Factory, TARGET};
+use hypriot_tests::factory::Factory;
 
 /// Builds the programs of this machine and the agent of the virtual board: first, whichever test begins. What else is compiled
 /// must not keep the board waiting, since cargo builds one thing at a time in a folder.
@@ -14,5 +14,5 @@ fn beginnings(factory: &Factory) -> Result<()> {
     static TURN: Mutex<()> = Mutex::new(());
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     factory.programs()?;
-    factory.agent(TARGET).map(drop)
+    factory.own_agent().map(drop)
 }
