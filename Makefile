@@ -7,7 +7,7 @@ TARGET ?= aarch64-unknown-linux-musl
 imagegen := $(CARGO) run --bin hypriot-imagegen --
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-power-cuts power-cut-proof fault-matrix
+.PHONY: help demo test test-power-cuts test-stick power-cut-proof fault-matrix
 .PHONY: bench-fleet test-page
 .PHONY: test-flood test-boards test-fidelity fuzz bench-image lint agent deb sd-image
 .PHONY: test-integration release-tools docs docs-reference goss-parity bench-health lint-workflows lint-monitoring pictures
@@ -25,6 +25,9 @@ test: need-all ## every test, the same that .ci/run runs, and where the time wen
 
 test-power-cuts: need-all ## ten random power cuts during updates of a virtual board, about half an hour
 	HYPRIOT_SCENARIO=power-cuts $(CARGO) test --workspace --test life a_board_lives -- --nocapture
+
+test-stick: need-all ## a virtual board gets its update by a USB stick, ten minutes
+	HYPRIOT_SCENARIO=stick $(CARGO) test --workspace --test life a_board_lives -- --nocapture
 
 power-cut-proof: need-rust ## every state that a power cut may leave of a whole life of a board, in memory, two minutes
 	HYPRIOT_POWER_CUTS=all $(CARGO) test --workspace --lib -- power_cuts --nocapture

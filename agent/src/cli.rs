@@ -9,6 +9,7 @@ mod owner;
 mod selftest;
 mod slots;
 pub mod status;
+mod stick;
 mod why;
 
 use std::net::SocketAddr;
@@ -162,6 +163,16 @@ enum Command {
     /// Wait beside a trial, and end it when nobody judges it in time (started by systemd in a boot on trial)
     #[command(hide = true)]
     Expire,
+    /// Take updates from a stick, and say with the LED how it went until it is pulled (started by udev)
+    #[command(hide = true)]
+    Stick {
+        /// Its block device
+        #[arg(required_unless_present = "gone")]
+        device: Option<PathBuf>,
+        /// It was pulled
+        #[arg(long)]
+        gone: bool,
+    },
     /// Make this board's SSH host keys, unless they are there and whole (started by systemd)
     #[command(hide = true)]
     HostKeys,
@@ -257,6 +268,11 @@ fn command(command: Command) -> anyhow::Result<ExitCode> {
         Command::Run => daemon(),
         Command::Rearm => last::rearm().map(|()| ExitCode::SUCCESS),
         Command::Expire => last::expire(&daemon::alive).map(|()| ExitCode::SUCCESS),
+        Command::Stick {
+            device: Some(device),
+            gone: false,
+        } => stick::take(&device),
+        Command::Stick { .. } => stick::gone(),
         Command::HostKeys => host_keys(),
         Command::CameUp => came_up(),
         Command::InRoot { root, program } => match program.split_first() {

@@ -76,6 +76,8 @@ pub struct Settings {
     pub hooks: Duration,
     /// How the board speaks to servers.
     pub net: Net,
+    /// Whether a stick that is put in brings updates.
+    pub stick: bool,
     /// The owner closed `/health` to the network.
     pub local: bool,
     /// Why the owner's settings do not count, if they do not: what they forbid is then not known.
@@ -148,6 +150,7 @@ fn merge(fragments: &[Named<String>]) -> anyhow::Result<Settings> {
         windows: update.windows,
         hooks: update.hooks,
         net: update.net,
+        stick: update.stick,
         local: merge_health(fragments)?.listen.ip().is_loopback(),
         trouble: None,
     })
@@ -189,6 +192,7 @@ pub fn load(image: &Path, owner: &Path) -> anyhow::Result<Settings> {
                 reboot: Automatic::No,
                 ..settings.policy
             },
+            stick: false,
             local: true,
             trouble: Some(format!("{trouble:#}")),
             ..settings

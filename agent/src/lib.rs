@@ -35,6 +35,7 @@ pub mod selftest;
 /// The HTTP half, which only reads the report: health, metrics, page.
 pub mod serve;
 /// Whether there are slots to decide about at all.
+pub mod stick;
 pub mod system;
 /// The update loop: look, decide ([`hypriot_updater::decide`]), act.
 pub mod update;

@@ -15,6 +15,7 @@ mod network;
 pub(crate) mod power;
 mod recent;
 mod root;
+mod stick;
 mod units;
 mod update;
 mod vitals;
@@ -170,6 +171,7 @@ const CHEAP: &[(&str, Probe)] = &[
     ("boot", |look| Ok(boot::probe(look))),
     ("card", card::probe),
     ("kernel", kernel::probe),
+    ("stick", stick::probe),
 ];
 
 /// Probes that start a process or ask another one. Their components must bear the probe's name.

@@ -50,6 +50,14 @@ impl Hardware {
         Self::of(&board::find(VIRTUAL)?, PathBuf::from("/"))
     }
 
+    /// The same with a USB controller, which none of these machines has by itself.
+    #[must_use]
+    pub fn with_usb(mut self) -> Self {
+        let controller = ["-device", "qemu-xhci,id=usb"].map(str::to_owned);
+        self.machine.args.extend(controller);
+        self
+    }
+
     /// The machine of a board file.
     pub fn of(board: &Board, boot: PathBuf) -> Result<Self> {
         let machine = board.qemu.clone();
@@ -282,8 +290,21 @@ impl VirtualBoard {
         exec::run(c, within)
     }
 
+    /// Puts a stick in whose content is `image`. The hardware must have USB ([`Hardware::with_usb`]).
+    pub fn plug(&self, image: &Path) -> Result<()> {
+        let drive = serde_json::json!({
+            "node-name": "stick", "driver": "raw", "read-only": true,
+            "file": { "driver": "file", "filename": image, "read-only": true },
+        });
+        self.qmp("blockdev-add", drive)?;
+        let stick = serde_json::json!({
+            "driver": "usb-storage", "id": "stick", "bus": "usb.0", "drive": "stick", "removable": true,
+        });
+        self.qmp("device_add", stick).map(drop)
+    }
+
     /// Sends one command to QEMU's control socket (QEMU Machine Protocol) and gives its answer.
-    pub fn qmp(&self, command: &str) -> Result<serde_json::Value> {
+    pub fn qmp(&self, command: &str, arguments: serde_json::Value) -> Result<serde_json::Value> {
         let mut socket = UnixStream::connect(self.dir.join("qmp"))
             .context("connecting to QEMU's control socket")?;
         socket.set_read_timeout(Some(Duration::from_secs(10)))?;
@@ -304,8 +325,10 @@ impl VirtualBoard {
         };
         answer()?;
         let mut last = serde_json::Value::Null;
-        for c in ["qmp_capabilities", command] {
-            writeln!(socket, "{}", serde_json::json!({ "execute": c }))?;
+        let begin = ("qmp_capabilities", serde_json::json!({}));
+        for (execute, arguments) in [begin, (command, arguments)] {
+            let line = serde_json::json!({ "execute": execute, "arguments": arguments });
+            writeln!(socket, "{line}")?;
             last = answer()?;
         }
         ensure!(

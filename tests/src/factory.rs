@@ -299,12 +299,35 @@ impl Factory {
 
     /// Signs the release and puts its files where the server finds them.
     pub fn publish(&self, name: &str) -> Result<()> {
+        self.publish_to(name, &self.repository())
+    }
+
+    /// Signs the release and puts its files on a stick, of which this is the image.
+    pub fn stick(&self, name: &str) -> Result<PathBuf> {
+        let site = self.dir.join("stick");
+        self.publish_to(name, &site)?;
+        let image = self.dir.join("stick.img");
+        // holes: only what is copied takes room
+        let file = std::fs::File::create(&image)?;
+        file.set_len(1 << 30)?;
+        let at = text(&image);
+        let mut mformat = exec::command("mformat");
+        mformat.args(["-i", &at, "-v", "HYPRIOT", "-F", "::"]);
+        exec::run(mformat, Duration::from_mins(1))?;
+        let mut mcopy = exec::command("mcopy");
+        mcopy.args(["-i", &at]);
+        for entry in std::fs::read_dir(&site)? {
+            mcopy.arg(entry?.path());
+        }
+        mcopy.arg("::");
+        exec::run(mcopy, Duration::from_mins(5))?;
+        std::fs::remove_dir_all(&site)?;
+        Ok(image)
+    }
+
+    fn publish_to(&self, name: &str, site: &Path) -> Result<()> {
         let index = text(&self.index(name));
-        let (repo, site, key) = (
-            text(&self.dir.join("repo")),
-            text(&self.repository()),
-            self.key(),
-        );
+        let (repo, site, key) = (text(&self.dir.join("repo")), text(site), self.key());
         self.imagegen(&[
             "publish", "--repo", &repo, "--key", &key, "--to", &site, &index,
         ])

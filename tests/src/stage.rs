@@ -79,6 +79,7 @@ impl<'a> Stage<'a> {
             Action::Wait(expect) => self.wait(expect, narrator).map(drop),
             Action::ShowHealth => self.show_health(narrator),
             Action::Publish(release) => self.factory.publish(release),
+            Action::Stick(release) => self.board.plug(&self.factory.stick(release)?),
             Action::PowerCuts(cuts) => self.power_cuts(cuts, narrator),
             Action::Run(script) => self.run(script, narrator),
             Action::Console(text) => {

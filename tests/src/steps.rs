@@ -56,6 +56,8 @@ pub enum Action {
     ShowHealth,
     /// Puts a release where the board looks for updates.
     Publish(String),
+    /// Puts a stick in with a release that is published nowhere else.
+    Stick(String),
     /// Pulls the plug at random moments and switches the board on again; every time it must come up on a good slot.
     PowerCuts(Cuts),
     /// Runs a script on the board as root; its output must contain a text.
@@ -157,12 +159,19 @@ impl Scenario {
 }
 
 impl Scenario {
+    /// Whether the board needs USB.
+    pub fn has_stick(&self) -> bool {
+        self.step
+            .iter()
+            .any(|step| matches!(step.action, Action::Stick(_)))
+    }
+
     /// The releases it needs.
     pub fn published(&self) -> Vec<&str> {
         self.step
             .iter()
             .filter_map(|step| match &step.action {
-                Action::Publish(name) => Some(name.as_str()),
+                Action::Publish(name) | Action::Stick(name) => Some(name.as_str()),
                 _ => None,
             })
             .collect()

@@ -30,7 +30,10 @@ fn a_board_speaks_loses_power_and_speaks_again() {
         board
             .wait_console("U-Boot 20", Duration::from_mins(1))
             .unwrap();
-        assert_eq!(board.qmp("query-status").unwrap()["running"], true);
+        assert_eq!(
+            board.qmp("query-status", serde_json::json!({})).unwrap()["running"],
+            true
+        );
         board.power_off().unwrap();
         assert!(board.check_running().is_err());
     }

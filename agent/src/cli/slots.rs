@@ -14,6 +14,9 @@ use crate::update::board::Session;
 use crate::update::spool::{self, Spool};
 use crate::update::{self, daemon, trial};
 
+/// The word of `--json` for a board that has nothing to do.
+const UP_TO_DATE: &str = "up-to-date";
+
 pub(super) fn check(source: Option<String>, json: bool) -> anyhow::Result<ExitCode> {
     let (_lock, mut board, mut session) = (locked()?, open()?, Session::default());
     let seen = board.see(&session);
@@ -45,7 +48,7 @@ pub(super) fn check(source: Option<String>, json: bool) -> anyhow::Result<ExitCo
             Some(why) => ("held", why.clone(), NOTHING),
         },
         Offer::UpToDate | Offer::Due => (
-            "up-to-date",
+            UP_TO_DATE,
             format!("{} is the newest", seen.running),
             NOTHING,
         ),
@@ -103,6 +106,12 @@ pub(super) fn install(
         format!("{why}\n")
     });
     Ok(ExitCode::from(code))
+}
+
+/// Installs what the repository offers, and restarts to try it. Gives whether the board has it then, and in which words.
+pub(super) fn by_hand(source: &str) -> anyhow::Result<(bool, String)> {
+    let end = installed(Some(source.to_owned()), false, None, false)?;
+    Ok((end.code == 0 || end.result == UP_TO_DATE, end.why))
 }
 
 fn installed(
@@ -196,7 +205,7 @@ fn other(only: &semver::Version, seen: &Seen) -> Option<End> {
             "other-version",
             format!("{} is offered, not {only}", release.version),
         ),
-        _ if seen.running == *only => end("up-to-date", format!("{only} runs already")),
+        _ if seen.running == *only => end(UP_TO_DATE, format!("{only} runs already")),
         // waited for below, and said there
         Offer::Unreachable(_) => None,
         _ => end("nothing", format!("{only} is not offered any more")),
@@ -210,7 +219,7 @@ fn waited(seen: &Seen, why: &Why) -> anyhow::Result<End> {
     let (result, code) = match why {
         _ if seen.boot.trial.is_some() => ("armed", 0),
         Why::Refused(_) => ("refused", NOTHING),
-        Why::UpToDate => ("up-to-date", NOTHING),
+        Why::UpToDate => (UP_TO_DATE, NOTHING),
         _ => ("waits", NOTHING),
     };
     Ok(End {

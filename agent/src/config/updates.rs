@@ -68,6 +68,8 @@ pub(super) struct UpdateFragment {
     ca_file: Option<PathBuf>,
     /// PEM file with the board's own certificate and its private key, shown to servers that ask for one.
     client_file: Option<PathBuf>,
+    /// Whether a USB stick called `HYPRIOT` brings updates when it is put in. Without it, `true`.
+    stick: Option<bool>,
 }
 
 /// One maintenance window.
@@ -187,6 +189,7 @@ pub(super) struct Updates {
     pub(super) windows: Windows,
     pub(super) hooks: Duration,
     pub(super) net: Net,
+    pub(super) stick: bool,
 }
 
 impl UpdateFragment {
@@ -209,6 +212,7 @@ impl UpdateFragment {
             proxy: over.proxy.or(self.proxy),
             ca_file: over.ca_file.or(self.ca_file),
             client_file: over.client_file.or(self.client_file),
+            stick: over.stick.or(self.stick),
         }
     }
 
@@ -248,6 +252,7 @@ impl UpdateFragment {
             },
             lock,
             hooks: Duration::from_secs(hook),
+            stick: self.stick.unwrap_or(true),
             net: Net {
                 proxy: self.proxy.filter(|p| !p.is_empty()),
                 ca: self.ca_file,

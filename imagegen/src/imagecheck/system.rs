@@ -32,6 +32,11 @@ pub(super) const OWN_UNITS: [&str; 6] = [
     "hypriot-trial-expire.service",
     "hypriot-trial-keep.service",
 ];
+/// What udev starts when a stick with updates is put in.
+pub(super) const STICK: [&str; 2] = [
+    "usr/lib/udev/rules.d/80-hypriot-stick.rules",
+    "usr/lib/systemd/system/hypriot-stick@.service",
+];
 const OWNERS_FILES: [&str; 3] = ["user-data", "meta-data", "network-config"];
 
 pub(super) fn check<B: Blocks + ?Sized>(card: &Card<'_, B>, found: &mut Findings) {
@@ -181,6 +186,12 @@ fn units<B: Blocks + ?Sized>(card: &Card<'_, B>, found: &mut Findings) {
         };
         found.check(format!("{unit} is installed and enabled"), started());
     }
+    found.check(
+        "udev starts what takes updates from a stick",
+        STICK
+            .iter()
+            .try_for_each(|path| card.file(path, 0o644).map(drop)),
+    );
     let masked = || {
         let wait = card.root.get(
             "etc/systemd/system/network-online.target.wants/systemd-networkd-wait-online.service",

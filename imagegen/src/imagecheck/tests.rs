@@ -79,6 +79,9 @@ fn complete(input: &mut Input<'_>) {
         root.insert_bytes(&format!("usr/lib/systemd/system/{unit}"), 0o644, "[Unit]\n")
             .unwrap();
     }
+    for path in system::STICK {
+        root.insert_bytes(path, 0o644, "").unwrap();
+    }
     let mut put = |path: &str, mode: u16, text: &str| root.insert_bytes(path, mode, text).unwrap();
     put(
         "usr/lib/systemd/system/serial-getty@.service",

@@ -24,7 +24,13 @@ fn a_board_lives_through_updates_bad_releases_and_power_cuts() -> Result<()> {
     let dir = tempfile::Builder::new()
         .prefix("life-")
         .tempdir_in(&factory.dir)?;
-    let board = VirtualBoard::new(Hardware::virtual_board()?, &factory.image(), dir.path())?;
+    let hardware = Hardware::virtual_board()?;
+    let hardware = if scenario.has_stick() {
+        hardware.with_usb()
+    } else {
+        hardware
+    };
+    let board = VirtualBoard::new(hardware, &factory.image(), dir.path())?;
     let ssh_key = access::grant(&board.card(), dir.path())?;
     let seed = seed()?;
     let mut narrator = Narrator::new(scenario.step.len());
@@ -50,7 +56,8 @@ fn scenario() -> Result<Scenario> {
     match name.as_str() {
         "life" => Scenario::parse(include_str!("../../steps/life.toml")),
         "power-cuts" => Scenario::parse(include_str!("../../steps/power-cuts.toml")),
-        _ => anyhow::bail!("HYPRIOT_SCENARIO={name}: life or power-cuts"),
+        "stick" => Scenario::parse(include_str!("../../steps/stick.toml")),
+        _ => anyhow::bail!("HYPRIOT_SCENARIO={name}: life, power-cuts or stick"),
     }
 }
 

@@ -471,6 +471,7 @@ fn open(shared: &Rc<Shared>, tried: bool) -> Board {
             windows: Windows::default(),
             hooks: Duration::from_mins(1),
             net: Net::default(),
+            stick: true,
             local: false,
             trouble: broken.then(|| "x.toml: a key that is none".into()),
         },

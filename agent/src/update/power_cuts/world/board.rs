@@ -32,6 +32,7 @@ pub(super) fn board(
             windows: Windows::default(),
             hooks: Duration::from_mins(1),
             net: Net::default(),
+            stick: true,
             local: false,
             trouble: None,
         },

@@ -1,0 +1,47 @@
+//! `hypriot-agent stick DEVICE`, which udev has systemd start: as long as the stick is in, this program says how it went.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use super::slots;
+use crate::paths::{CARD, TRIED};
+use crate::stick::{self, Leave, NOTE, Places};
+use crate::update::machine;
+
+fn places() -> Places<'static> {
+    Places {
+        sys: Path::new("/sys"),
+        note: Path::new(NOTE),
+        card: Path::new(CARD),
+    }
+}
+
+pub(super) fn take(device: &Path) -> anyhow::Result<ExitCode> {
+    let places = places();
+    let leave = if Path::new(TRIED).exists() {
+        Leave::OnTrial
+    } else if super::open()?.settings.stick {
+        Leave::Given
+    } else {
+        Leave::Forbidden
+    };
+    let (note, shown) = stick::take(
+        &places,
+        leave,
+        || stick::open(device, &places),
+        |repository| slots::by_hand(&repository.display().to_string()),
+        machine::clock,
+    )?;
+    tracing::info!("{}: {}", device.display(), note.said);
+    // the LED needs somebody who switches it, until systemd ends this because the stick is gone
+    while shown.is_some() {
+        std::thread::park();
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The stick was pulled.
+pub(super) fn gone() -> anyhow::Result<ExitCode> {
+    stick::gone(&places())?;
+    Ok(ExitCode::SUCCESS)
+}
