@@ -7,6 +7,7 @@
 //! * `families`: what became of the old assertions
 //! * `glance`: the answers of the agent over HTTP, and its page; `browser`: a page as people see it
 //! * `http`, `health`: ask a board, as curl would
+//! * `native`: real agents without virtual machines, and a fleet's way to them
 //! * `locks`: boards that ask a lock service, and the services: hypriot-fleet, etcd
 //! * `factory`: makes agent, keys, image and releases with the programs a maintainer uses
 //! * `steps`: the language of scenarios; `stage` plays them, `narrate` tells what happens
@@ -32,6 +33,7 @@ pub mod http;
 pub mod locks;
 pub mod monitoring;
 pub mod narrate;
+pub mod native;
 pub mod papers;
 pub mod peers;
 pub mod serve;

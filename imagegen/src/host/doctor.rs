@@ -132,6 +132,18 @@ pub const NEEDS: &[Need] = &[
         &[Board, Test],
     ),
     need(
+        Sign::Program("losetup"),
+        "mount",
+        "losetup, for the cards of boards that are no virtual machines",
+        &[Test],
+    ),
+    need(
+        Sign::File("/usr/sbin/mkfs.ext4"),
+        "e2fsprogs",
+        "mkfs.ext4, for the owner's data on those cards",
+        &[Test],
+    ),
+    need(
         Sign::Program("ip"),
         "iproute2",
         "ip, to give a network namespace the addresses of a flood",

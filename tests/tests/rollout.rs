@@ -1,0 +1,139 @@
+//! A rollout that reaches the real agent: `hypriot-fleet update` over sshd, boards that install, restart, test themselves, and keep the
+//! release or go back by themselves.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use hypriot_tests::native::Yard;
+
+/// `hypriot-fleet update` with the patience of a test.
+fn update(canary: &str) -> Vec<&str> {
+    let mut words = vec!["update", "--canary", canary, "--max-unavailable", "2"];
+    words.extend(["--soak", "1", "--settle", "1"]);
+    words.extend(["--deadline", "300", "--silence", "120"]);
+    words
+}
+
+fn all<T>(yard: &Yard, of: impl Fn(usize) -> T) -> Vec<T> {
+    (0..yard.size()).map(of).collect()
+}
+
+fn versions(yard: &Yard) -> Vec<String> {
+    all(yard, |n| yard.version(n).unwrap_or_default())
+}
+
+fn starts(yard: &Yard) -> Vec<usize> {
+    all(yard, |n| yard.starts(n))
+}
+
+fn logs(yard: &Yard) -> String {
+    all(yard, |n| format!("--- board {n}\n{}\n", yard.log(n))).concat()
+}
+
+/// Runs hypriot-fleet, which must end with `code`.
+fn fleet(yard: &Yard, words: &[&str], code: i32) -> String {
+    let (found, text) = yard.fleet(words).unwrap();
+    assert_eq!(found, code, "{words:?}: {text}\n{}", logs(yard));
+    text
+}
+
+/// Over the same ssh, by a key that may do nothing else: what each board has on its card is the release, to the last byte.
+fn the_rack_is_measured(yard: &Yard) {
+    let measure = |version| {
+        let image = yard.releases.image(version);
+        let words = ["validate", "--image", image.to_str().unwrap(), "--ssh"];
+        let more = ["--load", "1", "--no-ssh-keys"];
+        yard.fleet(&[&words[..], &more].concat()).unwrap()
+    };
+    let (_, text) = measure("1.1.0");
+    for (what, expected) in [
+        (
+            "measured:image",
+            "pass 0 segments all 2 segments of the running slot are those of native 1.1.0",
+        ),
+        ("measured:card-size", "0 came back as something else"),
+        ("measured:load-memory", "0 words were not as written"),
+    ] {
+        let held = text
+            .lines()
+            .filter(|l| l.contains(what) && l.contains(expected));
+        assert_eq!(held.count(), yard.size(), "{what}: {text}");
+    }
+    assert!(
+        !text.contains("has the same as"),
+        "identities of their own: {text}"
+    );
+    let (code, text) = measure("1.0.0");
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("not the image that was flashed"), "{text}");
+}
+
+#[test]
+fn real_agents_take_a_good_release_in_waves_and_a_bad_one_stops_at_the_canary() {
+    let mut yard = Yard::start(3).unwrap();
+    let canary = yard.name(1);
+    assert_eq!(versions(&yard), ["1.0.0"; 3]);
+    yard.releases.offer("1.1.0", true).unwrap();
+    let text = fleet(&yard, &update(&canary), 0);
+    assert_eq!(versions(&yard), ["1.1.0"; 3], "{text}");
+    assert!(text.contains("done: 3 updated"), "{text}");
+    assert_eq!(starts(&yard), [2; 3], "each restarted once");
+
+    the_rack_is_measured(&yard);
+
+    yard.releases.offer("1.2.0", false).unwrap();
+    let text = fleet(&yard, &update(&canary), 5);
+    assert_eq!(versions(&yard), ["1.1.0"; 3], "{text}");
+    assert_eq!(
+        starts(&yard),
+        [2, 4, 2],
+        "the canary tried it and came back, nobody else was told: {text}"
+    );
+    assert!(
+        text.contains("/nowhere/of/this/release"),
+        "the canary says why: {text}"
+    );
+    // it failed there: that board takes it again when its owner says so, and not before
+    let text = fleet(&yard, &update(&canary), 4);
+    assert!(text.contains("forgive"), "{text}");
+}
+
+#[test]
+fn the_laptop_dies_and_another_goes_on_and_strangers_and_second_operators_are_refused() {
+    let mut yard = Yard::start(2).unwrap();
+    let canary = yard.name(0);
+    yard.releases.offer("1.1.0", true).unwrap();
+
+    yard.known(1, false).unwrap();
+    let text = fleet(&yard, &update(&canary), 4);
+    assert!(text.contains("ssh-keygen -R '[127.0.0.1]:"), "{text}");
+    assert_eq!(starts(&yard), [1; 2], "nobody was told anything: {text}");
+    yard.known(1, true).unwrap();
+
+    // killed while the canary restarts into its trial; before that, somebody else tried
+    let mut second = None;
+    let run = yard
+        .fleet_killed(&update(&canary), |run| {
+            let journal = yard.fleet(&["show", run, "--json"])?.1;
+            if second.is_none() && journal.contains(r#""event":"ordered""#) {
+                second = Some(yard.fleet(&update(&canary))?);
+            }
+            Ok(second.is_some() && yard.starts(0) == 2)
+        })
+        .unwrap();
+    let (code, text) = second.unwrap();
+    assert_eq!(code, 4, "{text}");
+    assert!(
+        text.contains("somebody else") && text.contains(&format!("run {run} of ")),
+        "{text}"
+    );
+    assert_eq!(yard.starts(1), 1, "nobody but the canary was told");
+
+    let text = fleet(&yard, &["resume", &run], 0);
+    assert!(text.contains("done: 2 updated"), "{text}");
+    assert_eq!(versions(&yard), ["1.1.0"; 2], "{text}");
+    assert_eq!(starts(&yard), [2; 2], "nobody restarted twice: {text}");
+
+    let text = fleet(&yard, &["rollback", &run], 7);
+    assert_eq!(versions(&yard), ["1.0.0"; 2], "{text}");
+    assert_eq!(starts(&yard), [3; 2], "{text}");
+}
