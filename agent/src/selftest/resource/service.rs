@@ -9,6 +9,10 @@ use crate::probe::Root;
 use crate::selftest::run::Values;
 use crate::selftest::suite::Test;
 
+/// How long systemd may take for one answer: in the first minutes of a start a small board is busy, and a test that ran out of time
+/// counts as failed.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 pub(super) fn look(test: &Test, root: &Root) -> Values {
     let name = test.name.as_str();
     // goss: no such service.
@@ -35,9 +39,7 @@ pub(super) fn look(test: &Test, root: &Root) -> Values {
 }
 
 fn ask(what: &str, name: &str, root: &Root) -> Result<bool> {
-    let mut command = Cmd::new("systemctl")
-        .arg("--quiet")
-        .timeout(Duration::from_secs(10));
+    let mut command = Cmd::new("systemctl").arg("--quiet").timeout(PATIENCE);
     if !root.is_live() {
         command = command.arg("--root").arg(root.directory());
     }
