@@ -271,7 +271,7 @@ fn command(command: Command) -> anyhow::Result<ExitCode> {
         Command::Stick {
             device: Some(device),
             gone: false,
-        } => stick::take(&device),
+        } => match stick::take(&device)? {},
         Command::Stick { .. } => stick::gone(),
         Command::HostKeys => host_keys(),
         Command::CameUp => came_up(),

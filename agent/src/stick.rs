@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use hypriot_keys::time::Timestamp;
+use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +32,8 @@ const FOLDER: &str = "hypriot";
 /// Kinds of file systems and their options. A journal is not replayed: nothing is written to a stick.
 const KINDS: [(&str, Option<&str>); 3] =
     [("vfat", None), ("exfat", None), ("ext4", Some("noload"))];
+/// How often a disk that is in use is tried again: ten seconds.
+const BUSY: u32 = 50;
 /// Half a period of the LED while the board works, and when nothing came of it.
 const FAST: Duration = Duration::from_millis(100);
 const SLOW: Duration = Duration::from_secs(1);
@@ -148,10 +151,11 @@ pub fn open(device: &Path, places: &Places<'_>) -> anyhow::Result<PathBuf> {
     std::fs::create_dir_all(at).with_context(|| format!("making {}", at.display()))?;
     let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     for (kind, options) in KINDS {
-        match mount(Some(device), at, Some(kind), flags, options) {
+        let try_kind = || mount(Some(device), at, Some(kind), flags, options);
+        match unless_busy(try_kind) {
             Ok(()) => return Ok(at.to_owned()),
             // another kind, or this kernel has no driver for it
-            Err(nix::errno::Errno::EINVAL | nix::errno::Errno::ENODEV) => (),
+            Err(Errno::EINVAL | Errno::ENODEV) => (),
             Err(error) => {
                 return Err(error).with_context(|| format!("mounting {}", device.display()));
             }
@@ -162,6 +166,17 @@ pub fn open(device: &Path, places: &Places<'_>) -> anyhow::Result<PathBuf> {
         device.display(),
         KINDS.map(|(kind, _)| kind).join(", ")
     )
+}
+
+/// A disk that was just put in is held for moments by the kernel, which looks for partitions, and by udev.
+fn unless_busy(mut mount: impl FnMut() -> nix::Result<()>) -> nix::Result<()> {
+    for _ in 0..BUSY {
+        match mount() {
+            Err(Errno::EBUSY) => std::thread::sleep(Duration::from_millis(200)),
+            ended => return ended,
+        }
+    }
+    mount()
 }
 
 fn refuse_own(device: &Path, places: &Places<'_>) -> anyhow::Result<()> {

@@ -1,5 +1,6 @@
 //! `hypriot-agent stick DEVICE`, which udev has systemd start: as long as the stick is in, this program says how it went.
 
+use std::convert::Infallible;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -16,7 +17,7 @@ fn places() -> Places<'static> {
     }
 }
 
-pub(super) fn take(device: &Path) -> anyhow::Result<ExitCode> {
+pub(super) fn take(device: &Path) -> anyhow::Result<Infallible> {
     let places = places();
     let leave = if Path::new(TRIED).exists() {
         Leave::OnTrial
@@ -25,7 +26,7 @@ pub(super) fn take(device: &Path) -> anyhow::Result<ExitCode> {
     } else {
         Leave::Forbidden
     };
-    let (note, shown) = stick::take(
+    let (note, _shown) = stick::take(
         &places,
         leave,
         || stick::open(device, &places),
@@ -33,11 +34,10 @@ pub(super) fn take(device: &Path) -> anyhow::Result<ExitCode> {
         machine::clock,
     )?;
     tracing::info!("{}: {}", device.display(), note.said);
-    // the LED needs somebody who switches it, until systemd ends this because the stick is gone
-    while shown.is_some() {
+    // Until systemd ends this, because the stick is gone: the LED needs somebody who switches it, and the note goes with the unit.
+    loop {
         std::thread::park();
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// The stick was pulled.

@@ -153,6 +153,24 @@ fn the_boards_own_disk_is_no_stick_whatever_udev_says() {
 }
 
 #[test]
+fn a_disk_that_the_kernel_still_looks_at_is_tried_again() {
+    let mut left = 3;
+    let mut busy_at_first = || {
+        left -= 1;
+        if left > 0 { Err(Errno::EBUSY) } else { Ok(()) }
+    };
+    unless_busy(&mut busy_at_first).unwrap();
+    assert_eq!(left, 0);
+    // what another try does not mend is not tried again
+    let mut tries = 0;
+    let refused = unless_busy(|| {
+        tries += 1;
+        Err(Errno::EPERM)
+    });
+    assert_eq!((refused, tries), (Err(Errno::EPERM), 1));
+}
+
+#[test]
 fn a_board_without_an_led_takes_the_stick_all_the_same() {
     let world = World::new();
     fs::remove_dir_all(world.at("sys/class/leds/ACT")).unwrap();
