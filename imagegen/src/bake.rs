@@ -35,6 +35,11 @@ pub const TRUST_ROOT: &str = "usr/share/hypriot/root.json";
 /// The image's settings of the agent.
 pub const SETTINGS: &str = "usr/lib/hypriot/agent.toml";
 
+/// The kernel's own names for interfaces, `eth0` and `wlan0`, as samples of `network-config` and the old HypriotOS have them, on every
+/// board (systemd.net-naming-scheme(7), `net.ifnames=`). Of two such words the last one counts, so a recipe or the owner's
+/// hypriot-boot.txt can say otherwise.
+pub const KERNEL_NAMES: &str = "net.ifnames=0";
+
 /// Files of every image, laid out as they are installed.
 static SYSTEMD: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../systemd");
 static SKEL: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/skel");
@@ -193,6 +198,7 @@ fn script_text(board: &Board, recipe: &Recipe) -> String {
     let arguments: Vec<String> = arguments
         .iter()
         .map(|c| format!("console={c}"))
+        .chain([KERNEL_NAMES.to_owned()])
         .chain(board.cmdline.iter().chain(&recipe.cmdline).cloned())
         .collect();
     let device_tree = match &board.kernel.fdtfile {

@@ -39,25 +39,14 @@ pub struct Changes {
     pub hostname: Option<String>,
     /// A public key for the first user: the key itself, or a file that holds it.
     pub ssh_key: Option<String>,
-    /// The Wi-Fi.
-    pub wifi: Option<Wifi>,
+    /// Wi-Fi networks.
+    pub wifi: Vec<edit::Network>,
+    /// The country whose rules hold for them.
+    pub country: Option<String>,
     /// Words for the kernel's command line.
     pub cmdline: Option<String>,
     /// More files for the first partition.
     pub files: Vec<PathBuf>,
-}
-
-/// A Wi-Fi network.
-#[derive(Debug, Clone)]
-pub struct Wifi {
-    /// Its name.
-    pub ssid: String,
-    /// Its password; none for an open one.
-    pub password: Option<String>,
-    /// The country whose rules hold.
-    pub country: Option<String>,
-    /// Whether it does not tell its name.
-    pub hidden: bool,
 }
 
 impl Changes {
@@ -66,7 +55,7 @@ impl Changes {
             && self.network_config.is_none()
             && self.hostname.is_none()
             && self.ssh_key.is_none()
-            && self.wifi.is_none()
+            && self.wifi.is_empty()
             && self.cmdline.is_none()
             && self.files.is_empty()
     }
@@ -217,24 +206,19 @@ fn first_partition(
         tree.insert_bytes("meta-data", 0o644, meta)?;
     }
     tree.insert_bytes("user-data", 0o644, last.text)?;
-    let network = match (&changes.network_config, &changes.wifi) {
-        (Some(_), Some(_)) => {
+    let network = match &changes.network_config {
+        Some(_) if !changes.wifi.is_empty() => {
             bail!("--network-config and --ssid are both given: write the Wi-Fi into the file, too")
         }
-        (Some(path), None) => Some((
+        Some(path) => Some((
             small(path, userdata::MAX_BYTES as u64)?,
             path.display().to_string(),
         )),
-        (None, Some(w)) => {
-            let text = edit::wifi(
-                &w.ssid,
-                w.password.as_deref(),
-                w.country.as_deref(),
-                w.hidden,
-            );
+        None if changes.wifi.is_empty() => None,
+        None => {
+            let text = edit::wifi(&changes.wifi, changes.country.as_deref());
             Some((text.into_bytes(), "--ssid".to_owned()))
         }
-        (None, None) => None,
     };
     if let Some((text, name)) = network {
         let checked = userdata::network_config(&name, &text, Some(root))?;

@@ -16,6 +16,9 @@ const ENABLED: [(&str, &str); 2] = [
     ("systemd-networkd.service", "multi-user.target.wants"),
     ("systemd-resolved.service", "multi-user.target.wants"),
 ];
+/// Started by its package at every boot, and idle: it waits for callers on D-Bus (NetworkManager), which start it themselves by its
+/// other name. For each radio that network-config names, netplan starts a wpa_supplicant of its own.
+const IDLE: &str = "etc/systemd/system/multi-user.target.wants/wpa_supplicant.service";
 /// Directories that something is mounted on, with their modes.
 const PLACES: [(&str, u16); 8] = [
     ("boot", 0o755),
@@ -72,6 +75,9 @@ pub(super) fn bake(root: &mut Tree, input: &Input<'_>) -> Result<()> {
                 &format!("/{UNITS}/{unit}"),
             )?;
         }
+    }
+    if root.get(IDLE).is_some() {
+        root.remove(IDLE)?;
     }
     if root
         .get(&format!("{UNITS}/systemd-resolved.service"))

@@ -196,7 +196,7 @@ fn a_card_has_everything_in_its_place() {
     let script = baked.config.read("boot.scr").unwrap();
     let script = String::from_utf8_lossy(&script);
     assert!(
-        script.contains("console=tty1 console=ttyAMA0 cgroup_enable=memory"),
+        script.contains("console=tty1 console=ttyAMA0 net.ifnames=0 cgroup_enable=memory"),
         "{script}"
     );
 }

@@ -7,9 +7,10 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 
 use super::image::{row, say};
-use crate::flash::{self, Changes, Wifi, bmap, disks, source};
+use crate::flash::{self, Changes, bmap, disks, source};
 use crate::formats::Blocks;
-use crate::inputs::userdata::Locked;
+use crate::inputs::userdata::edit::Network;
+use crate::inputs::userdata::{self, Locked};
 use crate::progress::Progress;
 
 /// Write an image to a card, with your name, key and Wi-Fi in it
@@ -22,6 +23,7 @@ use crate::progress::Progress;
     hypriot-imagegen flash out/hypriotos-rpi64-1.0.0.img.zip                    lists the cards there are\n  \
     hypriot-imagegen flash out/hypriotos-rpi64-1.0.0.img /dev/sdb --hostname pearl --ssh-key ~/.ssh/id_ed25519.pub\n  \
     hypriot-imagegen flash image.img.zst /dev/mmcblk0 --ssid home --password 'made up' --country DE\n  \
+    hypriot-imagegen flash image.img card.img --ssid home --password 'made up' --ssid guests --password '' --country DE\n  \
     hypriot-imagegen flash image.img card.img --userdata my.yaml               to a file\n\n\
     What goes to the card is read first as the board will read it. A disk is written only if it is removable and nothing of\n\
     this machine uses it. With the image's .bmap beside it only what holds something is written, and checked before.\n\
@@ -37,18 +39,21 @@ pub(super) struct FlashArgs {
     /// A public key for the first user: the key, or its file.
     #[arg(long, value_name = "KEY|FILE")]
     ssh_key: Option<String>,
-    /// Name of the Wi-Fi.
+    /// Name of a Wi-Fi network; may be given again, and the board joins one that it hears.
     #[arg(long, short = 's')]
-    ssid: Option<String>,
-    /// Its password; none for an open one.
-    #[arg(long, short = 'p', requires = "ssid")]
-    password: Option<String>,
+    ssid: Vec<String>,
+    /// Its password, one for each --ssid in their order; '' for an open network.
+    #[arg(long, short = 'p', requires = "ssid", allow_hyphen_values = true)]
+    password: Vec<String>,
     /// The country whose rules hold for Wi-Fi: DE.
-    #[arg(long, requires = "ssid")]
+    #[arg(long, requires = "ssid", value_parser = userdata::country)]
     country: Option<String>,
     /// The Wi-Fi does not tell its name.
     #[arg(long, requires = "ssid")]
     hidden: bool,
+    /// The Wi-Fi takes WPA3 alone.
+    #[arg(long, requires = "password")]
+    wpa3: bool,
     /// cloud-init's user-data instead of the image's.
     #[arg(long, short = 'u', alias = "user-data", value_name = "FILE")]
     userdata: Option<PathBuf>,
@@ -85,6 +90,7 @@ pub(super) fn flash(args: &FlashArgs) -> Result<()> {
     } else {
         Progress::auto()
     };
+    let changes = args.changes()?;
     let found = here()?;
     if args.to.is_empty() {
         if args.json {
@@ -108,7 +114,7 @@ pub(super) fn flash(args: &FlashArgs) -> Result<()> {
         Locked::Refused
     };
     let (disk, _kept) = opened.parts();
-    let image = flash::prepare(disk, &args.changes(), locked, progress)?;
+    let image = flash::prepare(disk, &changes, locked, progress)?;
     for to in &args.to {
         if is_device(to) {
             let disk = disks::chosen(&found, to, size)?;
@@ -128,21 +134,39 @@ pub(super) fn flash(args: &FlashArgs) -> Result<()> {
 }
 
 impl FlashArgs {
-    fn changes(&self) -> Changes {
-        Changes {
+    fn changes(&self) -> Result<Changes> {
+        Ok(Changes {
             user_data: self.userdata.clone(),
             network_config: self.network_config.clone(),
             hostname: self.hostname.clone(),
             ssh_key: self.ssh_key.clone(),
-            wifi: self.ssid.clone().map(|ssid| Wifi {
-                ssid,
-                password: self.password.clone(),
-                country: self.country.clone(),
-                hidden: self.hidden,
-            }),
+            wifi: self.networks()?,
+            country: self.country.clone(),
             cmdline: self.cmdline.clone(),
             files: self.file.clone(),
-        }
+        })
+    }
+
+    /// Each network with its password. One alone without any is open; of several each must say it, or a password would go to
+    /// another network than was meant.
+    fn networks(&self) -> Result<Vec<Network>> {
+        let open = self.ssid.len() == 1 && self.password.is_empty();
+        ensure!(
+            open || self.ssid.len() == self.password.len(),
+            "{} --ssid and {} --password: give one for each, '' for an open network",
+            self.ssid.len(),
+            self.password.len()
+        );
+        let password = |n: usize| self.password.get(n).filter(|p| !p.is_empty()).cloned();
+        let all = self.ssid.iter().enumerate();
+        Ok(all
+            .map(|(n, ssid)| Network {
+                ssid: ssid.clone(),
+                password: password(n),
+                hidden: self.hidden,
+                wpa3: self.wpa3,
+            })
+            .collect())
     }
 }
 

@@ -121,6 +121,7 @@ fn script<B: Blocks + ?Sized>(card: &Card<'_, B>, found: &mut Findings) {
     let consoles = board.console.iter().map(|c| format!("console={c}"));
     for argument in consoles
         .chain(board.cmdline.iter().cloned())
+        .chain([crate::bake::KERNEL_NAMES.to_owned()])
         // A panic restarts the board, or a bad release would never fall back.
         .chain(["panic=".to_owned()])
     {

@@ -16,7 +16,7 @@ const fn need(any: &'static [&'static str], what: &'static str) -> Need {
 }
 
 /// What every board of ours has, whatever a recipe says besides.
-pub const SYSTEM: [Need; 15] = [
+pub const SYSTEM: [Need; 16] = [
     need(&["apt"], "packages on the board"),
     need(&["avahi-daemon"], "avahi-daemon.service: NAME.local"),
     need(&["ca-certificates"], "TLS: updates, curl"),
@@ -26,6 +26,7 @@ pub const SYSTEM: [Need; 15] = [
     need(&["e2fsprogs"], "/usr/sbin/mkfs.ext4: the data partition"),
     need(&["iproute2"], "the network"),
     need(&["kmod"], "kernel modules"),
+    need(&["netplan.io"], "network-config on the card"),
     need(&["openssh-server"], "ssh.service, /usr/sbin/sshd"),
     need(&["sudo"], "the owner's rights"),
     need(&["systemd"], "/usr/lib/systemd/systemd"),

@@ -24,6 +24,7 @@ mod tests;
 mod yaml;
 
 pub use keys::public_key;
+pub use network::country;
 pub use rules::host_name;
 
 use yaml::{At, Node, Value};

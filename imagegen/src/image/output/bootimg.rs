@@ -230,6 +230,7 @@ fn cmdline(board: &Board) -> String {
         format!("{ARG_DISK}=any"),
     ];
     let all: Vec<String> = consoles
+        .chain([crate::bake::KERNEL_NAMES.to_owned()])
         .chain(board.cmdline.iter().cloned())
         .chain(slot)
         .collect();

@@ -143,13 +143,8 @@ pub(super) fn check(recipe: &Recipe) -> Vec<Objection> {
         );
     }
     if let Some(country) = &recipe.wifi_country {
-        let fits = country.len() == 2 && country.bytes().all(|b| b.is_ascii_uppercase());
-        say(
-            vec![Key("wifi-country")],
-            fits.then_some(()).ok_or_else(|| {
-                format!("`{country}` is no country of two capital letters (ISO 3166), as in DE")
-            }),
-        );
+        let known = crate::inputs::userdata::country(country);
+        say(vec![Key("wifi-country")], known.map(drop));
     }
     for (n, argument) in recipe.cmdline.iter().enumerate() {
         say(vec![Key("cmdline"), Part(n)], kernel_argument(argument));

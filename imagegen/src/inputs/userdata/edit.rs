@@ -123,14 +123,49 @@ fn with_line(text: &str, line: &str) -> String {
     format!("{text}{gap}{line}\n")
 }
 
-/// A `network-config` for one Wi-Fi network.
-pub fn wifi(ssid: &str, password: Option<&str>, country: Option<&str>, hidden: bool) -> String {
-    let start = "version: 2\nwifis:\n  wlan0:\n    dhcp4: true\n    optional: true\n";
+/// A Wi-Fi network that a board may join.
+#[derive(Debug, Clone, Default)]
+pub struct Network {
+    /// Its name.
+    pub ssid: String,
+    /// Its password; none for an open one.
+    pub password: Option<String>,
+    /// It does not tell its name.
+    pub hidden: bool,
+    /// It takes WPA3 alone (SAE), not WPA2.
+    pub wpa3: bool,
+}
+
+/// A `network-config` for these Wi-Fi networks: the board joins one that it hears.
+pub fn wifi(networks: &[Network], country: Option<&str>) -> String {
     let country = country.map(|c| format!("    regulatory-domain: {}\n", quoted(c)));
-    let name = format!("    access-points:\n      {}:", quoted(ssid));
-    let password = password.map(|p| format!("        password: {}\n", quoted(p)));
-    let hidden = hidden.then(|| "        hidden: true\n".to_owned());
-    let rest: String = password.into_iter().chain(hidden).collect();
-    let gap = if rest.is_empty() { " {}" } else { "" };
-    format!("{start}{}{name}{gap}\n{rest}", country.unwrap_or_default())
+    let points: Vec<String> = networks.iter().map(point).collect();
+    format!(
+        "version: 2\nwifis:\n  wlan0:\n    dhcp4: true\n    optional: true\n{}    access-points:\n{}",
+        country.unwrap_or_default(),
+        points.concat()
+    )
+}
+
+fn point(network: &Network) -> String {
+    let hidden = if network.hidden {
+        "        hidden: true\n"
+    } else {
+        ""
+    };
+    let secret = match network.password.as_deref().map(quoted) {
+        Some(password) if network.wpa3 => {
+            format!(
+                "        auth:\n          key-management: sae\n          password: {password}\n"
+            )
+        }
+        Some(password) => format!("        password: {password}\n"),
+        None => String::new(),
+    };
+    let gap = if hidden.is_empty() && secret.is_empty() {
+        " {}"
+    } else {
+        ""
+    };
+    format!("      {}:{gap}\n{hidden}{secret}", quoted(&network.ssid))
 }

@@ -2,14 +2,90 @@
 
 use std::net::IpAddr;
 
-use super::schema::kind;
+use super::schema::{self, kind};
 use super::yaml::{At, Node, Value};
 use super::{Found, Image, Kind, by_schema};
+use crate::inputs::near::closest;
 
-/// What the image needs for Wi-Fi.
-const WIFI: &str = "usr/sbin/wpa_supplicant";
-/// Names that wired and wireless interfaces have on our boards (`net.ifnames=0`, and what device trees name).
-const NAMES: [&str; 5] = ["eth", "wlan", "end", "usb", "br"];
+#[cfg(test)]
+mod tests;
+mod wifi;
+
+pub use wifi::country;
+
+/// Names that the kernel gives to wired and wireless interfaces, which they keep on our boards (`net.ifnames=0`).
+const NAMES: [&str; 3] = ["eth", "wlan", "usb"];
+/// What version 2 may hold (netplan-yaml(5)). netplan refuses a file for one word that it does not know, and then no interface of it
+/// is set.
+const TOP: [&str; 14] = [
+    "version",
+    "renderer",
+    "ethernets",
+    "wifis",
+    "bridges",
+    "bonds",
+    "vlans",
+    "tunnels",
+    "modems",
+    "vrfs",
+    "dummy-devices",
+    "virtual-ethernets",
+    "nm-devices",
+    "openvswitch",
+];
+/// Its words for an interface of its own (netplan-yaml(5), "Properties for all device types", "… physical device types", "… ethernets",
+/// "… wifis").
+const INTERFACE: [&str; 49] = [
+    "accept-ra",
+    "access-points",
+    "activation-mode",
+    "addresses",
+    "auth",
+    "critical",
+    "delay-virtual-functions-rebind",
+    "dhcp-identifier",
+    "dhcp4",
+    "dhcp4-overrides",
+    "dhcp6",
+    "dhcp6-overrides",
+    "embedded-switch-mode",
+    "emit-lldp",
+    "gateway4",
+    "gateway6",
+    "generic-receive-offload",
+    "generic-segmentation-offload",
+    "ignore-carrier",
+    "infiniband-mode",
+    "ipv6-address-generation",
+    "ipv6-address-token",
+    "ipv6-mtu",
+    "ipv6-privacy",
+    "large-receive-offload",
+    "link",
+    "link-local",
+    "macaddress",
+    "match",
+    "mtu",
+    "nameservers",
+    "neigh-suppress",
+    "networkmanager",
+    "openvswitch",
+    "optional",
+    "optional-addresses",
+    "ra-overrides",
+    "receive-checksum-offload",
+    "regulatory-domain",
+    "renderer",
+    "routes",
+    "routing-policy",
+    "set-name",
+    "tcp-segmentation-offload",
+    "tcp6-segmentation-offload",
+    "transmit-checksum-offload",
+    "virtual-function-count",
+    "wakeonlan",
+    "wakeonwlan",
+];
 
 pub(super) fn check(root: &Node, image: Option<&dyn Image>, found: &mut Found) {
     if matches!(root.value, Value::Null) {
@@ -39,7 +115,11 @@ pub(super) fn check(root: &Node, image: Option<&dyn Image>, found: &mut Found) {
         }
         Some(Value::Int(2)) => {
             // cloud-init's file for version 2 describes the whole, `network` included.
-            by_schema("schema-network-config-v2.json", root, image, found);
+            let mut said = Found::default();
+            by_schema("schema-network-config-v2.json", root, image, &mut said);
+            // It leaves out most of netplan's words (`wifis`), and cloud-init passes them on as they stand; `only` knows them.
+            said.words.retain(|w| !w.text.starts_with(schema::UNKNOWN));
+            found.words.append(&mut said.words);
             second(top, image, found);
         }
         _ => found.at(
@@ -88,25 +168,56 @@ fn first(top: &Node, found: &mut Found) {
 
 /// Version 2: netplan's words.
 fn second(top: &Node, image: Option<&dyn Image>, found: &mut Found) {
+    only(top, &TOP, "network-config", found);
+    renderer(top, image, found);
     for group in ["ethernets", "wifis"] {
         for (key, node) in top.get(group).map_or(&[][..], Node::map) {
             if node.get("match").is_none() {
                 known(&key.text, key.at, found);
             }
+            only(node, &INTERFACE, "an interface", found);
+            renderer(node, image, found);
             interface(node, found);
-            if group == "wifis" {
-                wifi(&key.text, key.at, node, found);
-            }
         }
     }
-    if let (Some((key, _)), Some(image)) = (top.entry("wifis"), image)
-        && !image.has(WIFI)
-    {
-        found.at(
+    if let Some((key, node)) = top.entry("wifis") {
+        wifi::check(key, node, image, found);
+    }
+}
+
+/// Refuses words that netplan does not know: it would take nothing of the file.
+fn only(node: &Node, words: &[&str], of: &str, found: &mut Found) {
+    for (key, _) in node.map() {
+        if !words.contains(&key.text.as_str()) {
+            let near = closest(&key.text, words.iter().copied());
+            let near = near.map_or_else(String::new, |n| format!(" (did you mean {n}?)"));
+            let what = format!(
+                "`{}` is no word of {of}{near}: netplan would take nothing of this file",
+                key.text
+            );
+            found.at(Kind::Refused, key.at, what);
+        }
+    }
+}
+
+/// Who shall carry it out.
+fn renderer(node: &Node, image: Option<&dyn Image>, found: &mut Found) {
+    let named = node
+        .get("renderer")
+        .filter(|r| r.text() != Some("networkd"));
+    let Some(named) = named else { return };
+    match named.text() {
+        Some("NetworkManager") if image.is_none_or(|i| i.has("usr/sbin/NetworkManager")) => {}
+        Some("NetworkManager") => found.at(
             Kind::Refused,
-            key.at,
-            "this image cannot do Wi-Fi: the package wpasupplicant is not in it",
-        );
+            named.at,
+            "this image has no NetworkManager; leave `renderer` away",
+        ),
+        _ => found.at(
+            Kind::Refused,
+            named.at,
+            "`renderer` is networkd, or nothing",
+        ),
     }
 }
 
@@ -134,64 +245,6 @@ fn interface(node: &Node, found: &mut Found) {
         && !node.get("dhcp4").is_some_and(Node::is_true)
     {
         found.at(Kind::Warning, static_at, "a fixed address without `gateway4` or `routes`: the board reaches its own network alone");
-    }
-}
-
-fn wifi(name: &str, at: At, node: &Node, found: &mut Found) {
-    let Some((_, points)) = node.entry("access-points") else {
-        let what = format!("`{name}` names no `access-points`: it will connect to nothing");
-        found.at(Kind::Refused, at, what);
-        return;
-    };
-    if node.get("regulatory-domain").is_none() {
-        found.at(
-            Kind::Warning,
-            at,
-            "no `regulatory-domain` (your country, as in `regulatory-domain: DE`): channels that are allowed there may not be used",
-        );
-    }
-    for (ssid, point) in points.map() {
-        // IEEE 802.11, 9.4.2.2: 0 to 32 bytes.
-        if ssid.text.is_empty() || ssid.text.len() > 32 {
-            found.at(
-                Kind::Refused,
-                ssid.at,
-                "the name of a network has 1 to 32 bytes",
-            );
-        }
-        let auth = point.get("auth");
-        let password = point
-            .get("password")
-            .or_else(|| auth.and_then(|a| a.get("password")));
-        let eap = auth
-            .and_then(|a| a.get("key-management"))
-            .and_then(Node::text);
-        if let Some(password) =
-            password.filter(|_| !eap.is_some_and(|k| k.starts_with("eap") || k == "802.1x"))
-        {
-            if let Value::Text(text) = &password.value {
-                passphrase(text, password.at, found);
-            } else {
-                let what = format!(
-                    "a password must be text, and this is {}; put it in quotes",
-                    kind(password)
-                );
-                found.at(Kind::Refused, password.at, what);
-            }
-        }
-    }
-}
-
-/// IEEE 802.11, J.4: 8 to 63 printable characters, or the key itself as 64 hexadecimal digits.
-fn passphrase(text: &str, at: At, found: &mut Found) {
-    let is_key = text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
-    let fits = (8..=63).contains(&text.len()) && text.bytes().all(|b| (32..127).contains(&b));
-    if !is_key && !fits {
-        let what = format!(
-            "a Wi-Fi password has 8 to 63 plain characters, this one has {}",
-            text.chars().count()
-        );
-        found.at(Kind::Refused, at, what);
     }
 }
 

@@ -8,6 +8,8 @@ use serde_json::Value as Json;
 use super::yaml::{At, Node, Value};
 use crate::inputs::near::closest;
 
+/// How an objection to a key that is in no schema begins.
+pub(super) const UNKNOWN: &str = "cloud-init knows no key";
 /// How deep references may lead.
 const DEPTH: usize = 64;
 
@@ -184,7 +186,7 @@ impl Reader<'_> {
                     };
                     out.push(objection(
                         key.at,
-                        format!("cloud-init knows no key `{}`{place}{near}", key.text),
+                        format!("{UNKNOWN} `{}`{place}{near}", key.text),
                     ));
                 }
                 Some(rule @ Json::Object(_)) if !met => {

@@ -9,7 +9,7 @@ const KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJULoDNmF+fmBBg+MtwOyckkGxbuiT7CWm9Dcl2F21gm me@here";
 
 /// An image of a few files.
-struct Small(BTreeMap<&'static str, &'static str>);
+pub(super) struct Small(pub(super) BTreeMap<&'static str, &'static str>);
 
 impl Image for Small {
     fn has(&self, path: &str) -> bool {
@@ -364,73 +364,6 @@ fn whoever_gets_in_is_seen() {
     let closed = b"#cloud-config\nhostname: x\n";
     let words = user_data("x", closed, None, Locked::Meant).unwrap().words;
     assert!(words[0].text.contains("nobody can log in") && words[0].kind == Kind::Warning);
-}
-
-#[test]
-fn a_network_that_cannot_come_up_is_refused() {
-    let wifi = |ssid: &str, password: &str| edit::wifi(ssid, Some(password), Some("DE"), false);
-    let with_wifi = Small(BTreeMap::from([("usr/sbin/wpa_supplicant", "")]));
-    let good = "version: 2\nethernets:\n  eth0:\n    addresses: [192.168.0.31/24]\n    gateway4: 192.168.0.1\n    \
-                nameservers:\n      addresses: [192.168.0.1, 9.9.9.9]\n";
-    for (danger, text, says) in [
-        ("no version", "ethernets: {}\n".to_owned(), "version"),
-        (
-            "a tab",
-            "version: 2\nethernets:\n\teth0: {}\n".to_owned(),
-            "tab",
-        ),
-        ("no prefix", good.replace("/24", ""), "192.168.0.31/24"),
-        (
-            "an address that is none",
-            good.replace("0.31", "0.310"),
-            "no address",
-        ),
-        (
-            "a gateway with a prefix",
-            good.replace("gateway4: 192.168.0.1", "gateway4: 192.168.0.1/24"),
-            "192.168.0.1",
-        ),
-        (
-            "a name that is too long",
-            wifi(&"x".repeat(33), "long enough"),
-            "1 to 32 bytes",
-        ),
-        (
-            "a password that is too short",
-            wifi("home", "short"),
-            "8 to 63",
-        ),
-        (
-            "a password that is a number",
-            wifi("home", "long enough").replace("\"long enough\"", "12345678"),
-            "quotes",
-        ),
-        (
-            "Wi-Fi where version 1 has none",
-            "version: 1\nconfig:\n  - type: wifi\n    name: wlan0\n".to_owned(),
-            "version 2",
-        ),
-        (
-            "Wi-Fi that connects to nothing",
-            "version: 2\nwifis:\n  wlan0: {dhcp4: true}\n".to_owned(),
-            "access-points",
-        ),
-    ] {
-        let e =
-            network_config("network-config", text.as_bytes(), Some(&with_wifi)).expect_err(danger);
-        assert!(e.to_string().contains(says), "{danger}: {e}");
-    }
-    for text in [
-        good.to_owned(),
-        wifi("made up net", "made-up-key"),
-        edit::wifi("open", None, None, true),
-        "# nothing\n".to_owned(),
-    ] {
-        network_config("network-config", text.as_bytes(), Some(&with_wifi)).unwrap();
-    }
-    let e =
-        network_config("n", wifi("home", "long enough").as_bytes(), Some(&image())).unwrap_err();
-    assert!(e.to_string().contains("wpasupplicant"), "{e}");
 }
 
 #[test]
