@@ -1,6 +1,7 @@
 //! Owns what the demo and the board tests are made of: the agent, keys, an image, releases and the folder they are
 //! published in. Everything is made by the programs a maintainer uses, and kept in the project's cache.
 
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -19,6 +20,9 @@ pub const PORT: u16 = 8099;
 const HOST_SEEN_FROM_BOARD: &str = "10.0.2.2";
 /// The name of the agent's payload files ends like this.
 const PAYLOAD: &str = ".payload";
+
+/// Where a master boot record has its four partitions.
+const PARTITIONS: u64 = 446;
 
 /// A release of the scenarios.
 #[derive(Debug, Clone, Copy)]
@@ -314,6 +318,8 @@ impl Factory {
         let mut mformat = exec::command("mformat");
         mformat.args(["-i", &at, "-v", "HYPRIOT", "-F", "::"]);
         exec::run(mformat, Duration::from_mins(1))?;
+        // mformat writes a partition table, too, into the room for boot code: with it there would be two disks to mount
+        file.write_all_at(&[0; 64], PARTITIONS)?;
         let mut mcopy = exec::command("mcopy");
         mcopy.args(["-i", &at]);
         for entry in std::fs::read_dir(&site)? {

@@ -3,17 +3,19 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use hypriot_updater::decide::{Automatic, Offer, Policy, Seen, Step, Why};
 use hypriot_updater::record::Will;
 use hypriot_updater::slot::Digest;
 
 use super::{NOTHING, locked, open, print};
 use crate::update::act::{self, Hands, Tell};
-use crate::update::board::Session;
+use crate::update::board::{Lock, Session};
 use crate::update::spool::{self, Spool};
 use crate::update::{self, daemon, trial};
 
+/// Nobody stands beside a stick who could try again. At the first start of a card all self-tests are run, which takes minutes.
+const PATIENCE: u32 = 1200;
 /// The word of `--json` for a board that has nothing to do.
 const UP_TO_DATE: &str = "up-to-date";
 
@@ -110,7 +112,8 @@ pub(super) fn install(
 
 /// Installs what the repository offers, and restarts to try it. Gives whether the board has it then, and in which words.
 pub(super) fn by_hand(source: &str) -> anyhow::Result<(bool, String)> {
-    let end = installed(Some(source.to_owned()), false, None, false)?;
+    let lock = super::lock_within(PATIENCE)?.context(super::BUSY)?;
+    let end = install_with(&lock, Some(source.to_owned()), false, None, false)?;
     Ok((end.code == 0 || end.result == UP_TO_DATE, end.why))
 }
 
@@ -125,7 +128,17 @@ fn installed(
         Some(spool) => Some(spool.path().display().to_string()),
         None => source,
     };
-    let (_lock, mut board, mut session) = (locked()?, open()?, Session::default());
+    install_with(&locked()?, source, no_reboot, only, json)
+}
+
+fn install_with(
+    _lock: &Lock,
+    source: Option<String>,
+    no_reboot: bool,
+    only: Option<&semver::Version>,
+    json: bool,
+) -> anyhow::Result<End> {
+    let (mut board, mut session) = (open()?, Session::default());
     let url = source.or_else(|| board.settings.url.clone());
     let will = if no_reboot {
         Will::AtRestart
