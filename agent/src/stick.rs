@@ -70,7 +70,7 @@ pub enum Leave {
     Given,
     /// The owner forbids sticks.
     Forbidden,
-    /// This boot is a trial, which says itself how it ends: the stick that brought it may still be in.
+    /// A trial is going on, which says itself how it ends: the stick that brought it may still be in.
     OnTrial,
 }
 

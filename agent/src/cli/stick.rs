@@ -5,8 +5,9 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::slots;
-use crate::paths::{CARD, TRIED};
+use crate::paths::CARD;
 use crate::stick::{self, Leave, NOTE, Places};
+use crate::update::board::Session;
 use crate::update::machine;
 
 fn places() -> Places<'static> {
@@ -19,13 +20,15 @@ fn places() -> Places<'static> {
 
 pub(super) fn take(device: &Path) -> anyhow::Result<Infallible> {
     let places = places();
-    let leave = if Path::new(TRIED).exists() {
-        Leave::OnTrial
-    } else if super::open()?.settings.stick {
-        Leave::Given
-    } else {
+    let board = super::open()?;
+    let leave = if !board.settings.stick {
         Leave::Forbidden
+    } else if board.see(&Session::default()).on_trial().is_some() {
+        Leave::OnTrial
+    } else {
+        Leave::Given
     };
+    drop(board);
     let (note, _shown) = stick::take(
         &places,
         leave,
