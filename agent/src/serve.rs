@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use axum::http::HeaderValue;
+use hypriot_updater::names::Names;
 
 use crate::files;
 use crate::probe::Root;
@@ -71,11 +72,11 @@ struct Shared {
 struct Current {
     rendered: Rendered,
     age: Option<HeaderValue>,
-    names: guard::Names,
+    names: Names,
 }
 
 impl Shared {
-    fn new(names: guard::Names) -> Self {
+    fn new(names: Names) -> Self {
         let why = "the agent has not looked at the board yet; ask again in a few seconds";
         let current = Current {
             rendered: Rendered::absent(why, ""),
@@ -121,8 +122,8 @@ impl Follower {
         }
     }
 
-    fn names(&self) -> guard::Names {
-        guard::Names::new(&host(), &self.hosts)
+    fn names(&self) -> Names {
+        Names::new(&host(), &self.hosts)
     }
 
     /// One look at the file. `uptime` is the time since boot, now.

@@ -11,7 +11,7 @@
 pub mod api;
 pub mod clock;
 pub mod desk;
-pub mod guard;
+mod guard;
 pub mod listen;
 mod metrics;
 mod page;

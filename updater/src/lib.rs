@@ -13,6 +13,7 @@
 //! * [`record`]: the one small thing a board must remember
 //! * [`rollout`]: which release is next, and when it is this board's turn
 //! * [`window`]: when the owner lets a board restart
+//! * [`names`]: by which names a server of ours may be asked
 //! * [`decide`]: the whole update policy, one function
 #![no_std]
 #![forbid(unsafe_code)]
@@ -24,6 +25,7 @@ pub mod health;
 pub mod index;
 pub mod layout;
 pub mod mbr;
+pub mod names;
 pub mod payload;
 pub mod record;
 pub mod rollout;

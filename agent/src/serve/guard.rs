@@ -1,46 +1,13 @@
-//! What is refused before it is looked at.
-//!
-//! Any web page can make a visitor's browser ask a device in his own network (DNS rebinding). The answer is to serve
-//! only requests that name this board: by an address, by its host name, or by a name that the owner configured.
-
-use std::net::IpAddr;
+//! What is refused before it is looked at: bodies, methods, and requests that are meant for somebody else
+//! ([`hypriot_updater::names`]).
 
 use axum::http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use axum::http::request::Parts;
-use axum::http::{Method, StatusCode, Version};
+use axum::http::uri::Authority;
+use axum::http::{HeaderValue, Method, StatusCode, Version};
+use hypriot_updater::names::{Asked, Meant, Names};
 
 use super::rendered::{Answer, PLAIN};
-
-/// Names of this board, in lower case.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Names(Vec<String>);
-
-impl Names {
-    pub(super) fn new(hostname: &str, configured: &[String]) -> Self {
-        let hostname = hostname.to_ascii_lowercase();
-        let mut names = vec!["localhost".to_owned()];
-        if !hostname.is_empty() {
-            names.push(format!("{hostname}.local"));
-            names.push(hostname);
-        }
-        names.extend(configured.iter().map(|name| name.to_ascii_lowercase()));
-        Self(names)
-    }
-
-    /// Whether a request for `host` (without port) is meant for this board.
-    fn allow(&self, host: &str) -> bool {
-        let bare = host
-            .strip_prefix('[')
-            .and_then(|h| h.strip_suffix(']'))
-            .unwrap_or(host);
-        if bare.parse::<IpAddr>().is_ok() {
-            return true;
-        }
-        // A trailing dot only says that the name is complete (RFC 3986, section 3.2.2).
-        let host = host.strip_suffix('.').unwrap_or(host);
-        self.0.iter().any(|name| name.eq_ignore_ascii_case(host))
-    }
-}
 
 /// Why this request gets no other answer, if so.
 pub(super) fn refuse(request: &Parts, names: &Names) -> Option<Answer> {
@@ -62,59 +29,26 @@ pub(super) fn refuse(request: &Parts, names: &Names) -> Option<Answer> {
         );
         return Some(answer.with(CONNECTION, "close"));
     }
-    match host(request) {
-        Host::Named(name) if names.allow(name) => None,
-        Host::Old => None,
-        Host::Named(_) => {
-            // RFC 9110, section 15.5.20.
+    let meant = names.meant(Asked {
+        target: request.uri.authority().map(Authority::host),
+        fields: request
+            .headers
+            .get_all(HOST)
+            .iter()
+            .map(HeaderValue::as_bytes),
+        old: request.version == Version::HTTP_10,
+    });
+    match meant {
+        Meant::Us => None,
+        Meant::Other => {
             let text = "this board does not go by that name: use its address or host name, or add --host NAME to hypriot-agent serve\n";
             Some(Answer::new(StatusCode::MISDIRECTED_REQUEST, PLAIN, text))
         }
-        Host::Bad => {
-            // RFC 9112, section 3.2: a request without exactly one valid Host MUST be answered 400.
+        Meant::Unclear => {
             let answer = Answer::new(StatusCode::BAD_REQUEST, PLAIN, "one Host, please\n");
             Some(answer.with(CONNECTION, "close"))
         }
     }
-}
-
-enum Host<'a> {
-    Named(&'a str),
-    /// HTTP/1.0 knows no Host; no browser speaks it.
-    Old,
-    Bad,
-}
-
-fn host(request: &Parts) -> Host<'_> {
-    // RFC 9112, section 3.2.2: the host of an absolute target wins over the field.
-    if let Some(authority) = request.uri.authority() {
-        return Host::Named(authority.host());
-    }
-    let mut fields = request.headers.get_all(HOST).iter();
-    match (fields.next(), fields.next()) {
-        (Some(field), None) => match field.to_str().ok().and_then(without_port) {
-            Some(name) => Host::Named(name),
-            None => Host::Bad,
-        },
-        (None, _) if request.version == Version::HTTP_10 => Host::Old,
-        _ => Host::Bad,
-    }
-}
-
-fn without_port(field: &str) -> Option<&str> {
-    let colon = match field.strip_prefix('[') {
-        Some(rest) => {
-            let end = rest.find(']')? + 2;
-            (field.len() > end).then_some(end)
-        }
-        None => field.find(':'),
-    };
-    let Some(colon) = colon else {
-        return (!field.is_empty()).then_some(field);
-    };
-    let (name, port) = field.split_at(colon);
-    let port = port.strip_prefix(':')?;
-    (!name.is_empty() && port.bytes().all(|c| c.is_ascii_digit())).then_some(name)
 }
 
 #[cfg(test)]
@@ -131,24 +65,12 @@ mod tests {
     #[test]
     fn only_requests_that_name_this_board_are_served() {
         for (host, expected) in [
-            ("192.168.1.7", 200),
             ("192.168.1.7:8080", 200),
-            ("[fe80::1]:8080", 200),
-            ("[::1]", 200),
-            ("black-pearl", 200),
             ("BLACK-PEARL.local:8080", 200),
-            ("black-pearl.local.:8080", 200),
             ("pearl.example.org", 200),
-            ("localhost:8080", 200),
             ("evil.example", 421),
             ("black-pearl.evil.example", 421),
-            ("192.168.1.7.evil.example", 421),
-            ("local", 421),
-            ("black-pearl:80:80", 400),
             ("black-pearl:x", 400),
-            ("[::1", 400),
-            ("[::1]x", 400),
-            (":8080", 400),
             ("", 400),
         ] {
             assert_eq!(

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Args;
+use hypriot_updater::names::Names;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::ask::runtime;
 use crate::lock::{Answer, Ask, Settings, Word};
 use crate::serve::api::{Shared, router};
 use crate::serve::desk::{Counter, Desk};
-use crate::serve::guard::Names;
 use crate::serve::listen;
 use crate::serve::token::Token;
 use crate::store::{Embedded, Etcd, Place, Store, etcd::Tls};
@@ -89,9 +89,9 @@ pub(super) fn serve(arguments: &Arguments) -> Result<u8> {
         .clone()
         .unwrap_or_else(|| state.join("token"));
     let (token, made) = Token::read_or_make(&file)?;
-    let words = if made { "a new one is in" } else { "is in" };
+    let words = if made { "made the" } else { "the" };
     eprintln!(
-        "hypriot-fleet: the operator's token {words} {}",
+        "hypriot-fleet: {words} operator's token: {}",
         file.display()
     );
     let place = arguments

@@ -17,13 +17,13 @@ use axum::middleware::{self, Next};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
+use hypriot_updater::names::Names;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
 use super::desk::Counter;
-use super::guard::Names;
 use super::token::Token;
-use super::{metrics, page, sd, view};
+use super::{guard, metrics, page, sd, view};
 use crate::answer::clean;
 use crate::lock::{Answer, Ask, Report, Settings, Who, Word, group_name};
 use crate::rollout::plan::Plan;
@@ -137,9 +137,8 @@ pub fn router(shared: Shared) -> Router {
 
 async fn meant(State(shared): State<Shared>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
-    if !shared.names.meant(&parts) {
-        let text = "this server does not go by that name: use its address or host name, or start it with --host NAME";
-        return refused(StatusCode::MISDIRECTED_REQUEST, "wrong_host", text);
+    if let Some((status, kind, text)) = guard::refuse(&parts, &shared.names) {
+        return refused(status, kind, text);
     }
     // a body that trickles in must not hold a place for long; a board whose answer is lost asks again
     let answer = tokio::time::timeout(REQUEST, next.run(Request::from_parts(parts, body))).await;

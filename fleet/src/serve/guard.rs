@@ -1,55 +1,33 @@
-//! What is refused before it is looked at.
-//!
-//! Any web page can make a visitor's browser ask a server in his own network (DNS rebinding): only requests that name this
-//! server are served, by an address, its host name, or a name that the owner configured.
-
-use std::net::IpAddr;
+//! What is refused before it is looked at: requests that are meant for somebody else ([`hypriot_updater::names`]).
 
 use axum::http::header::HOST;
 use axum::http::request::Parts;
+use axum::http::uri::Authority;
+use axum::http::{HeaderValue, StatusCode, Version};
+use hypriot_updater::names::{Asked, Meant, Names};
 
-/// Names of this server, in lower case.
-#[derive(Debug, Clone, Default)]
-pub struct Names(Vec<String>);
-
-impl Names {
-    /// This machine's, and those that the owner added.
-    pub fn new(hostname: &str, configured: &[String]) -> Self {
-        let hostname = hostname.trim().to_ascii_lowercase();
-        let mut names = vec!["localhost".to_owned()];
-        if !hostname.is_empty() {
-            names.push(format!("{hostname}.local"));
-            names.push(hostname);
-        }
-        names.extend(configured.iter().map(|n| n.to_ascii_lowercase()));
-        Self(names)
-    }
-
-    /// Whether the request is meant for this server. HTTP/1.1 has exactly one Host (RFC 9112, section 3.2).
-    pub fn meant(&self, request: &Parts) -> bool {
-        let mut fields = request.headers.get_all(HOST).iter();
-        let (Some(field), None) = (fields.next(), fields.next()) else {
-            return false;
-        };
-        let Some(host) = field.to_str().ok().map(without_port) else {
-            return false;
-        };
-        let bare = host
-            .strip_prefix('[')
-            .and_then(|h| h.strip_suffix(']'))
-            .unwrap_or(host);
-        if bare.parse::<IpAddr>().is_ok() {
-            return true;
-        }
-        let host = host.strip_suffix('.').unwrap_or(host);
-        self.0.iter().any(|name| name.eq_ignore_ascii_case(host))
-    }
-}
-
-fn without_port(field: &str) -> &str {
-    match field.rfind(':') {
-        Some(colon) if !field[colon..].contains(']') => &field[..colon],
-        _ => field,
+/// Status, kind and words of the refusal, if it is one.
+pub(super) fn refuse(
+    request: &Parts,
+    names: &Names,
+) -> Option<(StatusCode, &'static str, &'static str)> {
+    let asked = Asked {
+        target: request.uri.authority().map(Authority::host),
+        fields: request
+            .headers
+            .get_all(HOST)
+            .iter()
+            .map(HeaderValue::as_bytes),
+        old: request.version == Version::HTTP_10,
+    };
+    match names.meant(asked) {
+        Meant::Us => None,
+        Meant::Other => Some((
+            StatusCode::MISDIRECTED_REQUEST,
+            "wrong_host",
+            "this server does not go by that name: use its address or host name, or start it with --host NAME",
+        )),
+        Meant::Unclear => Some((StatusCode::BAD_REQUEST, "bad_host", "one Host, please")),
     }
 }
 
@@ -59,30 +37,23 @@ mod tests {
 
     #[test]
     fn a_page_of_elsewhere_cannot_make_a_browser_ask_us() {
-        let names = Names::new("rack\n", &["fleet.example.org".into()]);
-        for (host, expected) in [
-            ("rack:8088", true),
-            ("RACK.local", true),
-            ("10.0.0.1:8088", true),
-            ("[fe80::1]:8088", true),
-            ("[::1]", true),
-            ("localhost:1", true),
-            ("fleet.example.org.", true),
-            ("evil.example.org", false),
-            ("evil.example.org:8088", false),
-            ("rack.evil.example.org", false),
-            ("", false),
+        let names = Names::new("rack", &["fleet.example.org".into()]);
+        for (hosts, expected) in [
+            (&["rack.local:8088"][..], None),
+            (&["10.0.0.1:8088"], None),
+            (&["fleet.example.org."], None),
+            (&["evil.example.org:8088"], Some(421)),
+            (&["rack.evil.example.org"], Some(421)),
+            (&["rack", "rack"], Some(400)),
+            (&[], Some(400)),
         ] {
-            let request = axum::http::Request::get("/")
-                .header(HOST, host)
-                .body(())
-                .expect("a request");
-            assert_eq!(names.meant(&request.into_parts().0), expected, "{host}");
+            let mut request = axum::http::Request::get("/");
+            for host in hosts {
+                request = request.header(HOST, *host);
+            }
+            let (parts, ()) = request.body(()).expect("a request").into_parts();
+            let status = refuse(&parts, &names).map(|(status, ..)| status.as_u16());
+            assert_eq!(status, expected, "{hosts:?}");
         }
-        let twice = axum::http::Request::get("/")
-            .header(HOST, "rack")
-            .header(HOST, "rack")
-            .body(());
-        assert!(!names.meant(&twice.expect("a request").into_parts().0));
     }
 }
