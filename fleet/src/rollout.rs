@@ -39,10 +39,20 @@ pub struct BoardSeen {
     pub good_since: Option<u64>,
     /// Since when each of its answers was bad.
     pub bad_since: Option<u64>,
+    /// Why it could not be looked at more closely, the last time.
+    pub trouble: Option<String>,
     /// An order to it is under way from this hand.
     pub busy: bool,
     /// It asks at this moment whether it may go; of meaning in a plan whose boards ask.
     pub asks: bool,
+}
+
+impl BoardSeen {
+    /// Nobody watched it for a while: its silence means nothing, and that it was good before does not mean that it stayed so.
+    pub fn watch_anew(&mut self, now: u64) {
+        self.watched = now;
+        (self.heard, self.good_since, self.bad_since) = (None, None, None);
+    }
 }
 
 /// A board's own words about itself.

@@ -108,7 +108,11 @@ impl<'a> View<'a> {
             if late && watched {
                 orders.push(Order::Note(What::Unfit {
                     board: member.name.clone(),
-                    reason: format!("could not be looked at within {} s", self.plan.preflight),
+                    reason: format!(
+                        "could not be looked at within {} s: {}",
+                        self.plan.preflight,
+                        unseen(self.plan.pull, seen)
+                    ),
                 }));
             } else if !busy {
                 orders.push(Order::Look(member.name.clone()));
@@ -465,6 +469,15 @@ impl<'a> View<'a> {
             list(&bad),
             self.plan.allowed()
         )
+    }
+}
+
+/// Why a board could not be looked at.
+fn unseen(pull: bool, seen: Option<&BoardSeen>) -> &str {
+    match seen.filter(|s| s.answer.is_some()) {
+        Some(seen) => seen.trouble.as_deref().unwrap_or("it takes too long"),
+        None if pull => "it has said nothing",
+        None => "it answers nothing over HTTP; is it on, and is that its name and port?",
     }
 }
 

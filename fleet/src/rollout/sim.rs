@@ -181,6 +181,7 @@ impl Sim {
             bad_since: b.bad_since.map(|g| g.max(self.watched)),
             busy: !b.dead && matches!(b.phase, Phase::Downloading | Phase::Armed),
             asks: false,
+            trouble: None,
         };
         self.boards.iter().map(seen).collect()
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::journal::{Event, Journal, Outcome, State, What};
 use super::plan::{Canary, Plan, Share};
 use super::sim::{Fault, NEW, Phase, Sim};
-use super::{Order, decide};
+use super::{Answer, BoardSeen, Order, decide};
 
 mod property;
 
@@ -289,9 +289,30 @@ fn a_board_that_is_not_fit_refuses_the_run_before_anything_changes() {
     let mut hand = Hand::new(&faults, |_| ());
     assert_eq!(hand.run(), Outcome::Refused);
     assert!(hand.told.is_empty());
+    let State::Unfit(why) = hand.state(1) else {
+        panic!("unfit")
+    };
+    assert!(why.contains("answers nothing over HTTP"), "{why}");
     let mut hand = Hand::new(&faults, |p| p.skip_unfit = true);
     assert_eq!(hand.run(), Outcome::Partly);
     assert_eq!(hand.updated(), 2);
+}
+
+#[test]
+fn a_board_that_ssh_does_not_reach_is_refused_in_the_words_of_ssh() {
+    let hand = Hand::new(&all_good(1), |_| ());
+    let seen = BoardSeen {
+        name: "n0".into(),
+        answer: Some(Answer::default()),
+        trouble: Some("ssh: No route to host".into()),
+        ..BoardSeen::default()
+    };
+    let late = hand.journal.began + hand.plan.preflight + 1;
+    let orders = decide(&hand.plan, &[seen], &hand.journal, late);
+    let [Order::Note(What::Unfit { reason, .. })] = &orders[..] else {
+        panic!("{orders:?}")
+    };
+    assert!(reason.ends_with("s: ssh: No route to host"), "{reason}");
 }
 
 #[test]

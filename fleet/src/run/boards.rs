@@ -27,6 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_secs(90);
 /// A board that could not be looked at is looked at again after this long.
 const PAUSE: Duration = Duration::from_secs(5);
+/// Boards are looked at every second. After a gap of this length the laptop slept, or its clock was set.
+const SLEPT: u64 = 60;
 /// Exit codes of the agent: nothing to do, and another run holds the board (sysexits.h, EX_TEMPFAIL).
 const NOTHING: i32 = 3;
 const HELD: i32 = 75;
@@ -36,6 +38,9 @@ const HELD: i32 = 75;
 pub struct Live {
     boards: BTreeMap<String, Arc<Mutex<One>>>,
     order: Vec<String>,
+    clock: fn() -> u64,
+    /// When `seen` was asked for last.
+    looked: u64,
     reach: Arc<Reach>,
     tell: UnboundedSender<What>,
     news: UnboundedReceiver<What>,
@@ -95,6 +100,8 @@ impl Live {
         Ok(Self {
             boards,
             order,
+            clock,
+            looked: clock(),
             reach: Arc::new(reach),
             tell,
             news,
@@ -173,6 +180,13 @@ fn hear(seen: &mut BoardSeen, answer: Option<crate::rollout::Answer>, now: u64) 
 
 impl Boards for Live {
     fn seen(&mut self) -> Vec<BoardSeen> {
+        let now = (self.clock)();
+        if now.saturating_sub(self.looked) > SLEPT {
+            for one in self.boards.values() {
+                of(one).seen.watch_anew(now);
+            }
+        }
+        self.looked = now;
         let boards = self.order.iter().filter_map(|name| self.boards.get(name));
         boards.map(|one| of(one).seen.clone()).collect()
     }
@@ -231,7 +245,9 @@ async fn look(one: &Mutex<One>, reach: &Reach) -> Option<What> {
         Ok(facts) => Some(What::Fit { board, facts }),
         Err(Refusal::Lasting(reason)) => Some(What::Unfit { board, reason }),
         Err(Refusal::Passing(why)) => {
-            of(one).step = why;
+            let mut one = of(one);
+            one.seen.trouble = Some(why.clone());
+            one.step = why;
             None
         }
     }
@@ -401,3 +417,6 @@ impl Live {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

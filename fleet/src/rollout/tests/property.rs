@@ -15,6 +15,7 @@ fn fault() -> impl Strategy<Value = Fault> {
         1 => Just(Fault::DiesIn(Phase::Armed)),
         1 => Just(Fault::DiesIn(Phase::Rebooting)),
         1 => Just(Fault::DiesIn(Phase::OnTrial)),
+        1 => Just(Fault::DiesIn(Phase::RebootingBack)),
         1 => Just(Fault::DiesIn(Phase::Settled)),
         1 => Just(Fault::Lies),
         1 => Just(Fault::SickAfter),
