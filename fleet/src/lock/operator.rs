@@ -1,5 +1,7 @@
 //! An operator's words about a group.
 
+use std::collections::BTreeMap;
+
 use super::books::{Rollout, What};
 use super::judge::{Answer, Word, Work, no};
 use super::{group_name, rollouts};
@@ -87,5 +89,7 @@ pub(super) fn say(work: &mut Work<'_>, name: &str, by: &str, said: &Word) -> Ans
             work.note(name, What::Rollout { what });
         }
     }
+    // what follows is there with the answer, and not a second later
+    rollouts::step(work, name, &BTreeMap::new());
     Answer::Done
 }

@@ -12,9 +12,12 @@ use super::clock::Clock;
 use crate::lock::{Answer, Ask, Books, Event, Now, What, judge};
 use crate::store::{Entry, Store};
 
-/// Requests that are judged together, and those that may wait.
-const BATCH: usize = 256;
+/// Requests that may wait. All that do are judged together: a decision over a thousand boards costs the same whether one of them
+/// asks or all, so a server that falls behind on a busy machine catches up with the next one.
 const WAITING: usize = 4_096;
+/// Bytes of one entry. etcd takes requests of 1.5 MiB, in which an entry is base64, unless its owner allows more
+/// (<https://etcd.io/docs/v3.4/dev-guide/limit/>). What one request alone makes of it cannot be divided.
+const ENTRY: usize = 768 * 1024;
 /// A batch is gathered for as long as the one before it took to be judged, and for no longer than this: boards that are refused
 /// cost no write for which others would gather behind them, and a thousand of them would be judged one by one.
 const GATHER: Duration = Duration::from_millis(100);
@@ -98,6 +101,13 @@ fn busy(why: &str) -> Answer {
         value: why.to_owned(),
         again: 5,
     }
+}
+
+/// What came of requests that were judged together.
+enum Decided {
+    Answers(Vec<Answer>),
+    /// They make an entry that no store need take: fewer at a time.
+    TooLarge,
 }
 
 /// The task.
@@ -206,26 +216,37 @@ impl<S: Store> Desk<S> {
 
     /// Answers requests, all of them at one time.
     pub async fn answer(&mut self, asks: &[Ask], now: Now) -> Vec<Answer> {
-        match self.decided(asks, now).await {
-            Ok(answers) => {
-                self.trouble = None;
-                answers
-            }
-            Err(error) => {
-                self.in_step = false;
-                self.counts.trouble += 1;
-                let why = format!("{error:#}");
-                if self.trouble.as_ref() != Some(&why) {
-                    eprintln!("hypriot-fleet: the store cannot be used: {why}");
+        let mut answers = Vec::with_capacity(asks.len());
+        let mut most = asks.len();
+        while let Some(rest) = asks.get(answers.len()..).filter(|r| !r.is_empty()) {
+            let part = &rest[..most.min(rest.len())];
+            match self.decided(part, now).await {
+                Ok(Decided::Answers(some)) => answers.extend(some),
+                Ok(Decided::TooLarge) => most = part.len().div_ceil(2),
+                Err(error) => {
+                    let refused = self.refuse(&error);
+                    answers.resize(asks.len(), refused);
+                    return answers;
                 }
-                let text = format!("nothing can be decided now: {why}");
-                self.trouble = Some(why);
-                vec![busy(&text); asks.len()]
             }
         }
+        self.trouble = None;
+        answers
     }
 
-    async fn decided(&mut self, asks: &[Ask], now: Now) -> Result<Vec<Answer>> {
+    fn refuse(&mut self, error: &anyhow::Error) -> Answer {
+        self.in_step = false;
+        self.counts.trouble += 1;
+        let why = format!("{error:#}");
+        if self.trouble.as_ref() != Some(&why) {
+            eprintln!("hypriot-fleet: the store cannot be used: {why}");
+        }
+        let text = format!("nothing can be decided now: {why}");
+        self.trouble = Some(why);
+        busy(&text)
+    }
+
+    async fn decided(&mut self, asks: &[Ask], now: Now) -> Result<Decided> {
         for _ in 0..ATTEMPTS {
             if !self.in_step {
                 self.catch_up().await?;
@@ -240,9 +261,12 @@ impl<S: Store> Desk<S> {
                     continue;
                 }
                 self.count(&answers, &[]);
-                return Ok(answers);
+                return Ok(Decided::Answers(answers));
             }
             let entry = serde_json::to_vec(&events)?;
+            if entry.len() > ENTRY && asks.len() > 1 {
+                return Ok(Decided::TooLarge);
+            }
             if self.store.append(self.seq, entry).await? {
                 self.books = books;
                 self.seq += 1;
@@ -251,13 +275,13 @@ impl<S: Store> Desk<S> {
                     self.remember(event);
                 }
                 self.sum_up().await;
-                return Ok(answers);
+                return Ok(Decided::Answers(answers));
             }
             self.counts.conflicts += 1;
             self.in_step = false;
         }
         let refused = busy("other servers were first each time");
-        Ok(vec![refused; asks.len()])
+        Ok(Decided::Answers(vec![refused; asks.len()]))
     }
 
     fn count(&mut self, answers: &[Answer], events: &[Event]) {
@@ -322,16 +346,15 @@ impl<S: Store> Desk<S> {
         loop {
             let mut waiting: Vec<Waiting> = Vec::new();
             let tick = tokio::select! {
-                n = asks.recv_many(&mut waiting, BATCH) => {
+                n = asks.recv_many(&mut waiting, WAITING) => {
                     if n == 0 { return }
                     false
                 }
                 _ = ticks.tick() => true,
             };
-            let room = BATCH.saturating_sub(waiting.len());
-            if !tick && room > 0 && took > GLANCE {
+            if !tick && took > GLANCE {
                 tokio::time::sleep(took.min(GATHER)).await;
-                asks.recv_many(&mut waiting, room).now_or_never();
+                asks.recv_many(&mut waiting, WAITING).now_or_never();
             }
             let before = self.seq;
             let was = self.trouble.is_some();

@@ -198,6 +198,7 @@ fn rollout<'a>(
         operator: &rollout.operator,
         version: plan.version.as_deref(),
         state: match journal.ended {
+            None if journal.aborted.is_some() => "being aborted",
             // nobody goes: that is not what running looks like
             None if paused => "paused",
             ended => word(ended),

@@ -6,6 +6,9 @@ use anyhow::{Result, bail};
 
 use super::{Entry, KEEP, Kept, Store};
 
+/// What etcd takes in one request, 1.5 MiB, as bytes before base64 and with some room for what is around them.
+const LIMIT: usize = 1024 * 1024;
+
 /// What goes wrong with the next call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
@@ -60,6 +63,9 @@ impl Store for Memory {
 
     async fn append(&mut self, after: u64, entry: Vec<u8>) -> Result<bool> {
         let fault = self.reach()?;
+        if entry.len() > LIMIT {
+            bail!("etcdserver: request is too large");
+        }
         let mut kept = self.locked();
         let last = kept.entries.last().map_or(0, |(n, _)| *n);
         let first = last == after;

@@ -138,6 +138,23 @@ fn a_release_that_fails_on_the_canary_touches_nobody_else() {
 }
 
 #[test]
+fn an_aborted_plan_ends_with_the_word_and_waits_for_nobody_but_boards_that_are_out() {
+    let mut rack = Rack::new(&[Way::Good; 3], |_| {});
+    assert_eq!(rack.service.say(Word::Abort), Answer::Done);
+    let ended = |rack: &Rack| rack.service.rollout().journal.ended;
+    assert_eq!(ended(&rack), Some(Outcome::Aborted));
+
+    let mut rack = Rack::new(&[Way::Good; 3], |_| {});
+    while rack.order.is_empty() {
+        rack.step();
+    }
+    assert_eq!(rack.service.say(Word::Abort), Answer::Done);
+    assert_eq!(ended(&rack), None, "one is out");
+    assert_eq!(rack.run(), Outcome::Aborted);
+    assert_eq!(rack.order, [0]);
+}
+
+#[test]
 fn a_board_that_is_left_in_its_lock_after_the_stop_keeps_its_slot() {
     let mut rack = Rack::new(&[Way::NeverBack, Way::Good, Way::Good], |_| {});
     rack.run();

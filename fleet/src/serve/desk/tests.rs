@@ -277,3 +277,34 @@ fn the_log_is_summed_up_and_read_again_as_it_was() {
     world.catch_up(1);
     assert_eq!(world.servers[1].books(), world.servers[0].books());
 }
+
+#[test]
+fn thousands_of_boards_that_say_as_much_as_they_can_at_once_are_all_answered() {
+    let mut world = World::new();
+    let text = "\u{1f40b}".repeat(200);
+    let ask = |n: usize| {
+        let mut who = who(n, "2");
+        let report = &mut who.report;
+        for word in [
+            &mut report.name,
+            &mut report.model,
+            &mut report.slot,
+            &mut report.boot,
+            &mut report.reason,
+            &mut report.progress,
+            &mut report.address,
+            &mut report.spread,
+        ] {
+            word.clone_from(&text);
+        }
+        who.report = std::mem::take(report).cleaned();
+        Ask::Steady(who)
+    };
+    let asks: Vec<Ask> = (0..2_000).map(ask).collect();
+    let answers = block(world.servers[0].answer(&asks, now(world.at)));
+    assert!(answers.iter().all(|a| *a == Answer::Done));
+    assert_eq!(answers.len(), asks.len());
+    assert_eq!(world.servers[0].trouble, None);
+    let books = world.history();
+    assert_eq!(books.group(GROUP).map(|g| g.boards.len()), Some(2_000));
+}
