@@ -30,6 +30,8 @@ use releases::Releases;
 const START: &str = include_str!("native/start.sh");
 /// sshd hands what is asked for to the board behind the port.
 const DOOR: &str = include_str!("native/door.sh");
+/// Settings of boards that are told over ssh, and do nothing by themselves.
+pub const MANUAL: &str = "[update]\ninstall = \"manual\"\nreboot = \"manual\"\n";
 /// Between two looks at a container.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -77,8 +79,8 @@ impl Drop for Yard {
 }
 
 impl Yard {
-    /// So many boards that run version 1.0.0.
-    pub fn start(boards: usize) -> Result<Self> {
+    /// So many boards that run version 1.0.0, with these settings of their owner.
+    pub fn start(boards: usize, settings: &str) -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let releases = Releases::new(dir.path())?;
         let first = releases.root("1.0.0", true);
@@ -91,6 +93,7 @@ impl Yard {
             std::fs::create_dir_all(&home)?;
             let card = Card::flash(&home.join("card"), n, &first)?;
             put(&home.join("machine-id"), format!("{:032x}\n", 0xb0a2d + n))?;
+            put(&home.join("owner.toml"), settings)?;
             let (over, starts) = (Arc::default(), Arc::default());
             let life = {
                 let (over, starts) = (Arc::clone(&over), Arc::clone(&starts));

@@ -3,7 +3,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use hypriot_tests::native::Yard;
+use std::time::{Duration, Instant};
+
+use hypriot_tests::locks::servers::Server;
+use hypriot_tests::native::{MANUAL, Yard};
 
 /// `hypriot-fleet update` with the patience of a test.
 fn update(canary: &str) -> Vec<&str> {
@@ -69,7 +72,7 @@ fn the_rack_is_measured(yard: &Yard) {
 
 #[test]
 fn real_agents_take_a_good_release_in_waves_and_a_bad_one_stops_at_the_canary() {
-    let mut yard = Yard::start(3).unwrap();
+    let mut yard = Yard::start(3, MANUAL).unwrap();
     let canary = yard.name(1);
     assert_eq!(versions(&yard), ["1.0.0"; 3]);
     yard.releases.offer("1.1.0", true).unwrap();
@@ -99,7 +102,7 @@ fn real_agents_take_a_good_release_in_waves_and_a_bad_one_stops_at_the_canary() 
 
 #[test]
 fn the_laptop_dies_and_another_goes_on_and_strangers_and_second_operators_are_refused() {
-    let mut yard = Yard::start(2).unwrap();
+    let mut yard = Yard::start(2, MANUAL).unwrap();
     let canary = yard.name(0);
     yard.releases.offer("1.1.0", true).unwrap();
 
@@ -136,4 +139,55 @@ fn the_laptop_dies_and_another_goes_on_and_strangers_and_second_operators_are_re
     let text = fleet(&yard, &["rollback", &run], 7);
     assert_eq!(versions(&yard), ["1.0.0"; 2], "{text}");
     assert_eq!(starts(&yard), [3; 2], "{text}");
+}
+
+/// Waits for what nobody is told to do.
+fn wait(yard: &Yard, server: &Server, holds: impl Fn() -> bool) {
+    let end = Instant::now() + Duration::from_mins(4);
+    while !holds() {
+        let shown = || server.operator(&["group", "show"]).unwrap();
+        assert!(Instant::now() < end, "{}\n{}", shown(), logs(yard));
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+/// Locks that the server has given since it began.
+fn grants(server: &Server) -> usize {
+    let url = format!("http://127.0.0.1:{}/metrics", server.port);
+    let text = ureq::get(&url)
+        .call()
+        .unwrap()
+        .body_mut()
+        .read_to_string()
+        .unwrap();
+    let mark = "hypriot_fleet_grants_total{group=\"default\"} ";
+    let count = text.lines().find_map(|l| l.strip_prefix(mark));
+    count.map_or(0, |n| n.parse().unwrap())
+}
+
+#[test]
+fn boards_that_nobody_watches_ask_before_each_restart_and_a_bad_release_stays_with_the_first() {
+    let state = tempfile::tempdir().unwrap();
+    let server = Server::start(state.path(), &["--new", "--group", "default=1"]).unwrap();
+    let lock = format!("http://127.0.0.1:{}", server.port);
+    let settings = format!("[update]\nlock = \"{lock}\"\npoll_seconds = 5\n");
+    let mut yard = Yard::start(2, &settings).unwrap();
+
+    yard.releases.offer("1.1.0", true).unwrap();
+    let home = || {
+        let text = server.operator(&["group", "show"]).unwrap();
+        text.contains("0 of 1 slots taken") && versions(&yard) == ["1.1.0"; 2]
+    };
+    wait(&yard, &server, home);
+    assert_eq!((starts(&yard), grants(&server)), (vec![2; 2], 2));
+
+    yard.releases.offer("1.2.0", false).unwrap();
+    let back = || starts(&yard).contains(&4) && versions(&yard) == ["1.1.0"; 2];
+    wait(&yard, &server, back);
+    // whoever tried it keeps the lock, so that nobody else gets it for that; at its deadline the service pauses the group
+    let text = server.operator(&["group", "show"]).unwrap();
+    assert!(text.contains("1 of 1 slots taken"), "{text}");
+    let mut tried = starts(&yard);
+    tried.sort_unstable();
+    assert_eq!((tried, grants(&server)), (vec![2, 4], 3), "{text}");
 }

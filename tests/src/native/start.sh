@@ -23,7 +23,7 @@ cat "$home/machine-id" > $root/etc/machine-id
 cat "$home/agent.toml" > $root/usr/lib/hypriot/agent.toml
 cat "$home/selftest.yaml" > $root/usr/share/hypriot/selftest.d/10-test.yaml
 cat "$repo/1.root.json" > $root/usr/share/hypriot/root.json
-printf '[update]\ninstall = "manual"\nreboot = "manual"\n' > $root/etc/hypriot/agent.d/fleet.toml
+cat "$home/owner.toml" > $root/etc/hypriot/agent.d/fleet.toml
 mkdir -p $root/run/hypriot $root/run/systemd/timesync
 touch $root/run/systemd/timesync/synchronized
 echo "$card" > $root/run/hypriot/card
