@@ -20,11 +20,13 @@ use crate::inputs::recipe::Recipe;
 use crate::tree::{Content, Tree};
 
 mod config;
+pub mod containers;
 pub mod custom;
 mod kernel;
 pub mod origins;
 mod root;
 pub mod scr;
+pub mod slim;
 #[cfg(test)]
 pub(crate) mod tests;
 

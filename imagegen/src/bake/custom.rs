@@ -18,7 +18,8 @@ pub(super) const HOST_NAME: &str = "black-pearl";
 /// Where sshd finds the keys of a recipe's users.
 const KEYS: &str = "etc/ssh/authorized_keys.d";
 
-/// The files of a recipe as a folder that is laid over the tree: `[[file]]`, `[[user]]`, `[[repository]]` and the settings.
+/// The files of a recipe as a folder that is laid over the tree: `[[file]]`, `[[user]]`, `[[container]]`,
+/// `[[repository]]` and the settings.
 pub fn folder(
     root: &Tree,
     recipe: &Recipe,
@@ -28,6 +29,7 @@ pub fn folder(
     let mut out = Tree::new(root.epoch());
     settings(&mut out, root, recipe)?;
     users(&mut out, &recipe.users)?;
+    super::containers::add(&mut out, &recipe.containers, board.arch)?;
     for repository in &recipe.repositories {
         source(&mut out, repository)?;
     }

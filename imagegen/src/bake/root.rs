@@ -2,8 +2,8 @@
 
 use anyhow::{Context, Result, ensure};
 
-use super::custom;
 use super::{AGENT, Input, SETTINGS, SKEL, SYSTEMD, Steps, TRUST_ROOT, embedded, settings};
+use super::{custom, slim};
 use crate::inputs::overlay;
 use crate::tree::{Kind, Tree, show};
 
@@ -33,6 +33,9 @@ const PLACES: [(&str, u16); 8] = [
 
 pub(super) fn bake(root: &mut Tree, input: &Input<'_>) -> Result<()> {
     only_what_belongs(root)?;
+    if let Some(rules) = slim::Rules::of(input.recipe)? {
+        rules.apply(root)?;
+    }
     // Where the agent's `kernel-config` tests look for it, as on other distributions.
     let release = input.kernel_release;
     if let Ok(config) = root.read(&format!("boot/config-{release}")) {

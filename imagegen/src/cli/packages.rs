@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use clap::Args;
 
+use crate::bake::slim;
 use crate::configure::Mode;
 use crate::inputs::board;
 use crate::inputs::mirror::Asked;
@@ -257,11 +258,14 @@ fn summary(args: &BuildArgs, lock: &Lock, path: &std::path::Path) -> anyhow::Res
 pub(super) fn plan(args: &BuildArgs) -> anyhow::Result<()> {
     let (recipe, board, opts, progress) = args.read()?;
     let lock = root_tree::lock(&recipe, &board, &opts, progress)?;
-    let plan = crate::lock::plan::of(
-        &lock,
-        &board,
-        &crate::fetch::store::Store::open(&opts.cache)?,
-    );
+    let store = crate::fetch::store::Store::open(&opts.cache)?;
+    let mut plan = crate::lock::plan::of(&lock, &board, &store);
+    if let Some(rules) = slim::Rules::of(&recipe)? {
+        match rules.measure(&lock, &store)? {
+            Some(left) => plan.leave_out(left),
+            None => progress.note("note: what path-exclude saves is told once the packages are here: hypriot-imagegen fetch"),
+        }
+    }
     if args.json() {
         say(&serde_json::to_string_pretty(&plan)?);
     } else {

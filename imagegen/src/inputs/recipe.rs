@@ -17,7 +17,7 @@ mod tests;
 
 pub use check::{Package, package};
 pub use layers::{Origin, origins, template};
-pub use parts::{Deb, FileEntry, Repository, Run, User};
+pub use parts::{Container, Deb, FileEntry, Repository, Run, User};
 
 const DEFAULT: &str = include_str!("../../recipes/default.toml");
 /// A recipe larger than this is a mistake.
@@ -51,6 +51,12 @@ pub struct Recipe {
     /// Packages that must not be installed: those of the base are left out, and a dependency on one is an error.
     #[serde(default)]
     pub exclude: Vec<String>,
+    /// Files of packages that are left out, as dpkg's `path-exclude`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub path_exclude: Vec<String>,
+    /// Of those, files that are kept, as dpkg's `path-include`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub path_include: Vec<String>,
     /// Packages that apt on the board must not replace.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hold: Vec<String>,
@@ -94,6 +100,9 @@ pub struct Recipe {
     /// Archives of packages besides Debian's.
     #[serde(default, rename = "repository", skip_serializing_if = "Vec::is_empty")]
     pub repositories: Vec<Repository>,
+    /// Container images that Docker has on every board, without a registry.
+    #[serde(default, rename = "container", skip_serializing_if = "Vec::is_empty")]
+    pub containers: Vec<Container>,
     /// Steps that are run in the finished tree, without a network.
     #[serde(default, rename = "run", skip_serializing_if = "Vec::is_empty")]
     pub runs: Vec<Run>,

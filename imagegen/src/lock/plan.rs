@@ -6,6 +6,7 @@ use hypriot_updater::slot::Slot;
 use serde::Serialize;
 
 use crate::arch::Arch;
+use crate::bake::slim::Left;
 use crate::fetch::store::Store;
 use crate::inputs::board::Board;
 use crate::inputs::needs::{self, Lack};
@@ -48,6 +49,9 @@ pub struct Plan {
     pub largest: Vec<Large>,
     /// What the image's tests would miss.
     pub lacking: Vec<Lack>,
+    /// What a recipe leaves out of its packages, where they are here to be looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left_out: Option<Left>,
 }
 
 /// A number of files and their bytes.
@@ -191,6 +195,7 @@ pub fn of(lock: &Lock, board: &Board, store: &Store) -> Plan {
             })
             .collect(),
         lacking: lacking(lock, board),
+        left_out: None,
     }
 }
 
@@ -199,6 +204,13 @@ fn bytes(package: &LockedPackage) -> u64 {
 }
 
 impl Plan {
+    /// Takes off what a recipe leaves out of its packages.
+    pub fn leave_out(&mut self, left: Left) {
+        self.root.least = self.root.least.saturating_sub(left.out_bytes);
+        self.root.most = self.root.most.saturating_sub(left.out_bytes);
+        self.left_out = Some(left);
+    }
+
     /// Refuses what cannot fit, before a byte of it is fetched.
     pub fn fits(&self) -> Result<(), TooBig> {
         if self.root.least <= self.root.room {
@@ -239,6 +251,17 @@ impl Plan {
                 mib(self.root.room.saturating_sub(self.root.least)),
             ),
         ];
+        if let Some(left) = &self.left_out {
+            out.push(format!(
+                "left out   {} of {} files, {} of {} MiB, by path-exclude: with them the root has {} to {} MiB",
+                left.out_files,
+                left.files,
+                mib(left.out_bytes),
+                mib(left.bytes),
+                mib(self.root.least + left.out_bytes),
+                mib(self.root.most + left.out_bytes),
+            ));
+        }
         let parts: Vec<String> = self
             .partitions
             .iter()

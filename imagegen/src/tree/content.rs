@@ -44,6 +44,27 @@ impl Content {
         self.len() == 0
     }
 
+    /// All bytes, piece by piece, whatever their number.
+    pub fn chunks(&self, mut each: impl FnMut(&[u8])) -> Result<()> {
+        let (file, mut at, len) = match self {
+            Self::Bytes(bytes) => {
+                each(bytes);
+                return Ok(());
+            }
+            Self::Host { path, len } => (Arc::new(PackedFile::open(path)?), 0, *len),
+            Self::Packed { file, at, len } => (file.clone(), *at, *len),
+        };
+        let mut piece = vec![0; 1 << 18];
+        let end = at + len;
+        while at < end {
+            let n = usize::try_from((end - at).min(piece.len() as u64)).context("a piece")?;
+            file.read_at(at, &mut piece[..n])?;
+            each(&piece[..n]);
+            at += n as u64;
+        }
+        Ok(())
+    }
+
     /// All bytes. `Host` content is read whole; a length other than the one on record is an error.
     pub fn read(&self) -> Result<Arc<[u8]>> {
         match self {
@@ -78,7 +99,7 @@ pub struct PackedFile {
 
 impl PackedFile {
     /// Opens it.
-    pub(super) fn open(path: &Path) -> Result<Self> {
+    pub(crate) fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
         Ok(Self {
             file,

@@ -7,6 +7,8 @@ use toml::de::{DeTable, DeValue};
 use super::Recipe;
 use crate::inputs::userdata::{host_name, public_key};
 
+mod containers;
+
 /// One step of the way to a value: a key, or the number of a part.
 #[derive(Debug, Clone)]
 pub(super) enum Step {
@@ -112,6 +114,7 @@ pub(super) fn check(recipe: &Recipe) -> Vec<Objection> {
             say(vec![Key(key), Part(n)], package(text).and_then(plain));
         }
     }
+    patterns(recipe, &mut say);
     for (n, component) in recipe.components.iter().enumerate() {
         say(
             vec![Key("components"), Part(n)],
@@ -170,6 +173,7 @@ pub(super) fn check(recipe: &Recipe) -> Vec<Objection> {
     users(recipe, &mut say);
     files(recipe, &mut say);
     repositories(recipe, &mut say);
+    containers::check(recipe, &mut say);
     for (n, run) in recipe.runs.iter().enumerate() {
         let result = match (run.script.is_empty(), &run.from) {
             (true, None) => Err("a step needs `script` or `from`".to_owned()),
@@ -342,6 +346,31 @@ fn repositories(recipe: &Recipe, say: &mut Say<'_>) {
             say(at("packages"), package(name).map(drop));
         }
     }
+}
+
+fn patterns(recipe: &Recipe, say: &mut Say<'_>) {
+    for (key, list) in [
+        ("path-exclude", &recipe.path_exclude),
+        ("path-include", &recipe.path_include),
+    ] {
+        for (n, pattern) in list.iter().enumerate() {
+            say(vec![Step::Key(key), Step::Part(n)], path_pattern(pattern));
+        }
+    }
+}
+
+/// What dpkg takes as a pattern for files (dpkg(1), `path-exclude`).
+fn path_pattern(text: &str) -> Result<(), String> {
+    let depth = text.matches('/').count();
+    if !text.starts_with('/') || text.contains('\n') {
+        return Err(format!(
+            "`{text}` is no pattern of a path from / on, as in /usr/share/doc/*"
+        ));
+    }
+    if depth < 2 || text.starts_with("/*") {
+        return Err(format!("`{text}` would leave out most of a system"));
+    }
+    Ok(())
 }
 
 fn word(text: &str, what: &str) -> Result<(), String> {

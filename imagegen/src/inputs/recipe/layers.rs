@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::check::{check, package, place};
 use super::{DEFAULT, MAX_BYTES, Recipe, RecipeError, invalid};
 use crate::files;
+use crate::inputs::container::Layout;
 
 /// More recipes on each other are a circle.
 const DEPTH: usize = 8;
@@ -146,6 +147,14 @@ fn read(path: &Path) -> Result<Recipe, RecipeError> {
             file.from = Some(beside(from));
         }
     }
+    for container in &mut recipe.containers {
+        if let Some(from) = container.from.take() {
+            let at = beside(&from);
+            let hash = Layout::open(&at).and_then(|layout| layout.sha256());
+            container.sha256 = Some(hash.map_err(|e| invalid(&origin, e.to_string()))?);
+            container.from = Some(at);
+        }
+    }
     for run in &mut recipe.runs {
         if let Some(from) = run.from.take() {
             let text = String::from_utf8(small(&from, MAX_BYTES)?);
@@ -220,6 +229,8 @@ fn merge(base: Recipe, upper: Recipe) -> Recipe {
         components: joined(base.components, upper.components),
         packages,
         exclude,
+        path_exclude: joined(base.path_exclude, upper.path_exclude),
+        path_include: joined(base.path_include, upper.path_include),
         hold: joined(base.hold, upper.hold),
         debs: joined(base.debs, upper.debs),
         files: upper.files,
@@ -233,6 +244,7 @@ fn merge(base: Recipe, upper: Recipe) -> Recipe {
         mask: joined(base.mask, upper.mask),
         users: replaced(base.users, upper.users, |u| u.name.clone()),
         file: replaced(base.file, upper.file, |f| f.path.clone()),
+        containers: replaced(base.containers, upper.containers, |c| c.image.clone()),
         repositories: replaced(base.repositories, upper.repositories, |r| r.name.clone()),
         runs: joined(base.runs, upper.runs),
         origins,
@@ -294,6 +306,8 @@ fn told(recipe: &Recipe, from: &str) -> Vec<Origin> {
         ("components", &recipe.components),
         ("packages", &recipe.packages),
         ("exclude", &recipe.exclude),
+        ("path-exclude", &recipe.path_exclude),
+        ("path-include", &recipe.path_include),
         ("hold", &recipe.hold),
         ("cmdline", &recipe.cmdline),
         ("enable", &recipe.enable),
@@ -314,6 +328,8 @@ fn told(recipe: &Recipe, from: &str) -> Vec<Origin> {
         .repositories
         .iter()
         .for_each(|r| say("repository", &r.name));
+    let containers = recipe.containers.iter();
+    containers.for_each(|c| say("container", &c.image));
     recipe.runs.iter().for_each(|r| say("run", &r.name));
     out
 }
@@ -346,6 +362,14 @@ impl Recipe {
                     .and_then(|f| f.from.clone())
                     .ok_or_else(|| hint(&file.path))?,
             );
+        }
+        for container in &mut out.containers {
+            let same = |c: &&super::Container| {
+                (&c.image, &c.sha256) == (&container.image, &container.sha256)
+            };
+            let found = given.and_then(|g| g.containers.iter().find(same));
+            let from = found.and_then(|c| c.from.clone());
+            container.from = Some(from.ok_or_else(|| hint(&container.image))?);
         }
         for deb in &mut out.debs {
             let found = given.and_then(|g| g.debs.iter().find(|d| d.sha256 == deb.sha256));

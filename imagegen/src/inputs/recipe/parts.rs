@@ -116,6 +116,20 @@ fn is_plain(mode: &str) -> bool {
     mode == "0644"
 }
 
+/// A container image that Docker has on every board.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Container {
+    /// What it is called on the board, with its tag: `nginx:1.29`.
+    pub image: String,
+    /// The OCI layout it is in, a folder or a tar, relative to the recipe file; not written.
+    #[serde(default, skip_serializing)]
+    pub from: Option<PathBuf>,
+    /// The hash of all that is in it, that of its `index.json`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+}
+
 /// An archive of packages, in the terms of deb822 sources (sources.list(5)).
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]

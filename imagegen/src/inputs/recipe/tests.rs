@@ -52,6 +52,31 @@ fn bad_recipes_are_refused_with_their_place() {
             "line 2, column 10: `my_board` is no host name",
         ),
         ("host name with a dot", "hostname='a.b'", "no dots"),
+        (
+            "a container without a tag",
+            "[[container]]\nimage='nginx'\nfrom='x'",
+            "line 3, column 7: `nginx`: a name needs its tag",
+        ),
+        (
+            "a container from nowhere",
+            "[[container]]\nimage='a:1'",
+            "`a:1` has no `from`",
+        ),
+        (
+            "a container twice",
+            "[[container]]\nimage='a:1'\nfrom='x'\n[[container]]\nimage='a:1'\nfrom='y'",
+            "line 6, column 7: `a:1` is here twice",
+        ),
+        (
+            "a pattern of no path",
+            "path-exclude=['usr/share/doc/*']",
+            "line 2, column 15: `usr/share/doc/*` is no pattern",
+        ),
+        (
+            "a pattern of everything",
+            "path-exclude=['/*']",
+            "most of a system",
+        ),
         ("time zone that climbs", "timezone='../x'", "no time zone"),
         (
             "country in words",
@@ -301,7 +326,8 @@ fn files_beside_a_recipe_are_known_by_what_they_hold() {
     put(dir.path(), "motd", "hello\n");
     put(dir.path(), "my.deb", "no package, and nobody looks yet");
     put(dir.path(), "step.sh", "true\n");
-    let text = "name='x'\nversion='1.0.0'\npackages=['ab']\ndebs=['my.deb']\n[[file]]\npath='/etc/motd'\nfrom='motd'\n[[run]]\nname='s'\nfrom='step.sh'\n";
+    crate::inputs::container::tests::layout(dir.path(), "arm64", "");
+    let text = "name='x'\nversion='1.0.0'\npackages=['ab']\ndebs=['my.deb']\n[[file]]\npath='/etc/motd'\nfrom='motd'\n[[container]]\nimage='a:1'\nfrom='oci-1'\n[[run]]\nname='s'\nfrom='step.sh'\n";
     let path = put(dir.path(), "x.toml", text);
     let recipe = load(Some(&path)).unwrap();
     assert_eq!(
@@ -323,6 +349,7 @@ fn files_beside_a_recipe_are_known_by_what_they_hold() {
     // Another file of the same name is another file.
     put(dir.path(), "motd", "other\n");
     assert!(recorded.attach(Some(&load(Some(&path)).unwrap())).is_err());
+    assert_eq!(recorded.containers[0].from, None);
     put(dir.path(), "key.asc", "no key");
     put(
         dir.path(),
@@ -361,6 +388,7 @@ fn what_is_written_to_begin_with_is_a_recipe() {
         .map(|l| {
             l.replace("\"ssh-ed25519 AAAA… jack@pearl\"", &format!("'{KEY}'"))
                 .replace("https://…", "https://x")
+                .replace("whoami.tar", "oci-1")
         })
         .map(|l| {
             if l.starts_with("components = [\"stable\"]") {
@@ -370,6 +398,7 @@ fn what_is_written_to_begin_with_is_a_recipe() {
             }
         })
         .collect();
+    crate::inputs::container::tests::layout(dir.path(), "arm64", "");
     put(dir.path(), "all.toml", &all.join("\n"));
     let all = load(Some(&dir.path().join("all.toml"))).unwrap();
     assert_eq!(
