@@ -3,8 +3,8 @@
 
 pub mod cover;
 pub mod fidelity;
+mod order;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,11 +21,12 @@ use crate::lock::{Lock, LockedPackage};
 use crate::progress::Stage;
 use crate::sandbox::{self, Foreign, Guest, Plan, Step, Sync};
 use crate::unpack::Unpacked;
+use order::{CONFIGURE_LIMIT, in_order};
 
 /// How scripts are run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
 pub enum Mode {
-    /// With this machine's programs; if a script fails with them, anew with everything emulated.
+    /// With this machine's programs; a package whose script fails with them is configured with emulated ones.
     Auto,
     /// With this machine's programs where that changes nothing, and with nothing else: fast, or an error.
     Native,
@@ -43,8 +44,8 @@ impl Mode {
         }
     }
 
-    /// Whether this failure of the native way is answered with the emulated one. Only a script's is: what else can fail (no
-    /// emulator, no namespaces, a full disk) fails the other way too.
+    /// Whether this failure of the native way is answered with the emulated one, for that package alone. Only a script's is: what
+    /// else can fail (no emulator, no namespaces, a full disk) fails the other way too.
     pub fn falls_back(self, e: &ConfigureError) -> bool {
         self == Self::Auto && matches!(e, ConfigureError::Script { .. })
     }
@@ -116,14 +117,16 @@ pub struct Job<'a> {
     pub unpacked: &'a [Unpacked],
     /// The tree of tools of the building machine's architecture, if they are to be used.
     pub tools: Option<&'a Path>,
+    /// What is done about a script that fails with them.
+    pub mode: Mode,
     /// This program.
     pub helper: &'a Path,
     /// No file is made younger than this.
     pub source_date: i64,
 }
 
-/// Seconds `dpkg --configure` may take: far more than the slowest emulation needs.
-const CONFIGURE_LIMIT: u64 = 2 * 3600;
+/// Packages that are emulated one by one; where more do not bear this machine's programs, something else is wrong.
+const ALONE: usize = 20;
 /// Lines of a failed script that are shown.
 const SHOWN: usize = 25;
 
@@ -145,7 +148,7 @@ pub fn needs_tools(mode: Mode, lock: &Lock) -> Result<bool, ConfigureError> {
 }
 
 /// Runs the scripts of all packages; says how, in a word.
-pub fn run(job: &Job<'_>, stage: &Stage) -> Result<&'static str, ConfigureError> {
+pub fn run(job: &Job<'_>, stage: &Stage) -> Result<String, ConfigureError> {
     let host = Arch::host();
     let foreign = if host == Some(job.arch) {
         None
@@ -158,27 +161,73 @@ pub fn run(job: &Job<'_>, stage: &Stage) -> Result<&'static str, ConfigureError>
         }
         _ => Vec::new(),
     };
-    let plan = Plan {
+    let plan = |covers: &[(PathBuf, PathBuf)], steps: &[Step]| Plan {
         root: job.root.to_owned(),
-        covers,
-        foreign,
+        covers: covers.to_vec(),
+        foreign: foreign.clone(),
         sync: Sync::Ignored,
         guest: Guest::Scripts,
-        steps: steps(job),
+        steps: steps.to_vec(),
     };
+    let mut steps = order::steps(job);
+    let mut alone: Vec<String> = Vec::new();
+    loop {
+        let (ran, done) = attempt(job, &plan(&covers, &steps), stage)?;
+        let Err(e) = ran else { break };
+        let ConfigureError::Script { package, .. } = &e else {
+            return Err(e);
+        };
+        let again = alone.contains(package) || alone.len() == ALONE;
+        if covers.is_empty() || again || !job.mode.falls_back(&e) {
+            return Err(e);
+        }
+        stage.note(&format!(
+            "note: {e}\nnote: package {package} is configured with emulated programs, which takes about ten times as long; \
+             --configure native stops here instead"
+        ));
+        steps.drain(..done);
+        let step = if steps
+            .first()
+            .is_some_and(|s| s.what.starts_with("preinst "))
+        {
+            steps.remove(0)
+        } else {
+            // dpkg(1): what failed is half-configured, and is configured anew; policy 6.2: scripts bear that.
+            order::configure(job, package)
+        };
+        alone.push(package.clone());
+        attempt(job, &plan(&[], &[step]), stage)?.0?;
+    }
+    Ok(
+        match (foreign.is_some(), covers.is_empty(), alone.as_slice()) {
+            (true, true, _) => "emulated".to_owned(),
+            (_, _, []) => "native".to_owned(),
+            (_, _, alone) => format!("native, emulated: {}", alone.join(", ")),
+        },
+    )
+}
+
+/// Runs a plan once: what came of it, and how many of its steps were finished.
+fn attempt(
+    job: &Job<'_>,
+    plan: &Plan,
+    stage: &Stage,
+) -> Result<(Result<(), ConfigureError>, usize), ConfigureError> {
     let mut talk = Talk::default();
-    let ran = inside(job.helper, &plan, |line| {
+    let mut begun: usize = 0;
+    let ran = inside(job.helper, plan, |line| {
+        begun += usize::from(line.starts_with(sandbox::STEP_MARK));
         if talk.hear(line) {
             stage.add(1);
             stage.now(&talk.package);
         }
     })?;
-    match ran {
-        Ok(()) if plan.foreign.is_some() && plan.covers.is_empty() => Ok("emulated"),
-        Ok(()) => Ok("native"),
+    let ran = match ran {
+        Ok(()) => Ok(()),
         Err(ExecError::Failed { .. }) => Err(talk.blame()),
         Err(e) => Err(e.into()),
-    }
+    };
+    Ok((ran, begun.saturating_sub(1)))
 }
 
 /// Runs a plan in its tree, which has what scripts must find for that time alone.
@@ -330,99 +379,6 @@ fn unseen(spot: &Spot, act: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<
     let before = fs::metadata(&dir)?.modified()?;
     act(&spot.path()).map_err(|e| files::named(&spot.shown(), &e))?;
     fs::File::open(dir)?.set_modified(before)
-}
-
-/// First the scripts that dpkg would have run before unpacking, then dpkg itself.
-fn steps(job: &Job<'_>) -> Vec<Step> {
-    let mut steps: Vec<Step> = preinst_order(job)
-        .into_iter()
-        .map(|i| {
-            let (package, unpacked) = (&job.packages[i], &job.unpacked[i]);
-            Step {
-                what: format!("preinst {}", package.name),
-                argv: in_order(&[
-                    &format!("/var/lib/dpkg/info/{}.preinst", unpacked.info_name),
-                    "install",
-                ]),
-                // dpkg(1), "Environment": what maintainer scripts find set.
-                env: environment(
-                    job,
-                    &[
-                        ("DPKG_MAINTSCRIPT_PACKAGE", &package.name),
-                        ("DPKG_MAINTSCRIPT_PACKAGE_REFCOUNT", "1"),
-                        ("DPKG_MAINTSCRIPT_ARCH", &package.arch),
-                        ("DPKG_MAINTSCRIPT_NAME", "preinst"),
-                        ("DPKG_ADMINDIR", "/var/lib/dpkg"),
-                        ("DPKG_ROOT", ""),
-                    ],
-                ),
-                seconds: 600,
-            }
-        })
-        .collect();
-    steps.push(Step {
-        what: "configure".to_owned(),
-        argv: in_order(&[
-            "dpkg",
-            "--configure",
-            "-a",
-            "--force-confold",
-            "--force-unsafe-io",
-        ]),
-        env: environment(job, &[]),
-        seconds: CONFIGURE_LIMIT,
-    });
-    steps
-}
-
-/// A program whose two streams are one: what a script said must not be heard after dpkg's word that it failed.
-fn in_order(argv: &[&str]) -> Vec<String> {
-    let shell = ["/bin/sh", "-c", "exec \"$0\" \"$@\" 2>&1"];
-    shell.iter().chain(argv).map(|s| (*s).to_owned()).collect()
-}
-
-fn environment(job: &Job<'_>, more: &[(&str, &str)]) -> Vec<(String, String)> {
-    let date = job.source_date.to_string();
-    more.iter()
-        .copied()
-        .chain([("SOURCE_DATE_EPOCH", date.as_str())])
-        .map(|(k, v)| (k.to_owned(), v.to_owned()))
-        .collect()
-}
-
-/// Packages that have a preinst, each after those it needs; the accounts and the base directories before all.
-fn preinst_order(job: &Job<'_>) -> Vec<usize> {
-    let by_name: BTreeMap<&str, usize> = job
-        .packages
-        .iter()
-        .enumerate()
-        .map(|(i, p)| (p.name.as_str(), i))
-        .collect();
-    let mut order = Vec::new();
-    let mut seen = BTreeSet::new();
-    let early = ["base-passwd", "base-files"]
-        .iter()
-        .filter_map(|n| by_name.get(n))
-        .copied();
-    for start in early.chain(by_name.values().copied()) {
-        let mut stack = vec![(start, false)];
-        while let Some((i, ready)) = stack.pop() {
-            if ready {
-                order.push(i);
-            } else if seen.insert(i) {
-                stack.push((i, true));
-                stack.extend(
-                    job.unpacked[i]
-                        .control
-                        .needs()
-                        .filter_map(|n| by_name.get(n))
-                        .map(|&n| (n, false)),
-                );
-            }
-        }
-    }
-    order.retain(|&i| job.unpacked[i].control.has("preinst"));
-    order
 }
 
 /// What the sandbox said, as far as it matters when it fails.

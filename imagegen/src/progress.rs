@@ -106,6 +106,11 @@ impl Stage {
         self.bar.set_message(what.to_owned());
     }
 
+    /// Says something that stays, while it goes on.
+    pub fn note(&self, text: &str) {
+        self.progress.note(text);
+    }
+
     /// Ends the stage with a summary.
     pub fn done(self, summary: &str) {
         self.bar.finish_and_clear();

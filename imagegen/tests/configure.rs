@@ -28,6 +28,10 @@ fn script_that_fails_with_native_programs_is_run_emulated_and_one_that_always_fa
         said.contains("note: package fussy") && said.contains("this is no aarch64"),
         "{said}"
     );
+    assert!(
+        said.contains("native, emulated: fussy"),
+        "the others were not run anew: {said}"
+    );
     let tree = Tree::packed(&tree, u64::MAX).unwrap();
     let status = tree.read("var/lib/dpkg/status").unwrap();
     let status = String::from_utf8_lossy(&status);
@@ -62,4 +66,28 @@ fn script_that_would_change_a_program_of_this_machine_fails_instead_of_being_los
         e.contains("package changes: its script failed") && e.contains("Read-only"),
         "{e}"
     );
+}
+
+#[test]
+fn what_a_package_pre_depends_on_is_configured_before_its_preinst() {
+    let Some(mut system) = System::just_one() else {
+        return;
+    };
+    let ready = "#!/bin/sh\nset -e\nmkdir -p /etc/first\necho ready > /etc/first/state\n";
+    let asks = "#!/bin/sh\nset -e\ngrep ready /etc/first/state\n";
+    let needs = "Depends: dash, coreutils\n";
+    system.package("zz-first", needs, &[("postinst", ready)]);
+    system.package("middle", "Depends: zz-first\n", &[]);
+    // Debian policy 7.2; by name alone the first would be the last.
+    system.package("aa-second", "Pre-Depends: middle\n", &[("preinst", asks)]);
+    for how in ["native", "emulated"] {
+        let (tree, _) = system.root(how).unwrap();
+        let tree = Tree::packed(&tree, u64::MAX).unwrap();
+        let status = tree.read("var/lib/dpkg/status").unwrap();
+        let status = String::from_utf8_lossy(&status).into_owned();
+        let waits = status
+            .lines()
+            .find(|l| l.starts_with("Status: ") && !l.ends_with(" installed"));
+        assert_eq!(waits, None, "{how}: {status}");
+    }
 }

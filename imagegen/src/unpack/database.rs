@@ -43,6 +43,18 @@ impl Control {
         self.names("Pre-Depends").chain(self.names("Depends"))
     }
 
+    /// Names in its Pre-Depends, all alternatives.
+    pub fn pre_needs(&self) -> impl Iterator<Item = &str> {
+        self.names("Pre-Depends")
+    }
+
+    /// True if no system is without it.
+    pub fn is_essential(&self) -> bool {
+        self.fields
+            .get("Essential")
+            .is_some_and(|v| v.trim() == "yes")
+    }
+
     fn names(&self, field: &str) -> impl Iterator<Item = &str> {
         let text = self.fields.get(field).map_or("", String::as_str);
         text.split([',', '|'])

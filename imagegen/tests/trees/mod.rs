@@ -143,6 +143,12 @@ impl System {
 
     /// Adds a package of one script, built by dpkg-deb. It stands in for a kernel too, which every tree must have.
     pub(crate) fn add(&mut self, name: &str, postinst: &str) {
+        let needs = "Depends: dash, coreutils\n";
+        self.package(name, needs, &[("postinst", postinst)]);
+    }
+
+    /// Adds a package that needs others, with its scripts.
+    pub(crate) fn package(&mut self, name: &str, needs: &str, scripts: &[(&str, &str)]) {
         let files_of = self.dir.path().join(name);
         let put = |path: &str, text: &str, mode: u32| {
             use std::os::unix::fs::PermissionsExt;
@@ -152,11 +158,13 @@ impl System {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
         };
         let control = format!(
-            "Package: {name}\nVersion: 1\nArchitecture: all\nMaintainer: a test <test@example.invalid>\nDepends: dash, coreutils\n\
+            "Package: {name}\nVersion: 1\nArchitecture: all\nMaintainer: a test <test@example.invalid>\n{needs}\
              Description: a test\n"
         );
         put("DEBIAN/control", &control, 0o644);
-        put("DEBIAN/postinst", postinst, 0o755);
+        for (script, text) in scripts {
+            put(&format!("DEBIAN/{script}"), text, 0o755);
+        }
         put(&format!("usr/lib/modules/1-{name}/empty"), "", 0o644);
         let deb = self.dir.path().join(format!("{name}.deb"));
         let build = Cmd::new("dpkg-deb").args(["--root-owner-group", "--build"]);

@@ -89,25 +89,9 @@ impl Job {
             None
         };
         let tools = tools.as_ref().map(|(dir, _held)| dir.as_path());
-        match self.configured(dir, store, tools) {
-            Err(RootError::Configure(e)) if tools.is_some() && self.configure.falls_back(&e) => {
-                self.progress.note(&format!(
-                    "note: {e}\nnote: the tree is made anew with everything emulated, which takes about ten times as long; \
-                     --configure native stops here instead"
-                ));
-                std::fs::remove_dir_all(dir).map_err(|e| files::named(dir, &e))?;
-                std::fs::create_dir(dir).map_err(|e| files::named(dir, &e))?;
-                self.configured(dir, store, None)?;
-            }
-            other => other?,
-        }
-        self.normalise(dir)
-    }
-
-    /// Unpacks into an empty directory, and runs the scripts there.
-    fn configured(&self, dir: &Path, store: &Store, tools: Option<&Path>) -> Result<(), RootError> {
         let unpacked = self.unpack(dir, store)?;
-        self.configure(dir, &unpacked, tools)
+        self.configure(dir, &unpacked, tools)?;
+        self.normalise(dir)
     }
 
     fn boot(&self, dir: &Path, store: &Store) -> Result<(), RootError> {
@@ -138,6 +122,7 @@ impl Job {
             packages: &self.lock.packages,
             unpacked,
             tools,
+            mode: self.configure,
             helper: &self.helper,
             source_date: self.lock.source_date(),
         };

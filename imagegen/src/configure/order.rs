@@ -1,0 +1,179 @@
+//! The order in which packages' scripts are run, in words of dpkg.
+//!
+//! All packages are unpacked before the first script runs. What dpkg would have run before it unpacked a package, its preinst, comes
+//! first, each after those of the packages it needs. Before the preinst of a package with Pre-Depends, those are configured, as
+//! policy 7.2 promises: mariadb-server's calls adduser, which reads what adduser's own postinst wrote. What every system has
+//! (Essential, and what that needs) works unpacked, by policy 3.8; so nobody waits for it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Job;
+use crate::sandbox::Step;
+
+/// Seconds `dpkg --configure` may take: far more than the slowest emulation needs.
+pub(super) const CONFIGURE_LIMIT: u64 = 2 * 3600;
+
+/// All steps of a tree.
+pub(super) fn steps(job: &Job<'_>) -> Vec<Step> {
+    let graph = Graph::of(job);
+    let mut steps = Vec::new();
+    let mut configured = graph.everywhere();
+    for i in graph.order() {
+        if !job.unpacked[i].control.has("preinst") {
+            continue;
+        }
+        let before = graph.before(i);
+        let waits = before
+            .iter()
+            .any(|n| !configured.contains(n) && job.unpacked[*n].control.has("postinst"));
+        if waits {
+            let names: Vec<&str> = before.iter().map(|n| graph.name(*n)).collect();
+            steps.push(waiting(job, &names));
+            configured.extend(before);
+        }
+        steps.push(preinst(job, i));
+    }
+    steps.push(configure(job, "-a"));
+    steps
+}
+
+/// Configures those of the named packages that are not: dpkg takes it for an error to be asked twice (dpkg(1), `--configure`).
+const WAITING: &str = r#"waiting=$(dpkg-query -W -f '${Package} ${db:Status-Status}\n' "$@" | while read -r name state; do
+  [ "$state" = installed ] || echo "$name"
+done)
+[ -z "$waiting" ] || exec dpkg --force-confold --force-unsafe-io --configure $waiting 2>&1"#;
+
+/// `dpkg --configure` of these packages, as far as they wait for it.
+fn waiting(job: &Job<'_>, names: &[&str]) -> Step {
+    let shell = ["/bin/sh", "-c", WAITING, "sh"];
+    let argv = shell.iter().chain(names);
+    Step {
+        what: "pre-configure".to_owned(),
+        argv: argv.map(|s| (*s).to_owned()).collect(),
+        env: environment(job, &[]),
+        seconds: CONFIGURE_LIMIT,
+    }
+}
+
+/// `dpkg --configure` of this package, or of all (`-a`).
+pub(super) fn configure(job: &Job<'_>, name: &str) -> Step {
+    let argv = [
+        "dpkg",
+        "--force-confold",
+        "--force-unsafe-io",
+        "--configure",
+        name,
+    ];
+    Step {
+        what: "configure".to_owned(),
+        argv: in_order(&argv),
+        env: environment(job, &[]),
+        seconds: CONFIGURE_LIMIT,
+    }
+}
+
+fn preinst(job: &Job<'_>, i: usize) -> Step {
+    let (package, unpacked) = (&job.packages[i], &job.unpacked[i]);
+    Step {
+        what: format!("preinst {}", package.name),
+        argv: in_order(&[
+            &format!("/var/lib/dpkg/info/{}.preinst", unpacked.info_name),
+            "install",
+        ]),
+        // dpkg(1), "Environment": what maintainer scripts find set.
+        env: environment(
+            job,
+            &[
+                ("DPKG_MAINTSCRIPT_PACKAGE", &package.name),
+                ("DPKG_MAINTSCRIPT_PACKAGE_REFCOUNT", "1"),
+                ("DPKG_MAINTSCRIPT_ARCH", &package.arch),
+                ("DPKG_MAINTSCRIPT_NAME", "preinst"),
+                ("DPKG_ADMINDIR", "/var/lib/dpkg"),
+                ("DPKG_ROOT", ""),
+            ],
+        ),
+        seconds: 600,
+    }
+}
+
+/// A program whose two streams are one: what a script said must not be heard after dpkg's word that it failed.
+pub(super) fn in_order(argv: &[&str]) -> Vec<String> {
+    let shell = ["/bin/sh", "-c", "exec \"$0\" \"$@\" 2>&1"];
+    shell.iter().chain(argv).map(|s| (*s).to_owned()).collect()
+}
+
+fn environment(job: &Job<'_>, more: &[(&str, &str)]) -> Vec<(String, String)> {
+    let date = job.source_date.to_string();
+    more.iter()
+        .copied()
+        .chain([("SOURCE_DATE_EPOCH", date.as_str())])
+        .map(|(k, v)| (k.to_owned(), v.to_owned()))
+        .collect()
+}
+
+/// Which package needs which, by their numbers.
+struct Graph<'a> {
+    job: &'a Job<'a>,
+    by_name: BTreeMap<&'a str, usize>,
+}
+
+impl<'a> Graph<'a> {
+    fn of(job: &'a Job<'a>) -> Self {
+        let names = job.packages.iter().enumerate();
+        Self {
+            job,
+            by_name: names.map(|(i, p)| (p.name.as_str(), i)).collect(),
+        }
+    }
+
+    fn name(&self, i: usize) -> &str {
+        &self.job.packages[i].name
+    }
+
+    fn known<'b>(
+        &'b self,
+        names: impl Iterator<Item = &'b str> + 'b,
+    ) -> impl Iterator<Item = usize> + 'b {
+        names.filter_map(|n| self.by_name.get(n)).copied()
+    }
+
+    /// These and all they need, each after what it needs.
+    fn closure(&self, from: impl Iterator<Item = usize>) -> Vec<usize> {
+        let mut order = Vec::new();
+        let mut seen = BTreeSet::new();
+        for start in from {
+            let mut stack = vec![(start, false)];
+            while let Some((i, ready)) = stack.pop() {
+                if ready {
+                    order.push(i);
+                } else if seen.insert(i) {
+                    stack.push((i, true));
+                    let needs = self.known(self.job.unpacked[i].control.needs());
+                    stack.extend(needs.map(|n| (n, false)));
+                }
+            }
+        }
+        order
+    }
+
+    /// All packages; the accounts and the base directories before all.
+    fn order(&self) -> Vec<usize> {
+        let early = self.known(["base-passwd", "base-files"].into_iter());
+        self.closure(early.chain(self.by_name.values().copied()))
+    }
+
+    /// What must be configured before a package's preinst.
+    fn before(&self, i: usize) -> Vec<usize> {
+        let mut all = self.closure(self.known(self.job.unpacked[i].control.pre_needs()));
+        // A circle through the package itself cannot be waited for.
+        all.retain(|n| *n != i);
+        all
+    }
+
+    /// What every system has.
+    fn everywhere(&self) -> BTreeSet<usize> {
+        let all = 0..self.job.packages.len();
+        let essential = all.filter(|i| self.job.unpacked[*i].control.is_essential());
+        self.closure(essential).into_iter().collect()
+    }
+}
