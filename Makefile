@@ -9,6 +9,7 @@ imagegen := $(CARGO) run --bin hypriot-imagegen --
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-power-cuts test-stick power-cut-proof fault-matrix
 .PHONY: bench-fleet test-page
+.PHONY: test-popular
 .PHONY: test-flood test-boards test-fidelity fuzz bench-image lint agent deb sd-image
 .PHONY: test-integration release-tools docs docs-reference goss-parity bench-health lint-workflows lint-monitoring pictures
 .PHONY: need-rust need-agent need-image need-bench need-papers need-all
@@ -45,6 +46,9 @@ test-boards: need-all ## every board's image, built and inspected: BOARDS="qemu-
 
 test-fidelity: need-all ## the fast way of configuring against full emulation, whole recipe, half an hour
 	HYPRIOT_FIDELITY=full $(CARGO) test --workspace --test fidelity -- --nocapture
+
+test-popular: need-all ## server packages that owners install, natively: six in a tree; ALL=1 for all, hours
+	HYPRIOT_POPULAR=$(if $(ALL),all,few) $(CARGO) test --workspace --test popular -- --nocapture
 
 bench-image: need-bench ## our root tree beside mmdebstrap's, emulated and native, about half an hour
 	$(CARGO) run --bin hypriot-bench -- image
