@@ -222,7 +222,7 @@ fn every_sample_of_a_network_config_becomes_on_the_board_what_it_says() {
     };
     let helper = Path::new(env!("CARGO_BIN_EXE_hypriot-imagegen"));
     sandbox::run(helper, &plan, Duration::from_mins(6), |line| {
-        println!("{line}")
+        println!("{line}");
     })
     .unwrap();
     let wrong = all.iter().enumerate().filter_map(|(n, sample)| {

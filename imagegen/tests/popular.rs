@@ -1,11 +1,5 @@
 //! Server packages that owners install are configured with this machine's programs. Long: `make test-popular`, `ALL=1` for the whole list.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a test: helpers may panic, and it says how far it is"
-)]
-
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
