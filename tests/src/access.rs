@@ -37,24 +37,8 @@ pub fn grant(card: &Path, dir: &Path) -> Result<PathBuf> {
     Ok(key)
 }
 
-/// Copies the files of the card's first FAT partition to `folder`.
-pub fn read_settings(card: &Path, folder: &Path) -> Result<()> {
-    std::fs::create_dir_all(folder)?;
-    let mut mcopy = exec::command("mcopy");
-    mcopy
-        .args([
-            "-s",
-            "-n",
-            "-i",
-            &format!("{}@@{SETTINGS_AT}", card.display()),
-        ])
-        .arg("::*")
-        .arg(folder);
-    exec::run(mcopy, Duration::from_mins(1)).map(drop)
-}
-
 /// Replaces a file on the card's first FAT partition, as the `flash` tool does.
-pub fn write_setting(card: &Path, dir: &Path, name: &str, text: &str) -> Result<()> {
+fn write_setting(card: &Path, dir: &Path, name: &str, text: &str) -> Result<()> {
     let file = dir.join(name);
     #[expect(
         clippy::disallowed_methods,

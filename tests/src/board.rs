@@ -12,9 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use hypriot_imagegen::inputs::board::{self, Board, Qemu};
-use hypriot_updater::boot::owner;
 
-use crate::access;
 use crate::exec;
 use crate::factory::VIRTUAL;
 use crate::http::{self, Answer};
@@ -31,9 +29,6 @@ pub struct Hardware {
     /// What happens to written data that was not flushed when the board loses power.
     pub cache: Cache,
 }
-
-/// Where the files of the card's first partition lie for a QEMU that is the board's firmware.
-const FIRST: &str = "first-partition";
 
 /// How QEMU treats the card's writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,12 +98,6 @@ impl VirtualBoard {
             hardware.card
         );
         file.set_len(hardware.card)?;
-        if let Some(words) = &hardware.machine.cmdline {
-            access::write_setting(&card, dir, owner::FILE, &format!("cmdline={words}\n"))?;
-        }
-        if hardware.machine.is_firmware() {
-            access::read_settings(&card, &dir.join(FIRST))?;
-        }
         File::create(dir.join("console.log"))?;
         let [http_port, ssh_port] = free_ports()?;
         Ok(Self {
@@ -157,7 +146,6 @@ impl VirtualBoard {
         );
         let places = [
             ("@BOOT@", boot.display().to_string()),
-            (Qemu::FIRST, self.dir.join(FIRST).display().to_string()),
             (
                 "@CARD@",
                 format!("format=raw,cache={cache},discard=unmap,file={dir}/card.img"),

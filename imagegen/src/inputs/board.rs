@@ -323,22 +323,10 @@ pub struct Qemu {
     /// Whether a hanging machine resets itself, as a board must.
     #[serde(default)]
     pub watchdog: bool,
-    /// Words for the kernel's command line that only this machine needs: `hypriot-boot.txt` on its card says them.
-    pub cmdline: Option<String>,
-    /// Further arguments. `@BOOT@` stands for the folder of the unpacked boot packages, `@FIRST@` for one with the files of the
-    /// card's first partition, `@CARD@` for the properties of the drive with the card, `@CONSOLE@` for the character device of the
-    /// serial console, `@NET@` for a `-netdev` called `net`, `@NIC@` for a `-nic`.
+    /// Further arguments. `@BOOT@` stands for the folder of the unpacked boot packages, `@CARD@` for the properties of the drive
+    /// with the card, `@CONSOLE@` for the character device of the serial console, `@NET@` for a `-netdev` called `net`, `@NIC@`
+    /// for a `-nic`.
     pub args: Vec<String>,
-}
-
-impl Qemu {
-    /// Stands for the folder with the files of the card's first partition.
-    pub const FIRST: &str = "@FIRST@";
-
-    /// Whether QEMU does what the board's firmware does: loads files from the card's first partition.
-    pub fn is_firmware(&self) -> bool {
-        self.args.iter().any(|arg| arg.contains(Self::FIRST))
-    }
 }
 
 /// Why there is no such board.

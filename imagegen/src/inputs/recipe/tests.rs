@@ -13,7 +13,6 @@ fn embedded_recipe_is_valid() {
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "a table, one row for each danger")]
 fn bad_recipes_are_refused_with_their_place() {
     for (danger, text, says) in [
         ("unknown key", "pakages=['b']", "pakages"),
