@@ -1,7 +1,7 @@
 //! The network: whether a cable or a radio is connected, how fast, and whether it holds. Names of interfaces (some hold a MAC
 //! address) and numbers of each are for the owner.
 
-use super::recent::grew;
+use super::recent::{begin, grew};
 use super::{Finding, Found, Look, Root};
 use crate::report::{Severity, Status};
 
@@ -19,6 +19,8 @@ const GIGABIT: &[&str] = &[
 ];
 /// A cable that is pulled out and put back takes two changes; so many in a short time are a bad plug.
 const FLAPS: f64 = 6.0;
+/// In the first seconds of a boot links come and go by right: drivers load, netplan is carried out, a radio joins.
+const STARTING: f64 = 300.0;
 /// So many broken frames since the last time they grew are worth a word.
 const ERRORS: f64 = 100.0;
 /// Below this a radio link is slow and breaks, in dBm.
@@ -58,7 +60,12 @@ pub(super) fn probe(look: &Look<'_>) -> Found {
         found.gauge("network_speed_bytes", fastest * 125_000.0);
     }
     let broken = grew(&mut found, look, "network_errors", errors, ERRORS).is_some();
-    let flaps = grew(&mut found, look, "network_carrier_changes", changes, FLAPS).is_some();
+    let flaps = if look.uptime < STARTING {
+        begin(&mut found, look, "network_carrier_changes", changes);
+        false
+    } else {
+        grew(&mut found, look, "network_carrier_changes", changes, FLAPS).is_some()
+    };
     found.add("network", judge(&links, broken, flaps));
     found
 }
@@ -189,8 +196,11 @@ fn judge(links: &[Link], broken: bool, flaps: bool) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::tree;
+    use super::super::tests::{context, tree};
     use super::*;
+    use crate::report::Report;
+    use crate::report::tests::example;
+    use hypriot_keys::time::Timestamp;
 
     fn wire(driver: &str, speed: f64) -> Link {
         Link {
@@ -276,6 +286,40 @@ mod tests {
             assert!(found.output.contains(words), "{}", found.output);
             assert!(!found.output.contains("b827eb") && found.detail.is_some());
         }
+    }
+
+    #[test]
+    fn a_radio_that_joins_while_the_board_starts_does_not_flap() {
+        let flaps = |looks: &[(f64, &str)]| {
+            let mut previous: Option<Report> = None;
+            let mut said = Vec::new();
+            for (uptime, changes) in looks {
+                let (_dir, root) = tree(&[
+                    ("/sys/class/net/wlan0/device/x", ""),
+                    ("/sys/class/net/wlan0/carrier", "1\n"),
+                    ("/sys/class/net/wlan0/carrier_changes", changes),
+                ]);
+                let context = context(previous.as_ref());
+                let look = Look {
+                    root: &root,
+                    context: &context,
+                    now: Timestamp(0),
+                    uptime: *uptime,
+                };
+                let found = probe(&look);
+                said.push(found.findings[0].1.output.contains("again and again"));
+                let mut report = example();
+                report.uptime = *uptime;
+                report.gauges = found.gauges.into_iter().collect();
+                previous = Some(report);
+            }
+            said
+        };
+        assert_eq!(
+            flaps(&[(20.0, "9"), (290.0, "12"), (310.0, "13")]),
+            [false; 3]
+        );
+        assert_eq!(flaps(&[(290.0, "12"), (310.0, "18")]), [false, true]);
     }
 
     #[test]

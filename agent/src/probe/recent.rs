@@ -5,8 +5,9 @@ use super::{Found, Look};
 /// How long the growth of a counter is news.
 pub(super) const NEWS: f64 = 3600.0;
 
-/// Seconds since `counter` last grew by `step` or more; `None` when it did not within [`NEWS`]. The first look of a boot compares
-/// with nothing: what is there already counts as new, as it happened in this boot.
+/// Seconds since `counter` last grew by `step` or more within [`NEWS`]; `None` when that is longer ago. What comes slower than that
+/// is no growth, however much it is in the end. The first look of a boot compares with nothing: what is there already counts as
+/// new, as it happened in this boot.
 pub(super) fn grew(
     found: &mut Found,
     look: &Look<'_>,
@@ -14,25 +15,42 @@ pub(super) fn grew(
     value: f64,
     step: f64,
 ) -> Option<f64> {
-    let (base, at) = (format!("{counter}_base"), format!("{counter}_grew_at"));
+    let (base, at) = (base(counter), format!("{counter}_grew_at"));
+    let (since, last) = (format!("{base}_since"), format!("{base}_last"));
     let previous = look.context.previous.filter(|p| p.uptime <= look.uptime);
     let old = |name: &str| previous.and_then(|p| p.gauges.get(name)).copied();
-    let before = old(&base).unwrap_or(0.0);
+    // An hour that is over begins anew with what was seen last.
+    let began = old(&since).filter(|began| look.uptime - began <= NEWS);
+    let before = old(if began.is_some() { &base } else { &last }).unwrap_or(0.0);
     let grown = value - before >= step;
     let at_now = if grown { Some(look.uptime) } else { old(&at) };
-    // A counter that went back began anew.
-    let kept = if grown || value < before {
-        value
+    // A counter that went back began anew, too.
+    let (from, began) = if grown || value < before {
+        (value, look.uptime)
     } else {
-        before
+        (before, began.unwrap_or(look.uptime))
     };
-    found.gauge(base, kept);
+    found.gauge(base, from);
+    found.gauge(since, began);
+    found.gauge(last, value);
     if let Some(then) = at_now {
         found.gauge(at, then);
     }
     at_now
         .map(|then| look.uptime - then)
         .filter(|age| *age <= NEWS)
+}
+
+/// Takes what `counter` says for its beginning: while a board starts, it grows by right.
+pub(super) fn begin(found: &mut Found, look: &Look<'_>, counter: &str, value: f64) {
+    let base = base(counter);
+    found.gauge(format!("{base}_since"), look.uptime);
+    found.gauge(format!("{base}_last"), value);
+    found.gauge(base, value);
+}
+
+fn base(counter: &str) -> String {
+    format!("{counter}_base")
 }
 
 #[cfg(test)]
@@ -42,19 +60,11 @@ mod tests {
     use crate::report::tests::example;
     use hypriot_keys::time::Timestamp;
 
-    #[test]
-    fn growth_is_news_for_an_hour_and_not_for_ever() {
+    /// Looks at a counter again and again: uptime, what it says, and how long ago it must be said to have grown by `step`.
+    fn play(step: f64, looks: &[(f64, f64, Option<f64>)]) {
         let (_dir, root) = tree(&[]);
         let mut previous = None;
-        for (uptime, value, expected) in [
-            (10.0, 2.0, Some(0.0)),
-            (20.0, 2.0, Some(10.0)),
-            (3610.0, 2.0, Some(3600.0)),
-            (3611.0, 2.0, None),
-            (4000.0, 3.0, Some(0.0)),
-            (4010.0, 0.0, Some(10.0)),
-            (4020.0, 1.0, Some(0.0)),
-        ] {
+        for &(uptime, value, expected) in looks {
             let context = context(previous.as_ref());
             let look = Look {
                 root: &root,
@@ -64,7 +74,7 @@ mod tests {
             };
             let mut found = Found::default();
             assert_eq!(
-                grew(&mut found, &look, "x", value, 1.0),
+                grew(&mut found, &look, "x", value, step),
                 expected,
                 "{uptime} {value}"
             );
@@ -73,5 +83,36 @@ mod tests {
             report.gauges = found.gauges.into_iter().collect();
             previous = Some(report);
         }
+    }
+
+    #[test]
+    fn growth_is_news_for_an_hour_and_not_for_ever() {
+        play(
+            1.0,
+            &[
+                (10.0, 2.0, Some(0.0)),
+                (20.0, 2.0, Some(10.0)),
+                (3610.0, 2.0, Some(3600.0)),
+                (3611.0, 2.0, None),
+                (4000.0, 3.0, Some(0.0)),
+                (4010.0, 0.0, Some(10.0)),
+                (4020.0, 1.0, Some(0.0)),
+            ],
+        );
+    }
+
+    #[test]
+    fn what_adds_up_over_days_is_no_news() {
+        play(
+            3.0,
+            &[
+                (10.0, 1.0, None),
+                (3000.0, 2.0, None),
+                // the third, but not within an hour of the first
+                (7000.0, 3.0, None),
+                (7100.0, 4.0, None),
+                (7200.0, 5.0, Some(0.0)),
+            ],
+        );
     }
 }
