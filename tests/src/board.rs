@@ -256,8 +256,22 @@ impl VirtualBoard {
         format!("http://127.0.0.1:{}{path}", self.http_port)
     }
 
-    /// Runs a shell script on the board as the user `root` may (sudo), over SSH, and gives what it printed.
+    /// Runs a shell script on the board as the user `root` may (sudo), over SSH, and gives what it printed. The board answers
+    /// `/health` before its sshd is up and cloud-init has made the user: who knocks then is sent away, and knocks again.
     pub fn ssh(&self, key: &Path, user: &str, script: &str, within: Duration) -> Result<String> {
+        let begun = Instant::now();
+        while let Err(error) = self.ssh_once(key, user, "true", within) {
+            ensure!(
+                begun.elapsed() < within,
+                "no way into the board within {} s: {error:#}",
+                within.as_secs()
+            );
+            std::thread::sleep(Duration::from_secs(1));
+        }
+        self.ssh_once(key, user, script, within.saturating_sub(begun.elapsed()))
+    }
+
+    fn ssh_once(&self, key: &Path, user: &str, script: &str, within: Duration) -> Result<String> {
         let mut c = exec::command("ssh");
         c.args(["-q", "-o", "BatchMode=yes", "-o", "ConnectTimeout=60"])
             // The board is new each time: there is no key to know it by, and it is on our own loopback.
