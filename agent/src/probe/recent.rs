@@ -7,7 +7,7 @@ pub(super) const NEWS: f64 = 3600.0;
 
 /// Seconds since `counter` last grew by `step` or more within [`NEWS`]; `None` when that is longer ago. What comes slower than that
 /// is no growth, however much it is in the end. The first look of a boot compares with nothing: what is there already counts as
-/// new, as it happened in this boot.
+/// new, as it happened in this boot. What it said last is the number of its own name, which the caller tells.
 pub(super) fn grew(
     found: &mut Found,
     look: &Look<'_>,
@@ -16,12 +16,12 @@ pub(super) fn grew(
     step: f64,
 ) -> Option<f64> {
     let (base, at) = (base(counter), format!("{counter}_grew_at"));
-    let (since, last) = (format!("{base}_since"), format!("{base}_last"));
+    let since = format!("{base}_since");
     let previous = look.context.previous.filter(|p| p.uptime <= look.uptime);
     let old = |name: &str| previous.and_then(|p| p.gauges.get(name)).copied();
     // An hour that is over begins anew with what was seen last.
     let began = old(&since).filter(|began| look.uptime - began <= NEWS);
-    let before = old(if began.is_some() { &base } else { &last }).unwrap_or(0.0);
+    let before = old(if began.is_some() { &base } else { counter }).unwrap_or(0.0);
     let grown = value - before >= step;
     let at_now = if grown { Some(look.uptime) } else { old(&at) };
     // A counter that went back began anew, too.
@@ -32,7 +32,6 @@ pub(super) fn grew(
     };
     found.gauge(base, from);
     found.gauge(since, began);
-    found.gauge(last, value);
     if let Some(then) = at_now {
         found.gauge(at, then);
     }
@@ -45,7 +44,6 @@ pub(super) fn grew(
 pub(super) fn begin(found: &mut Found, look: &Look<'_>, counter: &str, value: f64) {
     let base = base(counter);
     found.gauge(format!("{base}_since"), look.uptime);
-    found.gauge(format!("{base}_last"), value);
     found.gauge(base, value);
 }
 
@@ -73,6 +71,7 @@ mod tests {
                 uptime,
             };
             let mut found = Found::default();
+            found.gauge("x", value);
             assert_eq!(
                 grew(&mut found, &look, "x", value, step),
                 expected,
