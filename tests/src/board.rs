@@ -4,7 +4,6 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
-use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Child;
@@ -99,7 +98,7 @@ impl VirtualBoard {
         );
         file.set_len(hardware.card)?;
         File::create(dir.join("console.log"))?;
-        let [http_port, ssh_port] = free_ports()?;
+        let [http_port, ssh_port] = http::free_ports()?;
         Ok(Self {
             hardware,
             dir: dir.to_owned(),
@@ -347,11 +346,4 @@ impl Drop for VirtualBoard {
             eprintln!("stopping the virtual board: {e:#}");
         }
     }
-}
-
-/// Two ports that nobody listens on. Both are held while they are chosen, so that they are not the same.
-fn free_ports() -> Result<[u16; 2]> {
-    let held = [(); 2].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)));
-    let [one, two] = held;
-    Ok([one?.local_addr()?.port(), two?.local_addr()?.port()])
 }

@@ -23,6 +23,17 @@ pub fn command(program: impl AsRef<OsStr>) -> Command {
     c
 }
 
+/// A child that ends with its owner.
+#[derive(Debug)]
+pub struct Held(pub Child);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
 /// A program of this workspace: it lies beside the running one, where cargo puts them all.
 pub fn workspace_program(name: &str) -> Result<std::path::PathBuf> {
     let me = std::env::current_exe().context("finding our own program")?;

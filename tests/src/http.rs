@@ -1,5 +1,6 @@
 //! Asks a board over HTTP, as curl would.
 
+use std::net::{Ipv4Addr, TcpListener};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -11,6 +12,19 @@ pub struct Answer {
     pub status: u16,
     /// Body; at most 1 MiB is read.
     pub body: String,
+}
+
+/// Ports of loopback that nobody listens on. All are held while they are chosen, so that no two are the same.
+pub fn free_ports<const N: usize>() -> Result<[u16; N]> {
+    let mut held = Vec::with_capacity(N);
+    let mut ports = [0; N];
+    for port in &mut ports {
+        let listener =
+            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("finding a free port")?;
+        *port = listener.local_addr()?.port();
+        held.push(listener);
+    }
+    Ok(ports)
 }
 
 /// Gets `url`; an answer of any status is an answer.

@@ -13,16 +13,17 @@ pub mod card;
 pub mod releases;
 
 use std::io::Write as _;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::exec;
+use crate::exec::{self, Held};
+use crate::http;
 use card::Card;
 use releases::Releases;
 
@@ -54,17 +55,6 @@ struct Board {
     life: Option<std::thread::JoinHandle<Result<()>>>,
 }
 
-/// A child that ends with us.
-#[derive(Debug)]
-struct Held(Child);
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
-}
-
 impl Drop for Yard {
     fn drop(&mut self) {
         for board in &self.boards {
@@ -85,7 +75,7 @@ impl Yard {
         let releases = Releases::new(dir.path())?;
         let first = releases.root("1.0.0", true);
         let ports: Vec<(u16, u16)> = (0..boards)
-            .map(|_| Ok((free_port()?, free_port()?)))
+            .map(|_| http::free_ports().map(|[http, ssh]| (http, ssh)))
             .collect::<Result<_>>()?;
         let mut all = Vec::new();
         for (n, (http, ssh)) in ports.iter().copied().enumerate() {
@@ -374,8 +364,4 @@ fn door(dir: &Path, ports: &[(u16, u16)]) -> Result<Held> {
 fn put(path: &Path, bytes: impl AsRef<[u8]>) -> Result<()> {
     let written = std::fs::File::create(path).and_then(|mut f| f.write_all(bytes.as_ref()));
     written.with_context(|| format!("writing {}", path.display()))
-}
-
-fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }

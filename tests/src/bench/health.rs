@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::thread;
@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::bench::say;
 use crate::papers::root;
-use crate::{exec, peers};
+use crate::{exec, http, peers};
 
 /// Clients at a time, and for how long each way of asking is measured.
 const CLIENTS: usize = 8;
@@ -108,7 +108,7 @@ pub fn run() -> Result<()> {
 
 /// Both halves in a /run of their own, as on a system without slots.
 fn ours(agent: &Path) -> Result<Server> {
-    let port = free_port()?;
+    let [port] = http::free_ports()?;
     let script = "mount -t tmpfs tmpfs /run && mkdir -p /run/hypriot && \
         { setpriv --pdeathsig KILL -- \"$0\" run & } && exec \"$0\" serve --listen \"127.0.0.1:$1\"";
     let mut cmd = exec::command("unshare");
@@ -118,7 +118,7 @@ fn ours(agent: &Path) -> Result<Server> {
 }
 
 fn goss_serve(goss: &Path, suite: &Path, format: &str) -> Result<Server> {
-    let port = free_port()?;
+    let [port] = http::free_ports()?;
     let mut cmd = exec::command(goss);
     cmd.arg("--gossfile")
         .arg(suite)
@@ -134,14 +134,10 @@ fn goss_serve(goss: &Path, suite: &Path, format: &str) -> Result<Server> {
 }
 
 fn node_exporter(program: &Path) -> Result<Server> {
-    let port = free_port()?;
+    let [port] = http::free_ports()?;
     let mut cmd = exec::command(program);
     cmd.arg(format!("--web.listen-address=127.0.0.1:{port}"));
     Server::start(cmd, port, "/metrics")
-}
-
-fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
 impl Server {

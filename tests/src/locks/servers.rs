@@ -1,15 +1,16 @@
 //! `hypriot-fleet serve`, and members of etcd: on loopback, on free ports, ended with whoever started them.
 
 use std::io::{BufRead as _, BufReader};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
-use crate::exec;
+use crate::exec::{self, Held};
+use crate::http;
 use crate::peers::Peer;
 
 /// The store of several servers.
@@ -17,17 +18,6 @@ pub const ETCD: Peer = Peer {
     package: "etcd-server",
     file: "usr/bin/etcd",
 };
-
-/// A child that ends with us.
-#[derive(Debug)]
-struct Held(Child);
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
-}
 
 /// `hypriot-fleet serve`.
 #[derive(Debug)]
@@ -148,10 +138,11 @@ pub struct Member {
 pub fn etcd(dir: &Path) -> Result<Vec<Member>> {
     let mut members: Vec<Member> = (0..3)
         .map(|n| {
+            let [client, peer] = http::free_ports()?;
             Ok(Member {
                 child: None,
-                client: free_port()?,
-                peer: free_port()?,
+                client,
+                peer,
                 name: format!("m{n}"),
                 dir: dir.join(format!("m{n}")),
             })
@@ -271,10 +262,6 @@ impl Member {
 /// As `--initial-cluster` wants it.
 pub fn names(members: &[Member]) -> String {
     cluster(members)
-}
-
-fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
 /// Whether something listens.
