@@ -22,10 +22,12 @@ mod apply;
 mod base;
 mod delta;
 mod earlier;
+mod layout;
 pub mod publish;
 
-pub use self::apply::{applied, verify};
+pub use self::apply::{applied, unpack, verify};
 pub use self::base::{Base, earlier_of};
+pub use self::layout::After;
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -17,6 +17,7 @@ use hypriot_imagegen::pipeline::artifacts::{self, Forms, Request};
 use hypriot_imagegen::pipeline::root_tree::{RootTree, Workshop};
 use hypriot_imagegen::progress::Progress;
 use hypriot_imagegen::questions::verify::{self, Answer, Question};
+use hypriot_imagegen::release::After;
 use hypriot_imagegen::tree::Tree;
 use hypriot_updater::layout;
 use hypriot_updater::slot::Slot;
@@ -133,9 +134,20 @@ fn checkout(dir: &Path, group: u32) -> PathBuf {
 }
 
 fn make(tree: &RootTree, inputs: &Path, out: &Path) -> BTreeMap<String, String> {
+    make_after(tree, inputs, out, "1.0.0", None)
+}
+
+/// A release, after another if there is one.
+fn make_after(
+    tree: &RootTree,
+    inputs: &Path,
+    out: &Path,
+    version: &str,
+    base: Option<&Path>,
+) -> BTreeMap<String, String> {
     let request = Request {
         board: &board::find(BOARD).unwrap(),
-        version: "1.0.0".parse().unwrap(),
+        version: version.parse().unwrap(),
         recipe: &recipe::load(None).unwrap(),
         configure: "native",
         tree,
@@ -148,7 +160,8 @@ fn make(tree: &RootTree, inputs: &Path, out: &Path) -> BTreeMap<String, String> 
         blobs: BTreeMap::new(),
         out: out.to_owned(),
         image: true,
-        delta_from: None,
+        bases: base.iter().map(|b| b.to_path_buf()).collect(),
+        after: base.and_then(|b| After::of(b).unwrap()),
         inspect: false,
         level: 1,
         forms: Forms {
@@ -208,6 +221,30 @@ fn first(answer: &Answer) -> String {
         .unwrap_or_default()
 }
 
+/// One changed configuration file: the next release costs next to nothing, says whose layout it keeps, and is made again from
+/// what it says.
+fn an_update_keeps_the_layout_says_so_and_verifies(one: &Path, packed: &RootTree) {
+    let (out, base) = (
+        one.join("out-1"),
+        one.join("out/hypriotos-qemu-arm64-1.0.0.json"),
+    );
+    put(one, "units/etc/app.conf", b"workers = 4\n", 0o644);
+    make_after(packed, one, &out, "1.0.1", Some(&base));
+    let delta = out.join("hypriotos-qemu-arm64-1.0.1-from-1.0.0.payload");
+    let size = std::fs::metadata(&delta).unwrap().len();
+    assert!(size < 50_000, "one changed file costs {size} bytes");
+    let answer = ask(one, packed, |q| {
+        q.image = out.join("hypriotos-qemu-arm64-1.0.1.img");
+    });
+    assert!(answer.is_verified(), "{answer:?}");
+    let laid = answer.record.layout.unwrap();
+    assert_eq!((laid.version.as_str(), laid.content.len()), ("1.0.0", 64));
+    let taken: Vec<_> = answer.taken.iter().map(|t| t.input.as_str()).collect();
+    assert!(taken.contains(&"layout, after 1.0.0"), "{taken:?}");
+    std::fs::remove_file(one.join("units/etc/app.conf")).unwrap();
+    std::fs::remove_dir(one.join("units/etc")).unwrap();
+}
+
 #[test]
 fn outputs_are_the_same_everywhere_and_verify_against_their_own_record() {
     let work = tempfile::tempdir().unwrap();
@@ -246,6 +283,8 @@ fn outputs_are_the_same_everywhere_and_verify_against_their_own_record() {
     });
     let named: Vec<_> = answer.others.iter().map(|o| o.input.as_str()).collect();
     assert_eq!(named, ["agent", "overlay units"]);
+
+    an_update_keeps_the_layout_says_so_and_verifies(&one, &packed);
 
     // A tree that came out otherwise, an image that was changed, a card that was started.
     let image = one.join("out/hypriotos-qemu-arm64-1.0.0.img");

@@ -57,6 +57,9 @@ pub struct Record {
     /// How often they ask.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub poll_seconds: Option<u64>,
+    /// The release whose layout it keeps: what did not change since lies where it lay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layout: Option<Laid>,
     /// What made it.
     pub builder: Builder,
     /// What was asked for.
@@ -78,6 +81,16 @@ pub struct Record {
     /// Boot loader files that the user brought.
     #[serde(rename = "blob", default, skip_serializing_if = "Vec::is_empty")]
     pub blobs: Vec<Named>,
+}
+
+/// The release whose layout an image keeps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Laid {
+    /// Its version.
+    pub version: String,
+    /// BLAKE3 hash of what it contains, in hexadecimal: `Index::content`.
+    pub content: String,
 }
 
 /// The program that made an image, as far as its bytes depend on it.

@@ -15,14 +15,15 @@ use super::agent;
 use super::packages::BuildArgs;
 use crate::arch::Processor;
 use crate::image::output;
-use crate::inputs::board::Method;
+use crate::inputs::board::{Board, Method};
 use crate::inputs::project::Project;
 use crate::inputs::recipe;
 use crate::inputs::userdata::{Image, Locked};
 use crate::lock::plan;
-use crate::pipeline::artifacts::{self, Forms, Request};
+use crate::pipeline::artifacts::{self, Forms, Made, Request};
 use crate::pipeline::root_tree;
 use crate::release;
+use crate::release::After;
 use crate::release::publish;
 use crate::release::publish::Listed;
 
@@ -86,10 +87,10 @@ pub(super) struct ImageArgs {
     #[arg(long, default_value_t = release::LEVEL, value_parser = clap::value_parser!(i32).range(1..=19))]
     level: i32,
     /// Index of a release that a delta is made from, its payload beside it; may be given again. Without it, the last three
-    /// releases in --out.
+    /// releases in --out. Of the first one the layout is kept, too: what did not change since lies where it lay.
     #[arg(long, value_name = "INDEX")]
     delta_from: Vec<PathBuf>,
-    /// Make the full payload only.
+    /// Make the full payload only, and lay the image out anew.
     #[arg(long, conflicts_with = "delta_from")]
     no_delta: bool,
     /// The folder that receives the files.
@@ -192,6 +193,7 @@ pub(super) fn image(args: &ImageArgs) -> Result<()> {
     if args.trust_root.is_none() && !android {
         shown.note("note: without --trust-root the boards of this image cannot be updated");
     }
+    let (bases, after) = earlier(args, &board.name, &version)?;
     let made = artifacts::make(
         &Request {
             board: &board,
@@ -209,8 +211,8 @@ pub(super) fn image(args: &ImageArgs) -> Result<()> {
             out: args.out.clone(),
             image: !args.release_only,
             level: args.level,
-            delta_from: (args.no_delta || !args.delta_from.is_empty())
-                .then(|| args.delta_from.clone()),
+            bases,
+            after,
             inspect: !args.no_inspect,
             forms: Forms {
                 zip: args.zip,
@@ -219,6 +221,29 @@ pub(super) fn image(args: &ImageArgs) -> Result<()> {
         },
         shown,
     )?;
+    told(args, &board, &made)
+}
+
+/// The releases that deltas are made from, and the one whose layout the root keeps.
+fn earlier(
+    args: &ImageArgs,
+    board: &str,
+    version: &semver::Version,
+) -> Result<(Vec<PathBuf>, Option<After>)> {
+    let bases = if args.no_delta || !args.delta_from.is_empty() {
+        args.delta_from.clone()
+    } else {
+        release::earlier_of(&args.out, board, version, release::DELTAS)
+    };
+    let after = match bases.first() {
+        Some(index) => After::of(index)?,
+        None => None,
+    };
+    Ok((bases, after))
+}
+
+/// Says what was made.
+fn told(args: &ImageArgs, board: &Board, made: &Made) -> Result<()> {
     let release = &made.release;
     let index = args.out.join(&release.index_name);
     if args.build.json() {
@@ -229,7 +254,7 @@ pub(super) fn image(args: &ImageArgs) -> Result<()> {
             "version": release.index.version.to_string(), "board": board.name, "seconds": made.took.as_secs_f64(),
         }));
     }
-    if android {
+    if board.boot.method == Method::AndroidBootimg {
         let stem = release::stem(&board.name, &release.index.version);
         say(&output::bootimg::instructions(&stem));
         return Ok(());

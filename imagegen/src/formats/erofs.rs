@@ -9,6 +9,8 @@
 //! then         whole blocks of directories and long links
 //! then         whole blocks of files, in order of their paths
 //! ```
+//!
+//! That is the layout of a first image; one that follows another keeps its places ([`Options::before`]).
 
 use anyhow::{Result, anyhow, ensure};
 
@@ -17,13 +19,16 @@ use crate::tree::{Content, Kind, Tree, show};
 
 mod disk;
 mod inodes;
+mod layout;
 mod pack;
+mod place;
 pub mod read;
 #[cfg(test)]
 mod tests;
 
 use disk::BLOCK;
 use inodes::Inode;
+pub use layout::Layout;
 
 /// What is not in the tree.
 #[derive(Debug, Clone, Copy)]
@@ -35,6 +40,8 @@ pub struct Options<'a> {
     /// Paths of files whose data lies behind all other data, in whole blocks: what changes from build to build moves
     /// nothing else, so an update has little to send.
     pub last: &'a [&'a str],
+    /// Where things lay in the image that boards update from. What did not change keeps its place.
+    pub before: Option<&'a Layout>,
 }
 
 /// Where one inode and its data lie.
@@ -58,7 +65,7 @@ pub fn plan(tree: &Tree, options: Options<'_>) -> Result<Volume> {
         options.label
     );
     let inodes = inodes::collect(tree)?;
-    let (places, total) = place(&inodes, options.last)?;
+    let (places, total) = place::place(&inodes, options.last, options.before)?;
 
     let mut volume = Volume::default();
     let uuid = uuid(&inodes, options.seed);
@@ -71,8 +78,8 @@ pub fn plan(tree: &Tree, options: Options<'_>) -> Result<Volume> {
         label: options.label,
     };
     volume.put(disk::SUPER_OFFSET, &super_block.encode(0)?);
-    for (number, (inode, place)) in inodes.iter().zip(&places).enumerate() {
-        put_inode(&mut volume, &inodes, &places, number, inode, *place)?;
+    for (inode, place) in inodes.iter().zip(&places) {
+        put_inode(&mut volume, &inodes, &places, inode, *place)?;
     }
     volume.finish(u64::from(total) * BLOCK)?;
 
@@ -84,45 +91,6 @@ pub fn plan(tree: &Tree, options: Options<'_>) -> Result<Volume> {
     Ok(volume)
 }
 
-/// Gives every inode and its data a place; the second value is the number of blocks of the image.
-fn place(inodes: &[Inode<'_>], last: &[&str]) -> Result<(Vec<Place>, u32)> {
-    let mut packer = pack::Packer::new(disk::SUPER_OFFSET + disk::SUPER_SIZE);
-    let mut places = Vec::with_capacity(inodes.len());
-    for inode in inodes {
-        let size = inode.size();
-        let head = disk::INODE_SIZE + inode.xattrs.len() as u64;
-        let rest = size % BLOCK;
-        // EROFS_INODE_FLAT_INLINE: the tail follows the inode and must end in the block it starts in, so inode,
-        // attributes and tail are kept in one block. A tail that does not fit gets a block of its own.
-        let inline = head + rest <= BLOCK && !inode.is_one_of(last);
-        let tail = if inline { rest } else { 0 };
-        let at = packer.take(head + tail);
-        places.push(Place {
-            at,
-            block: 0,
-            blocks: u32::try_from((size - tail).div_ceil(BLOCK))
-                .ok()
-                .ok_or_else(too_big)?,
-            tail,
-        });
-    }
-    let mut next = u32::try_from(packer.blocks()).ok().ok_or_else(too_big)?;
-    let class = |inode: &Inode<'_>| match inode.entry.kind {
-        Kind::File(_) if inode.is_one_of(last) => 2,
-        Kind::File(_) => 1,
-        _ => 0,
-    };
-    for now in 0..=2 {
-        for (place, inode) in places.iter_mut().zip(inodes) {
-            if class(inode) == now && place.blocks > 0 {
-                place.block = next;
-                next = next.checked_add(place.blocks).ok_or_else(too_big)?;
-            }
-        }
-    }
-    Ok((places, next))
-}
-
 fn too_big() -> anyhow::Error {
     anyhow!("the tree is too big for EROFS, whose block numbers have 32 bits (16 TiB)")
 }
@@ -131,11 +99,13 @@ fn put_inode(
     volume: &mut Volume,
     inodes: &[Inode<'_>],
     places: &[Place],
-    number: usize,
     inode: &Inode<'_>,
     place: Place,
 ) -> Result<()> {
-    let ino = u32::try_from(number + 1).ok().ok_or_else(too_big)?;
+    // `i_ino` is for `stat` on machines of 32 bits only. A number by place, not by order: a new file renumbers no other.
+    let ino = u32::try_from(disk::nid(place.at))
+        .ok()
+        .ok_or_else(too_big)?;
     volume.put(place.at, &disk::inode(inode, place, ino));
     volume.put(place.at + disk::INODE_SIZE, &inode.xattrs);
 
@@ -153,12 +123,12 @@ fn put_inode(
         Kind::Char { .. } | Kind::Block { .. } | Kind::Fifo | Kind::Socket => return Ok(()),
     };
     let size = data.len();
+    let body = size.saturating_sub(place.tail);
     ensure!(
-        size == inode.size(),
+        size == inode.size() && body <= u64::from(place.blocks) * BLOCK,
         "{} has another size than planned (a bug)",
         show(&inode.path)
     );
-    let body = size - place.tail;
     let tail_at = place.at + disk::INODE_SIZE + inode.xattrs.len() as u64;
     volume.put_content(u64::from(place.block) * BLOCK, &data, 0, body);
     volume.put_content(tail_at, &data, body, place.tail);

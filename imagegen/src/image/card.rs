@@ -18,6 +18,7 @@ use crate::bake::expectations;
 use crate::bake::record;
 use crate::bake::{AGENT, Baked, Raw};
 use crate::files;
+use crate::formats::erofs::Layout;
 use crate::formats::{Blocks, Volume, erofs, fat, pass};
 use hypriot_updater::mbr;
 
@@ -45,7 +46,13 @@ pub struct Volumes {
 }
 
 /// Plans the three file systems of a card.
-pub fn volumes(baked: &Baked, board: &str, version: &str) -> Result<Volumes> {
+/// What did not change since `before` keeps its place in the root.
+pub fn volumes(
+    baked: &Baked,
+    board: &str,
+    version: &str,
+    before: Option<&Layout>,
+) -> Result<Volumes> {
     let seed = format!("{board} {version}");
     let id = |what: &str| derived_id(&format!("{what} {seed}"));
     let config = fat::Options {
@@ -75,6 +82,7 @@ pub fn volumes(baked: &Baked, board: &str, version: &str) -> Result<Volumes> {
             label: "root",
             seed: &seed,
             last: &[AGENT, record::BUILD, record::LOCK, expectations::PATH],
+            before,
         },
     )?;
     let limit = layout::root(Slot::A).size;

@@ -261,7 +261,7 @@ fn findings_of(
 ) -> Vec<Finding> {
     let mut baked = bake_with(board, "1.0.0", complete).unwrap();
     change(&mut baked);
-    let volumes = card::volumes(&baked, "x", "1.0.0").unwrap();
+    let volumes = card::volumes(&baked, "x", "1.0.0", None).unwrap();
     let card = card::Card::plan(&volumes, &baked.raw, card::signature("x", "1.0.0")).unwrap();
     let (at, bytes) = bytes.unwrap_or_default();
     let disk = Scratched {

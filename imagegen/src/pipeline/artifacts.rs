@@ -19,7 +19,7 @@ use crate::inputs::overlay;
 use crate::inputs::recipe::Recipe;
 use crate::pipeline::root_tree::{BUILDER, RootTree, steps};
 use crate::progress::Progress;
-use crate::release::{self, Release};
+use crate::release::{self, After, Release};
 use crate::tree::Tree;
 
 mod beside;
@@ -65,8 +65,10 @@ pub struct Request<'a> {
     pub image: bool,
     /// Compression level of the payload.
     pub level: i32,
-    /// Indexes of the releases that deltas are made from; without, the last ones in `out`.
-    pub delta_from: Option<Vec<PathBuf>>,
+    /// Indexes of the releases that deltas are made from.
+    pub bases: Vec<PathBuf>,
+    /// The release whose layout the root keeps: the first of them.
+    pub after: Option<After>,
     /// Whether what the image's tests find wrong is not made.
     pub inspect: bool,
     /// Which compressed forms of the card image are wanted besides it.
@@ -110,7 +112,7 @@ pub fn make(request: &Request<'_>, progress: Progress) -> Result<Made> {
     let stage = progress.steps("bake", 1);
     let baked = contents(request)?;
     let checked = elf::gate::check(&baked.root, board)?;
-    let volumes = card::volumes(&baked, &board.name, &version.to_string())?;
+    let volumes = planned(request, &baked)?;
     stage.done(&format!(
         "{} entries, {} programs for the board's processor, root {} MiB, boot {} MiB",
         baked.root.len(),
@@ -126,16 +128,13 @@ pub fn make(request: &Request<'_>, progress: Progress) -> Result<Made> {
 
     let stage = progress.bytes("image", volumes.root.size() + volumes.boot.size());
     let threads = pass::cores();
-    let bases = request.delta_from.clone().unwrap_or_else(|| {
-        release::earlier_of(&request.out, &board.name, version, release::DELTAS)
-    });
     let spec = release::Spec {
         board: &board.name,
         version,
         created: epoch,
         level: request.level,
         threads,
-        bases: &bases,
+        bases: &request.bases,
     };
     let stem = release::stem(&board.name, version);
     let mut made = Vec::new();
@@ -200,6 +199,13 @@ fn deltas(release: &Release) -> String {
 
 fn epoch(request: &Request<'_>) -> Result<u64> {
     u64::try_from(request.tree.source_date).context("the packages are from before 1970")
+}
+
+/// The file systems of what was baked, planned.
+pub fn planned(request: &Request<'_>, baked: &Baked) -> Result<Volumes> {
+    let (board, version) = (&request.board.name, request.version.to_string());
+    let before = request.after.as_ref().map(|after| &after.layout);
+    card::volumes(baked, board, &version, before)
 }
 
 /// The card of what was baked, planned.
@@ -309,6 +315,7 @@ fn record(request: &Request<'_>, epoch: u64) -> Result<Record> {
         kernel: request.tree.kernel_version.clone(),
         update_url: request.update_url.clone(),
         poll_seconds: request.poll_seconds,
+        layout: request.after.as_ref().map(|after| after.laid.clone()),
         builder: Builder::this(request.board, request.configure, BUILDER)?,
         recipe: request.recipe.clone(),
         recipe_files: of_folders(request.recipe)?,

@@ -17,10 +17,10 @@ use crate::bake::record::{self, Builder, Hash, Named, Other, Record};
 use crate::bake::{AGENT, TRUST_ROOT};
 use crate::configure::Mode;
 use crate::files;
+use crate::formats::erofs::Layout;
 use crate::formats::erofs::read::Erofs;
 use crate::formats::fat::read::Fat;
 use crate::formats::{Blocks, HostFile, Window, pass};
-use crate::image::card;
 use crate::inputs::board::{self, Board};
 use crate::inputs::recipe::Recipe;
 use crate::lock::{self, Lock};
@@ -28,6 +28,7 @@ use crate::pipeline::artifacts::{self, Forms, Request};
 use crate::pipeline::root_tree;
 use crate::progress::Progress;
 use crate::questions::diff::{self, Diff};
+use crate::release::After;
 
 #[cfg(test)]
 mod tests;
@@ -93,6 +94,7 @@ struct Inputs {
     trust_root: Option<PathBuf>,
     user_data: Option<PathBuf>,
     blobs: BTreeMap<String, PathBuf>,
+    after: Option<After>,
     taken: Vec<Taken>,
 }
 
@@ -189,7 +191,8 @@ pub fn verify_with(
         out: scratch.path().to_owned(),
         image: true,
         level: crate::release::LEVEL,
-        delta_from: Some(Vec::new()),
+        bases: Vec::new(),
+        after: inputs.after,
         inspect: false,
         forms: Forms::default(),
     };
@@ -224,8 +227,7 @@ fn compare(
 ) -> Result<Diff> {
     let stage = progress.steps("compare", 1);
     let baked = artifacts::contents(request)?;
-    let version = request.version.to_string();
-    let volumes = card::volumes(&baked, &request.board.name, &version)?;
+    let volumes = artifacts::planned(request, &baked)?;
     let threads = pass::cores();
     let diff = if slot_only {
         let parts = [
@@ -325,6 +327,14 @@ fn inputs(
         blobs.insert(name.clone(), path);
     }
     inputs.blobs = blobs;
+    if let Some(laid) = &record.layout {
+        let (laid, layout) = (laid.clone(), Layout::of(&root));
+        inputs.taken.push(Taken {
+            input: format!("layout, after {}", laid.version),
+            from: "the image itself, not decided again".to_owned(),
+        });
+        inputs.after = Some(After { laid, layout });
+    }
     for (dir, n) in question.overlays.iter().zip(1..) {
         inputs.taken.push(Taken {
             input: format!("overlay {n}"),

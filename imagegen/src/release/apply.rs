@@ -172,3 +172,14 @@ pub fn verify(dir: &Path, index_bytes: &[u8]) -> Result<u64> {
     }
     Ok(total)
 }
+
+/// Writes the images of a release one behind the other: the bytes of a slot, as the tools of others take them.
+pub fn unpack(index: &Path, to: &File) -> Result<u64> {
+    let opened = Opened::open(index)?;
+    let mut at = 0;
+    for (n, (_, _, len, hash)) in opened.index.segments().enumerate() {
+        to.write_all_at(&opened.segment(n, len, hash)?, at)?;
+        at += len as u64;
+    }
+    Ok(at)
+}

@@ -21,6 +21,8 @@ fn make_with(
         i.agent = Content::Bytes(agent.into());
     })
     .unwrap();
+    let after = bases.first().and_then(|index| After::of(index).unwrap());
+    let layout = after.map(|a| a.layout);
     let version = version.parse().unwrap();
     let spec = Spec {
         board: "x",
@@ -31,7 +33,7 @@ fn make_with(
         bases,
     };
     make(
-        &volumes(&baked, "x", &version.to_string()).unwrap(),
+        &volumes(&baked, "x", &version.to_string(), layout.as_ref()).unwrap(),
         &spec,
         dir,
         |_, _, _| Ok(()),

@@ -13,6 +13,10 @@ fn record() -> Record {
         kernel: "6.12.1-arm64".to_owned(),
         update_url: Some("http://updates/".to_owned()),
         poll_seconds: None,
+        layout: Some(Laid {
+            version: "0.9.0".to_owned(),
+            content: "00".repeat(32),
+        }),
         builder: Builder::this(&board(PLAIN), "native", 6).unwrap(),
         recipe: crate::inputs::recipe::load(None).unwrap(),
         recipe_files: None,

@@ -95,7 +95,7 @@ fn raw(name: &str, blobs: &Blobs) -> Result<Vec<Raw>> {
 #[test]
 fn each_blob_lies_in_its_sectors_and_the_partition_table_is_whole() {
     let baked = bake_with(&board(PLAIN), "1.0.0", |_| ()).unwrap();
-    let volumes = volumes(&baked, "x", "1.0.0").unwrap();
+    let volumes = volumes(&baked, "x", "1.0.0", None).unwrap();
     for (name, places) in BOARDS {
         let blobs = all(places);
         let raw = raw(name, &blobs).unwrap();
@@ -161,7 +161,7 @@ fn blobs_that_are_missing_empty_too_short_or_too_long_are_named() {
 #[test]
 fn blobs_without_a_stated_room_may_not_reach_the_next_one() {
     let baked = bake_with(&board(PLAIN), "1.0.0", |_| ()).unwrap();
-    let volumes = volumes(&baked, "x", "1.0.0").unwrap();
+    let volumes = volumes(&baked, "x", "1.0.0", None).unwrap();
     let at = |name: &str, offset: u64, len: usize| Raw {
         name: name.to_owned(),
         offset,

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use super::disk::{BLOCK, DIRENT, INODE_SIZE, MAGIC, SLOT, SUPER_OFFSET};
+use super::layout::Spot;
 use crate::formats::Blocks;
 use crate::tree::{ENTRIES_MAX, NAME_MAX, PATH_MAX};
 
@@ -58,6 +59,19 @@ impl Node {
     /// Whether it is a symbolic link.
     pub fn is_link(&self) -> bool {
         self.mode & S_IFMT == S_IFLNK
+    }
+
+    /// Its room and that of its data.
+    pub(super) fn spot(&self) -> Spot {
+        let tail = self.tail.map_or(0, |_| self.size % BLOCK);
+        // a device has its number where others have their first block
+        let has_body = self.is_dir() || self.is_file() || self.is_link();
+        Spot {
+            at: self.record.0,
+            len: self.record.1 + tail,
+            body: self.body,
+            body_len: if has_body { self.size - tail } else { 0 },
+        }
     }
 
     /// Where its data lies in the image, as (start, length).

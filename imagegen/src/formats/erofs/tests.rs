@@ -11,11 +11,14 @@ use crate::testing::{is_root, tool};
 use crate::tree::compare::{Field, compare};
 use crate::tree::{Entry, Xattrs, tests::fixture};
 
+mod layouts;
+
 const EPOCH: u64 = 1_700_000_000;
 const OPTIONS: Options<'_> = Options {
     label: "root",
     seed: "test 1.0.0",
     last: &[],
+    before: None,
 };
 
 fn write(volume: &Volume, to: &Path) -> String {
@@ -202,7 +205,7 @@ fn sizes_around_a_block_have_their_tail_in_one_block() {
         let mut tree = Tree::new(EPOCH);
         tree.insert_bytes("f", 0o644, vec![7; size]).unwrap();
         let inodes = inodes::collect(&tree).unwrap();
-        let (places, blocks) = place(&inodes, &[]).unwrap();
+        let (places, blocks) = place::place(&inodes, &[], None).unwrap();
         let p = places[1];
         assert_eq!(
             u64::from(p.blocks) * BLOCK + p.tail,

@@ -25,7 +25,7 @@ fn baked() -> Baked {
 fn a_written_card_reads_back_part_by_part() {
     let work = tempfile::tempdir().unwrap();
     let path = work.path().join("card.img");
-    let volumes = volumes(&baked(), "x", "1.0.0").unwrap();
+    let volumes = volumes(&baked(), "x", "1.0.0", None).unwrap();
     let card = Card::plan(&volumes, &[raw("spl", 8192, 40_000)], 0x1234_5678).unwrap();
     card.write(&path, 2).unwrap();
     let meta = std::fs::metadata(&path).unwrap();
@@ -89,7 +89,7 @@ fn a_written_card_reads_back_part_by_part() {
 fn the_same_input_is_the_same_card_on_any_number_of_cores() {
     let work = tempfile::tempdir().unwrap();
     let make = |name: &str, threads| {
-        let volumes = volumes(&baked(), "x", "1.0.0").unwrap();
+        let volumes = volumes(&baked(), "x", "1.0.0", None).unwrap();
         let path = work.path().join(name);
         Card::plan(&volumes, &[], 1)
             .unwrap()
@@ -110,7 +110,7 @@ fn the_same_input_is_the_same_card_on_any_number_of_cores() {
 
 #[test]
 fn blobs_that_lie_on_something_are_refused_by_name() {
-    let volumes = volumes(&baked(), "x", "1.0.0").unwrap();
+    let volumes = volumes(&baked(), "x", "1.0.0", None).unwrap();
     let e = |blobs: &[Raw]| Card::plan(&volumes, blobs, 1).unwrap_err().to_string();
     let text = e(&[raw("spl", 8192, 40_000), raw("fit", 40_960, 10)]);
     assert!(
@@ -127,7 +127,7 @@ fn blobs_that_lie_on_something_are_refused_by_name() {
 #[test]
 fn a_full_disk_leaves_nothing_under_the_final_name() {
     let work = tempfile::tempdir().unwrap();
-    let volumes = volumes(&baked(), "x", "1.0.0").unwrap();
+    let volumes = volumes(&baked(), "x", "1.0.0", None).unwrap();
     let card = Card::plan(&volumes, &[], 1).unwrap();
     let to = work.path().join("no-such-type");
     std::fs::create_dir(&to).unwrap();

@@ -65,7 +65,7 @@ fn zstd_gives_the_card_out_of_the_payload() {
         i.agent = Content::Bytes(agent.into());
     })
     .unwrap();
-    let volumes = volumes(&baked, "x", "1.0.0").unwrap();
+    let volumes = volumes(&baked, "x", "1.0.0", None).unwrap();
     let version = "1.0.0".parse().unwrap();
     let spec = Spec {
         board: "x",

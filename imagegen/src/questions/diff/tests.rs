@@ -14,7 +14,7 @@ fn baked(change: impl FnOnce(&mut Baked)) -> (Baked, Volumes) {
         bytes: vec![7; 1000].into(),
     });
     change(&mut baked);
-    let volumes = volumes(&baked, "x", "1.0.0").unwrap();
+    let volumes = volumes(&baked, "x", "1.0.0", None).unwrap();
     (baked, volumes)
 }
 

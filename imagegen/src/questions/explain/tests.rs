@@ -55,7 +55,10 @@ fn made() -> (Volumes, Vec<crate::bake::Raw>) {
         },
     )
     .unwrap();
-    (card::volumes(&baked, "x", "1.0.0").unwrap(), baked.raw)
+    (
+        card::volumes(&baked, "x", "1.0.0", None).unwrap(),
+        baked.raw,
+    )
 }
 
 /// Places that the layout alone decides.
