@@ -8,8 +8,7 @@ imagegen := $(CARGO) run --bin hypriot-imagegen --
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-power-cuts test-stick power-cut-proof fault-matrix
-.PHONY: bench-fleet test-page
-.PHONY: test-popular
+.PHONY: bench-fleet bench-delta test-page test-popular
 .PHONY: test-flood test-boards test-fidelity fuzz bench-image lint agent deb sd-image
 .PHONY: test-integration release-tools docs docs-reference goss-parity bench-health lint-workflows lint-monitoring pictures
 .PHONY: need-rust need-agent need-image need-bench need-papers need-all
@@ -53,6 +52,11 @@ test-popular: need-all ## server packages that owners install, natively: six in 
 bench-image: need-bench ## our root tree beside mmdebstrap's, emulated and native, about half an hour
 	$(CARGO) run --bin hypriot-bench -- image
 
+bench-delta: need-bench need-agent ## an update's bytes beside zstd, xdelta3, zchunk, casync, RAUC on the same pairs, half an hour
+	$(CARGO) build --release --bin hypriot-agent
+	$(CARGO) build --workspace --bins
+	$(CARGO) run --bin hypriot-bench -- delta
+
 bench-fleet: need-rust ## hypriot-fleet serve: 1,000 simulated boards, locks a second with its own store and with three of etcd
 	$(CARGO) build --bin hypriot-fleet --example plain_lock
 	$(CARGO) run --bin hypriot-bench -- fleet
@@ -62,8 +66,8 @@ bench-health: need-papers ## /health beside goss serve and the node exporter, su
 	$(CARGO) run --bin hypriot-bench -- health
 
 SECONDS ?= 60
-fuzz: need-rust ## the metadata parser and verifier against hostile input: make fuzz SECONDS=300 (needs rustup's nightly)
-	keys/fuzz/run $(SECONDS)
+fuzz: need-rust ## metadata, index, payload, boot state, record, recipes against hostile input: make fuzz SECONDS=300 (rustup's nightly)
+	tests/fuzz $(SECONDS)
 
 lint: need-rust ## formatting and clippy, warnings are errors; cargo-deny if it is installed
 	$(CARGO) fmt --all --check

@@ -1,15 +1,19 @@
 //! Benches: each measures ours and the others' in one run on one machine, and ends with one line of numbers.
 //!
 //! * `curve`: a rollout of signed files alone, over a million boards
+//! * `delta`: what an update costs, beside the deltas of others; `made` makes the releases, `blocks` counts
 //! * `fleet`: locks and a rollout over 1,000 simulated boards, by `hypriot-fleet serve`
 //! * `health`: answers and self-tests, beside goss and the node exporter
 //! * `image`: the root tree of a board, by `hypriot-imagegen` and by mmdebstrap
 //! * `mirror`: an archive in a directory, made of packages that are already here
 
+mod blocks;
 pub mod curve;
+pub mod delta;
 pub mod fleet;
 pub mod health;
 pub mod image;
+mod made;
 pub mod mirror;
 
 use std::process::ExitCode;
@@ -34,6 +38,13 @@ enum Bench {
     /// The arm64 root tree of the default recipe from packages in the cache: hypriot-imagegen, mmdebstrap under emulation, and
     /// mmdebstrap for amd64 as the limit (a quarter of an hour; needs root and an amd64 machine)
     Image,
+    /// Bytes to download for an update: ours, and what zstd, xdelta3, zchunk, casync and RAUC make of the same pairs of images
+    /// (half an hour; needs root, and a release build of the agent)
+    Delta {
+        /// Only these pairs (security, config, kernel, security-without-kernel); may be given again.
+        #[arg(long)]
+        pair: Vec<String>,
+    },
     /// A rollout over 1,000 simulated boards by `hypriot-fleet serve`, then locks a second with the embedded store, with three servers
     /// on three members of etcd, and by the plainest server on etcd (three minutes)
     Fleet,
@@ -46,6 +57,7 @@ enum Bench {
 pub fn main() -> ExitCode {
     let done = match Cli::parse().bench {
         Bench::Image => image::run(),
+        Bench::Delta { pair } => delta::run(&pair),
         Bench::Fleet => curve::run(&crate::papers::root()).and_then(|()| fleet::run()),
         Bench::Health => health::run(),
     };

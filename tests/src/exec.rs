@@ -81,7 +81,7 @@ pub fn run_shown(mut c: Command, within: Duration) -> Result<String> {
 }
 
 /// Collects a child's output on threads of its own, so that a full pipe never stops it.
-fn wait(mut child: Child, within: Duration) -> Result<Output> {
+pub(crate) fn wait(mut child: Child, within: Duration) -> Result<Output> {
     fn collect(pipe: Option<impl Read + Send + 'static>) -> std::thread::JoinHandle<Vec<u8>> {
         std::thread::spawn(move || {
             let mut all = Vec::new();

@@ -7,6 +7,7 @@
 //! * `families`: what became of the old assertions
 //! * `glance`: the answers of the agent over HTTP, and its page; `browser`: a page as people see it
 //! * `http`, `health`: ask a board, as curl would
+//! * `loop_board`: the agent's own program on a card in a file
 //! * `native`: real agents without virtual machines, and a fleet's way to them
 //! * `locks`: boards that ask a lock service, and the services: hypriot-fleet, etcd
 //! * `factory`: makes agent, keys, image and releases with the programs a maintainer uses
@@ -31,6 +32,7 @@ pub mod glance;
 pub mod health;
 pub mod http;
 pub mod locks;
+pub mod loop_board;
 pub mod monitoring;
 pub mod narrate;
 pub mod native;

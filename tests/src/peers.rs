@@ -2,6 +2,7 @@
 //! installing some starts servers, and the machine's own release may have older ones.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, ensure};
@@ -11,7 +12,9 @@ use hypriot_imagegen::fetch::store::Store;
 use hypriot_imagegen::inputs::mirror::Asked;
 use hypriot_imagegen::lock;
 use hypriot_imagegen::lock::repo::archive::{self, Sources};
+use hypriot_imagegen::lock::repo::index::Candidate;
 use hypriot_imagegen::lock::repo::keyring;
+use hypriot_imagegen::lock::resolve::{Universe, resolve};
 use hypriot_imagegen::pipeline::root_tree;
 use hypriot_imagegen::progress::Progress;
 
@@ -46,38 +49,106 @@ pub const OPENMETRICS: Peer = Peer {
     file: "usr/lib/python3/dist-packages/prometheus_client/openmetrics/parser.py",
 };
 
+/// zstd, whose whole-image patch is the measure of deltas.
+pub const ZSTD: Peer = Peer {
+    package: "zstd",
+    file: "usr/bin/zstd",
+};
+/// Content-addressed synchronisation, which RAUC can stream with.
+pub const CASYNC: Peer = Peer {
+    package: "casync",
+    file: "usr/bin/casync",
+};
+/// VCDIFF deltas, which Mender and Rugix use.
+pub const XDELTA3: Peer = Peer {
+    package: "xdelta3",
+    file: "usr/bin/xdelta3",
+};
+/// Chunked zstd, which SWUpdate uses.
+pub const ZCHUNK: Peer = Peer {
+    package: "zchunk",
+    file: "usr/bin/zck",
+};
+
 /// The other exporter of a machine's numbers.
 pub const NODE_EXPORTER: Peer = Peer {
     package: "prometheus-node-exporter",
     file: "usr/bin/prometheus-node-exporter",
 };
 
+/// A peer with all that it depends on, the C library too: it runs whatever this machine has.
+#[derive(Debug, Clone)]
+pub struct Whole {
+    /// A root directory of its own.
+    pub home: PathBuf,
+}
+
+impl Whole {
+    /// A program of it, by its path from the root directory.
+    pub fn command(&self, program: &str) -> Result<Command> {
+        let arch = Arch::host().context("Debian has no programs for this machine")?;
+        let (triple, loader) = match arch.name() {
+            "amd64" => ("x86_64-linux-gnu", "ld-linux-x86-64.so.2"),
+            "arm64" => ("aarch64-linux-gnu", "ld-linux-aarch64.so.1"),
+            other => anyhow::bail!("nobody said where the loader of {other} is"),
+        };
+        let libraries = self.home.join("usr/lib").join(triple);
+        let mut command = exec::command(libraries.join(loader));
+        command
+            .arg("--library-path")
+            .arg(&libraries)
+            .arg(self.home.join(program));
+        Ok(command)
+    }
+}
+
 impl Peer {
     /// Where its file is; fetched and unpacked when it is not there. What comes is signed by Debian.
     pub fn get(self) -> Result<PathBuf> {
+        let home = self.unpacked(self.package, |universe| {
+            let found = universe.newest(self.package)?;
+            Ok(vec![found.context("the archive does not have it")?])
+        })?;
+        Ok(home.join(self.file))
+    }
+
+    /// The same, with everything that it depends on.
+    pub fn whole(self) -> Result<Whole> {
+        let home = self.unpacked(&format!("{}-whole", self.package), |universe| {
+            let all = resolve(universe, &[self.package.to_owned()], &[])?;
+            Ok(all.into_values().collect())
+        })?;
+        Ok(Whole { home })
+    }
+
+    /// The folder in which these packages are unpacked.
+    fn unpacked(
+        self,
+        name: &str,
+        choose: impl FnOnce(&Universe) -> Result<Vec<Candidate>>,
+    ) -> Result<PathBuf> {
         let cache = root().join(".cache");
         let home = cache.join("peers").join(SUITE);
-        let (folder, file) = (
-            home.join(self.package),
-            home.join(self.package).join(self.file),
-        );
+        let folder = home.join(name);
+        let file = folder.join(self.file);
         if file.is_file() {
-            return Ok(file);
+            return Ok(folder);
         }
         let store = Store::open(&cache)?;
         // Several test programs may want the same one at the same time.
-        let _alone = store.lock(&format!("peer-{}", self.package))?;
+        let _alone = store.lock(&format!("peer-{name}"))?;
         if file.is_file() {
-            return Ok(file);
+            return Ok(folder);
         }
         std::fs::create_dir_all(&home)?;
         let work = tempfile::tempdir_in(&home)?;
-        let deb = self
-            .fetch(&cache, &store)
+        let debs = fetch(&cache, &store, choose)
             .with_context(|| format!("fetching {} of {SUITE}, to compare with it", self.package))?;
-        let mut unpack = exec::command("dpkg-deb");
-        unpack.arg("-x").args([&deb, work.path()]);
-        exec::run(unpack, Duration::from_mins(5))?;
+        for deb in debs {
+            let mut unpack = exec::command("dpkg-deb");
+            unpack.arg("-x").args([&deb, work.path()]);
+            exec::run(unpack, Duration::from_mins(5))?;
+        }
         ensure!(
             work.path().join(self.file).is_file(),
             "{} of {SUITE} has no {}",
@@ -90,46 +161,55 @@ impl Peer {
             reason = "a whole directory gets its name at once; what a power cut leaves is fetched anew"
         )]
         std::fs::rename(work.path(), &folder)?;
-        Ok(file)
+        Ok(folder)
     }
+}
 
-    fn fetch(self, cache: &Path, store: &Store) -> Result<PathBuf> {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "signatures are judged by today's date"
-        )]
-        let now = SystemTime::now();
-        let options = root_tree::Options {
-            cache: cache.to_owned(),
-            mirror: Asked {
-                main: std::env::var("HYPRIOT_MIRROR").ok(),
-                security: std::env::var("HYPRIOT_SECURITY_MIRROR").ok(),
-            },
-            keyring: None,
-            lock: None,
-            update: false,
-            frozen: false,
-            configure: Mode::Auto,
-            helper: PathBuf::new(),
-            now,
-        };
-        let client = root_tree::client();
-        let mirror = root_tree::mirror(&options, &client)?;
-        let sources = Sources {
-            mirror: &mirror,
-            keyring: &keyring::load(&keyring::default_path())?,
-            store,
-            client: &client,
-            frozen: false,
-            now: options.now,
-            progress: Progress::auto(),
-        };
-        let arch = Arch::host().context("Debian has no programs for this machine")?;
-        let universe = archive::universe(&sources, SUITE, arch.name(), &["main"], &mut Vec::new())?;
-        let found = universe
-            .newest(self.package)?
-            .context("the archive does not have it")?;
-        let wanted = lock::locked(&found)?.wanted(&mirror, &[])?;
+/// The chosen packages of [`SUITE`], as files.
+fn fetch(
+    cache: &Path,
+    store: &Store,
+    choose: impl FnOnce(&Universe) -> Result<Vec<Candidate>>,
+) -> Result<Vec<PathBuf>> {
+    let options = options(cache);
+    let client = root_tree::client();
+    let mirror = root_tree::mirror(&options, &client)?;
+    let sources = Sources {
+        mirror: &mirror,
+        keyring: &keyring::load(&keyring::default_path())?,
+        store,
+        client: &client,
+        frozen: false,
+        now: options.now,
+        progress: Progress::auto(),
+    };
+    let arch = Arch::host().context("Debian has no programs for this machine")?;
+    let universe = archive::universe(&sources, SUITE, arch.name(), &["main"], &mut Vec::new())?;
+    let one = |found: &Candidate| {
+        let wanted = lock::locked(found)?.wanted(&mirror, &[])?;
         Ok(client.fetch(store, &wanted, None)?)
+    };
+    choose(&universe)?.iter().map(one).collect()
+}
+
+/// How this machine reaches Debian's archive.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "benches and peers are the outermost place; signatures are judged by today's date"
+)]
+pub fn options(cache: &Path) -> root_tree::Options {
+    root_tree::Options {
+        cache: cache.to_owned(),
+        mirror: Asked {
+            main: std::env::var("HYPRIOT_MIRROR").ok(),
+            security: std::env::var("HYPRIOT_SECURITY_MIRROR").ok(),
+        },
+        keyring: None,
+        lock: None,
+        update: false,
+        frozen: false,
+        configure: Mode::Auto,
+        helper: PathBuf::new(),
+        now: SystemTime::now(),
     }
 }
