@@ -8,7 +8,7 @@ imagegen := $(CARGO) run --bin hypriot-imagegen --
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-power-cuts test-stick power-cut-proof fault-matrix
-.PHONY: bench-fleet bench-delta test-page test-popular
+.PHONY: bench-fleet bench-delta bench-install test-page test-popular
 .PHONY: test-flood test-boards test-fidelity fuzz bench-image lint agent deb sd-image
 .PHONY: test-integration release-tools docs docs-reference goss-parity bench-health lint-workflows lint-monitoring pictures
 .PHONY: need-rust need-agent need-image need-bench need-papers need-all
@@ -57,6 +57,11 @@ bench-delta: need-bench need-agent ## an update's bytes beside zstd, xdelta3, zc
 	$(CARGO) build --workspace --bins
 	$(CARGO) run --bin hypriot-bench -- delta
 
+bench-install: need-bench need-agent ## a full image into a slot: ours, RAUC, SWUpdate, and zstd -d as the limit, ten minutes
+	$(CARGO) build --release --bin hypriot-agent
+	$(CARGO) build --workspace --bins
+	$(CARGO) run --bin hypriot-bench -- install
+
 bench-fleet: need-rust ## hypriot-fleet serve: 1,000 simulated boards, locks a second with its own store and with three of etcd
 	$(CARGO) build --bin hypriot-fleet --example plain_lock
 	$(CARGO) run --bin hypriot-bench -- fleet
@@ -66,7 +71,7 @@ bench-health: need-papers ## /health beside goss serve and the node exporter, su
 	$(CARGO) run --bin hypriot-bench -- health
 
 SECONDS ?= 60
-fuzz: need-rust ## metadata, index, payload, boot state, record, recipes against hostile input: make fuzz SECONDS=300 (rustup's nightly)
+fuzz: need-rust ## metadata, index, payload, boot state, record, recipes; rustup nightly: make fuzz SECONDS=300
 	tests/fuzz $(SECONDS)
 
 lint: need-rust ## formatting and clippy, warnings are errors; cargo-deny if it is installed

@@ -5,6 +5,7 @@
 //! * `fleet`: locks and a rollout over 1,000 simulated boards, by `hypriot-fleet serve`
 //! * `health`: answers and self-tests, beside goss and the node exporter
 //! * `image`: the root tree of a board, by `hypriot-imagegen` and by mmdebstrap
+//! * `install`: a full image into a slot, beside RAUC and SWUpdate
 //! * `mirror`: an archive in a directory, made of packages that are already here
 
 mod blocks;
@@ -13,6 +14,7 @@ pub mod delta;
 pub mod fleet;
 pub mod health;
 pub mod image;
+pub mod install;
 mod made;
 pub mod mirror;
 
@@ -45,6 +47,9 @@ enum Bench {
         #[arg(long)]
         pair: Vec<String>,
     },
+    /// Seconds and memory of a full image into a slot: our agent, RAUC, SWUpdate, and `zstd -d` as the limit (ten minutes; needs
+    /// root, and a release build of the agent)
+    Install,
     /// A rollout over 1,000 simulated boards by `hypriot-fleet serve`, then locks a second with the embedded store, with three servers
     /// on three members of etcd, and by the plainest server on etcd (three minutes)
     Fleet,
@@ -58,6 +63,7 @@ pub fn main() -> ExitCode {
     let done = match Cli::parse().bench {
         Bench::Image => image::run(),
         Bench::Delta { pair } => delta::run(&pair),
+        Bench::Install => install::run(),
         Bench::Fleet => curve::run(&crate::papers::root()).and_then(|()| fleet::run()),
         Bench::Health => health::run(),
     };

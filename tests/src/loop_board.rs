@@ -109,6 +109,13 @@ impl LoopBoard {
         })
     }
 
+    /// The devices of the partitions that `slot` consists of: boot, root.
+    pub fn devices(&self, slot: Slot) -> [&Path; 2] {
+        // as they were opened: both of slot A, both of slot B
+        let first = if slot == Slot::A { 0 } else { 2 };
+        [first, first + 1].map(|n| Path::new(&self.parts[n].1.0))
+    }
+
     /// `hypriot-agent install SOURCE`, without the restart.
     pub fn install(&self, source: &str) -> Result<Installed> {
         let one = |(number, device): &(u8, Loop)| format!("{number}={}", device.0);
@@ -133,7 +140,8 @@ struct Loop(String);
 impl Loop {
     fn new(file: &Path, part: Option<(u64, u64)>) -> Result<Self> {
         let mut losetup = exec::command("losetup");
-        losetup.args(["--find", "--show"]);
+        // Past this machine's own cache, as far as its file system can: what is read back then comes from its disk.
+        losetup.args(["--find", "--show", "--direct-io=on"]);
         if let Some((start, size)) = part {
             losetup.args([
                 "--offset",

@@ -70,6 +70,17 @@ pub const ZCHUNK: Peer = Peer {
     file: "usr/bin/zck",
 };
 
+/// The updater with the most users: bundles, slots, D-Bus.
+pub const RAUC: Peer = Peer {
+    package: "rauc",
+    file: "usr/bin/rauc",
+};
+/// The updater that writes a slot while it downloads.
+pub const SWUPDATE: Peer = Peer {
+    package: "swupdate",
+    file: "usr/bin/swupdate",
+};
+
 /// The other exporter of a machine's numbers.
 pub const NODE_EXPORTER: Peer = Peer {
     package: "prometheus-node-exporter",
@@ -100,7 +111,43 @@ impl Whole {
             .arg(self.home.join(program));
         Ok(command)
     }
+
+    /// A shell script with this root directory, and `work` at `/work`. It sees this machine's devices; what it mounts and what it
+    /// writes elsewhere is gone with it.
+    pub fn script(&self, work: &Path, script: &str) -> Result<Command> {
+        let layer = work.join("layer");
+        std::fs::create_dir_all(&layer)?;
+        let mut command = exec::command("unshare");
+        command
+            .args(["--mount", "--pid", "--fork", "--kill-child"])
+            .args(["sh", "-c", WORLD, "sh"])
+            .args([&self.home, work, &layer])
+            .arg(script);
+        Ok(command)
+    }
 }
+
+/// The root directory of a peer's own packages. Links of the merged `/usr` come with a package that not every one needs.
+const WORLD: &str = r#"set -e
+home=$1 work=$2 layer=$3 script=$4
+mount --make-rprivate /
+mount -t tmpfs tmpfs "$layer"
+mkdir "$layer/up" "$layer/work" "$layer/root"
+root=$layer/root
+mount -t overlay overlay -o "lowerdir=$home,upperdir=$layer/up,workdir=$layer/work" "$root"
+mkdir -p "$root/dev" "$root/proc" "$root/sys" "$root/run" "$root/tmp" "$root/work"
+mount --rbind /dev "$root/dev"
+mount -t proc proc "$root/proc"
+mount --rbind /sys "$root/sys"
+mount --bind "$work" "$root/work"
+for dir in bin sbin lib lib64; do
+    [ -e "$root/$dir" ] || ln -s "usr/$dir" "$root/$dir"
+done
+mkdir -p "$root/etc"
+[ -e "$root/etc/passwd" ] || echo "root:x:0:0::/:/bin/sh" > "$root/etc/passwd"
+[ -e "$root/etc/group" ] || echo "root:x:0:" > "$root/etc/group"
+exec chroot "$root" /bin/sh -c "$script"
+"#;
 
 impl Peer {
     /// Where its file is; fetched and unpacked when it is not there. What comes is signed by Debian.
@@ -114,9 +161,16 @@ impl Peer {
 
     /// The same, with everything that it depends on.
     pub fn whole(self) -> Result<Whole> {
-        let home = self.unpacked(&format!("{}-whole", self.package), |universe| {
-            let all = resolve(universe, &[self.package.to_owned()], &[])?;
-            Ok(all.into_values().collect())
+        self.whole_with(&[])
+    }
+
+    /// The same, with other packages in the same root directory.
+    pub fn whole_with(self, others: &[&str]) -> Result<Whole> {
+        let name = [&[self.package, "whole"], others].concat().join("-");
+        let home = self.unpacked(&name, |universe| {
+            let wanted: Vec<_> = [&[self.package], others].concat();
+            let wanted: Vec<_> = wanted.into_iter().map(str::to_owned).collect();
+            Ok(resolve(universe, &wanted, &[])?.into_values().collect())
         })?;
         Ok(Whole { home })
     }
