@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use hypriot_tests::locks::boards::{Board, Truth, Way};
+use hypriot_tests::locks::boards::{Board, Line, Truth, Way};
 use hypriot_tests::locks::servers::{self, Server};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const SLOTS: usize = 3;
 
@@ -50,7 +50,6 @@ fn members_and_servers_die_and_are_cut_off_and_never_more_are_out_than_allowed()
     let token = token.to_str().unwrap();
     let start = |n: usize, store: &str, new: bool| {
         let state = dir.path().join(format!("s{n}"));
-        std::fs::create_dir_all(&state).unwrap();
         let mut words = vec!["--store", store, "--token-file", token];
         if new {
             words.extend(["--new", "--group", "default=3"]);
@@ -118,4 +117,73 @@ fn members_and_servers_die_and_are_cut_off_and_never_more_are_out_than_allowed()
         late.group().unwrap()["boards"].as_array().unwrap().len(),
         48
     );
+}
+
+/// As many as a plan's entry is too large for etcd with.
+const MANY: usize = 4_000;
+const HANDS: usize = 8;
+
+#[test]
+fn a_plan_over_thousands_of_boards_is_larger_than_etcd_takes_in_one_request_and_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let members = servers::etcd(dir.path()).unwrap();
+    let store = servers::store(&members, 0);
+    let start = |name: &str, new: &[&str]| {
+        // as on a machine that has never seen it
+        let state = dir.path().join(name);
+        Server::start(&state, &[&["--store", store.as_str()], new].concat()).unwrap()
+    };
+    let server = start("s0", &["--new", "--group", "default=10"]);
+    let port = server.port;
+    let boards: Vec<_> = (0..HANDS)
+        .map(|hand| {
+            std::thread::spawn(move || {
+                let mut line = Line::default();
+                for n in (hand..MANY).step_by(HANDS) {
+                    let said = json!({
+                        "name": format!("n{n}"), "version": "1.0.0", "target": "1.1.0", "model": "rpi64", "slot": "a",
+                        "boot": format!("{n:08x}-0000-4000-8000-000000000000"), "progress": "steady",
+                        "last": {"version": "1.0.0", "outcome": "confirmed", "at": "2026-11-27T00:00:00Z"},
+                    });
+                    let (status, answer) = line.say(port, "steady-state", &format!("{n:064x}"), &said).unwrap();
+                    assert_eq!(status, 200, "{answer}");
+                }
+            })
+        })
+        .collect();
+    for hand in boards {
+        hand.join().unwrap();
+    }
+    assert_eq!(
+        servers::parts(&members[0]).unwrap(),
+        (0, 0),
+        "what boards say is small"
+    );
+
+    let plan = dir.path().join("plan.toml");
+    let text = "group = \"default\"\nversion = \"1.1.0\"\nmax_unavailable = \"10\"\n";
+    hypriot_imagegen::files::replace(&plan, text.as_bytes()).unwrap();
+    server
+        .operator(&["plan", "apply", plan.to_str().unwrap()])
+        .unwrap();
+    let (whole, largest) = servers::parts(&members[1]).unwrap();
+    assert!(
+        !servers::takes(&members[1], whole).unwrap(),
+        "{whole} bytes fit, so this test has seen nothing"
+    );
+    assert!(servers::takes(&members[1], largest).unwrap(), "{largest}");
+
+    // another server, and one that was killed, read the same
+    let waves = |server: &Server| server.group().unwrap()["rollout"]["waves"].clone();
+    let size = |waves: &Value| {
+        waves
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|w| w["boards"].as_u64().unwrap_or(0))
+            .sum::<u64>()
+    };
+    assert_eq!(size(&waves(&server)), MANY as u64, "{}", waves(&server));
+    drop(server);
+    assert_eq!(size(&waves(&start("s1", &[]))), MANY as u64);
 }

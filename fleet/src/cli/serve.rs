@@ -76,7 +76,8 @@ pub(super) fn serve(arguments: &Arguments) -> Result<u8> {
         .state
         .clone()
         .unwrap_or_else(|| "/var/lib/hypriot-fleet".into());
-    if arguments.new {
+    // where the store is a file, a folder that is missing is a disk that is missing
+    if arguments.new || matches!(arguments.store, Some(Place::Etcd(_))) {
         use std::os::unix::fs::DirBuilderExt as _;
         let mut builder = std::fs::DirBuilder::new();
         builder.recursive(true).mode(0o700);

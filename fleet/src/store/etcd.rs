@@ -4,6 +4,10 @@
 //! Entry n is the key `log/n` in sixteen hexadecimal digits. It is made in a transaction that wants the entry before it to be there
 //! and itself not to be; etcd orders all transactions, so one writer of each entry wins. Reads are linearizable, which is the API's
 //! default: a member that was cut off from the others does not answer them.
+//!
+//! An entry that is too large for one request (a plan over thousands of boards) is put beside the log first, in parts below a name
+//! that nobody else has; what is then written as entry n, by the same rule, is that name. Parts of whoever was second belong to no
+//! entry, and go with the old ones.
 
 use std::time::Duration;
 
@@ -11,7 +15,7 @@ use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::Client;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{Entry, KEEP, Kept, Store};
@@ -22,11 +26,12 @@ const PREFIX: &str = "hypriot-fleet/";
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Rounds through all members before we give up.
 const ROUNDS: usize = 2;
-/// Entries of one answer, and the largest answer: an entry is a batch of a few hundred events.
-const PAGE: usize = 500;
+/// Values of one answer, and the largest answer: a value has at most a piece, which is a third larger as base64.
+const PAGE: usize = 200;
 const LIMIT: usize = 256 * 1024 * 1024;
-/// etcd takes requests of 1.5 MiB; a summary is cut into pieces of this.
-const PIECE: usize = 512 * 1024;
+/// etcd takes requests of 1.5 MiB, unless its owner allows more (<https://etcd.io/docs/v3.4/dev-guide/limit/>); what is larger than
+/// this is cut into pieces.
+const PIECE: usize = 768 * 1024;
 
 /// A cluster.
 #[derive(Debug, Clone)]
@@ -65,6 +70,36 @@ struct Pair {
 struct Transaction {
     #[serde(default)]
     succeeded: bool,
+}
+
+/// What stands in the log for an entry that lies in parts. An entry itself is a list, and never begins like this.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Parts {
+    /// How many.
+    parts: usize,
+    /// Below which name.
+    by: String,
+}
+
+impl Parts {
+    fn of(value: &[u8]) -> Result<Option<Self>> {
+        if value.first() != Some(&b'{') {
+            return Ok(None);
+        }
+        Ok(Some(serde_json::from_slice(value)?))
+    }
+
+    fn prefix(&self, n: u64) -> String {
+        format!("{PREFIX}part/{n:016x}/{}/", self.by)
+    }
+}
+
+/// A name that no other writer, and no other try, has.
+fn unique() -> Result<String> {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random).map_err(|e| anyhow!("no random numbers: {e}"))?;
+    Ok(hex::encode(random))
 }
 
 fn log_key(n: u64) -> String {
@@ -188,6 +223,36 @@ impl Etcd {
         Ok(done.succeeded)
     }
 
+    /// Puts an entry beside the log; what is to stand in the log for it.
+    async fn put_parts(&mut self, n: u64, entry: &[u8]) -> Result<Vec<u8>> {
+        let parts = Parts {
+            parts: entry.len().div_ceil(PIECE),
+            by: unique()?,
+        };
+        for (i, piece) in entry.chunks(PIECE).enumerate() {
+            let key = format!("{}{i:04x}", parts.prefix(n));
+            self.transaction(Vec::new(), vec![put(&key, piece)]).await?;
+        }
+        Ok(serde_json::to_vec(&parts)?)
+    }
+
+    async fn whole(&mut self, n: u64, value: Vec<u8>) -> Result<Vec<u8>> {
+        let context = || format!("entry {n} of the log");
+        let Some(parts) = Parts::of(&value).with_context(context)? else {
+            return Ok(value);
+        };
+        let prefix = parts.prefix(n);
+        let last = format!("{}0", prefix.trim_end_matches('/'));
+        let found = self.range(&prefix, &last).await?;
+        ensure!(
+            found.len() == parts.parts,
+            "{} of {} parts of entry {n} are there",
+            found.len(),
+            parts.parts
+        );
+        Ok(found.into_iter().flat_map(|(_, part)| part).collect())
+    }
+
     async fn summary(&mut self) -> Result<Option<Entry>> {
         let head = format!("{PREFIX}summary");
         let Some((_, at)) = self.range(&head, &format!("{head}\0")).await?.pop() else {
@@ -233,14 +298,21 @@ impl Store for Etcd {
         let pairs = self
             .range(&log_key(after + 1), &format!("{PREFIX}log0"))
             .await?;
-        pairs
-            .into_iter()
-            .map(|(key, value)| Ok((number(&key)?, value)))
-            .collect()
+        let mut entries = Vec::with_capacity(pairs.len());
+        for (key, value) in pairs {
+            let n = number(&key)?;
+            entries.push((n, self.whole(n, value).await?));
+        }
+        Ok(entries)
     }
 
     async fn append(&mut self, after: u64, entry: Vec<u8>) -> Result<bool> {
         let key = log_key(after + 1);
+        let value = if entry.len() > PIECE {
+            self.put_parts(after + 1, &entry).await?
+        } else {
+            entry
+        };
         let mut compare = vec![is_absent(&key)];
         if after > 0 {
             // An entry that was summed up and let go is absent, too: whoever is that far behind must not write.
@@ -248,7 +320,7 @@ impl Store for Etcd {
         } else {
             compare.push(is_absent(&format!("{PREFIX}summary")));
         }
-        self.transaction(compare, vec![put(&key, &entry)]).await
+        self.transaction(compare, vec![put(&key, &value)]).await
     }
 
     async fn sum_up(&mut self, at: u64, summary: Vec<u8>) -> Result<()> {
@@ -272,6 +344,10 @@ impl Store for Etcd {
             let gone = at.saturating_sub(KEEP);
             let old = vec![
                 delete(&log_key(0), &log_key(gone)),
+                delete(
+                    &format!("{PREFIX}part/"),
+                    &format!("{PREFIX}part/{gone:016x}/"),
+                ),
                 delete(&format!("{PREFIX}piece/"), &pieces(gone).0),
             ];
             self.transaction(Vec::new(), old).await?;

@@ -271,24 +271,60 @@ pub fn listens(port: u16) -> bool {
 
 /// All entries of the log, as etcd has them, read without any code of ours.
 pub fn history(member: &Member) -> Result<Vec<Value>> {
-    let url = format!("http://127.0.0.1:{}/v3/kv/range", member.client);
+    let mut events = Vec::new();
     // "hypriot-fleet/log/" to "hypriot-fleet/log0", in base64
-    let body = r#"{"key":"aHlwcmlvdC1mbGVldC9sb2cv","range_end":"aHlwcmlvdC1mbGVldC9sb2cw"}"#;
+    for value in values(
+        member,
+        "aHlwcmlvdC1mbGVldC9sb2cv",
+        "aHlwcmlvdC1mbGVldC9sb2cw",
+    )? {
+        let entry: Vec<Value> = serde_json::from_slice(&value)?;
+        events.extend(entry);
+    }
+    Ok(events)
+}
+
+/// Bytes of entries that were too large for one request, and lie beside the log in parts; and of the largest part.
+pub fn parts(member: &Member) -> Result<(usize, usize)> {
+    // "hypriot-fleet/part/" to "hypriot-fleet/part0"
+    let all = values(
+        member,
+        "aHlwcmlvdC1mbGVldC9wYXJ0Lw==",
+        "aHlwcmlvdC1mbGVldC9wYXJ0MA==",
+    )?;
+    let sizes = || all.iter().map(Vec::len);
+    Ok((sizes().sum(), sizes().max().unwrap_or(0)))
+}
+
+/// Whether etcd takes a value of so many bytes.
+pub fn takes(member: &Member, bytes: usize) -> Result<bool> {
+    let url = format!("http://127.0.0.1:{}/v3/kv/put", member.client);
+    // "other", and zeros
+    let body = format!(
+        r#"{{"key":"b3RoZXI=","value":"{}"}}"#,
+        "A".repeat(bytes / 3 * 4)
+    );
+    match ureq::post(&url).send(body.as_str()) {
+        Ok(_) => Ok(true),
+        Err(ureq::Error::StatusCode(_)) => Ok(false),
+        Err(other) => Err(other.into()),
+    }
+}
+
+fn values(member: &Member, from: &str, to: &str) -> Result<Vec<Vec<u8>>> {
+    let url = format!("http://127.0.0.1:{}/v3/kv/range", member.client);
+    let body = format!(r#"{{"key":"{from}","range_end":"{to}"}}"#);
     let text = ureq::post(&url)
-        .send(body)?
+        .send(body.as_str())?
         .body_mut()
         .with_config()
         .limit(512 << 20)
         .read_to_string()?;
     let range: Value = serde_json::from_str(&text)?;
-    let pairs = range["kvs"].as_array().context("no entries")?;
-    let mut events = Vec::new();
-    for pair in pairs {
-        let value = base64(pair["value"].as_str().context("a value")?)?;
-        let entry: Vec<Value> = serde_json::from_slice(&value)?;
-        events.extend(entry);
-    }
-    Ok(events)
+    // of nothing etcd says nothing
+    let pairs = range["kvs"].as_array().map_or(&[][..], Vec::as_slice);
+    let value = |pair: &Value| base64(pair["value"].as_str().context("a value")?);
+    pairs.iter().map(value).collect()
 }
 
 /// RFC 4648, section 4.
