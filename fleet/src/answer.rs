@@ -168,9 +168,16 @@ fn update(update: &Update) -> String {
     clean(&text)
 }
 
-/// Words from the network: no control characters, which could drive a terminal, and not too many.
+/// One character from the network: none that drives a terminal, ends a line, or turns the words around it.
+pub(crate) fn harmless(c: char) -> char {
+    // Unicode 16, 23.2 "Layout Controls": marks, embeddings, overrides and isolates of direction, and separators of lines
+    let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    if c.is_control() || turns { ' ' } else { c }
+}
+
+/// Words from the network: harmless, and not too many.
 pub(crate) fn clean(text: &str) -> String {
-    let mut chars = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let mut chars = text.chars().map(harmless);
     let mut short: String = chars.by_ref().take(SHOWN).collect();
     if chars.next().is_some() {
         short.push('…');
@@ -249,7 +256,21 @@ mod tests {
     }
 
     #[test]
-    fn words_of_a_board_cannot_drive_the_terminal() {
+    fn words_of_a_board_cannot_drive_the_terminal_nor_turn_the_words_around_them() {
+        for hostile in [
+            "\u{1b}[2J",
+            "a\r\nb",
+            "ok \u{202e}dekaf",
+            "\u{2066}x",
+            "\u{85}\u{9b}2J",
+            "a\u{2028}b",
+        ] {
+            let text = clean(hostile);
+            let bad = |c: char| c.is_control() || harmless(c) != c;
+            assert!(!text.chars().any(bad), "{hostile:?}: {text:?}");
+        }
+        assert_eq!(clean("Küche, 漢字"), "Küche, 漢字");
+
         let row = of(
             200,
             &format!(

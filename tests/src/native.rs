@@ -227,11 +227,13 @@ impl Yard {
         if !["update", "validate"].contains(&word) {
             return Ok(command);
         }
-        let lines: String = self.boards.iter().fold(String::new(), |text, b| {
-            text + &format!("127.0.0.1:{} ssh_port={}\n", b.http, b.ssh)
-        });
-        put(&file("hosts"), &lines)?;
-        command.arg("--hosts-file").arg(file("hosts"));
+        if !words.contains(&"--inventory") {
+            let lines: String = self.boards.iter().fold(String::new(), |text, b| {
+                text + &format!("127.0.0.1:{} ssh_port={}\n", b.http, b.ssh)
+            });
+            put(&file("hosts"), &lines)?;
+            command.arg("--hosts-file").arg(file("hosts"));
+        }
         command.arg("--no-sudo");
         for option in [
             format!("IdentityFile={}", file("key").display()),
@@ -242,6 +244,32 @@ impl Yard {
             command.args(["--ssh-option", &option]);
         }
         Ok(command)
+    }
+
+    /// A file of the laptop's, with a line for each board, made of its number, its port of `/health` and that of its sshd.
+    pub fn file(
+        &self,
+        name: &str,
+        head: &str,
+        line: impl Fn(usize, u16, u16) -> String,
+        tail: &str,
+    ) -> Result<String> {
+        let lines: String = (0..self.size())
+            .map(|n| line(n, self.boards[n].http, self.boards[n].ssh))
+            .collect();
+        let path = self.dir.path().join(name);
+        put(&path, format!("{head}{lines}{tail}"))?;
+        Ok(path.display().to_string())
+    }
+
+    /// The journal of a run, copied to where another laptop has it.
+    pub fn taken_along(&self, run: &str) -> Result<String> {
+        let other = self.dir.path().join("other");
+        std::fs::create_dir_all(&other)?;
+        let name = format!("{run}.jsonl");
+        let path = other.join(&name);
+        std::fs::copy(self.dir.path().join("runs").join(&name), &path)?;
+        Ok(path.display().to_string())
     }
 
     /// Whether the laptop knows board `n` by the key that it has, or by another one.

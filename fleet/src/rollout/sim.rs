@@ -233,6 +233,13 @@ impl SimBoard {
         }
     }
 
+    fn goes_back(&self) -> bool {
+        matches!(
+            self.fault,
+            Fault::RollsBack | Fault::DiesIn(Phase::RebootingBack)
+        )
+    }
+
     fn settle(&mut self, outcome: &str) {
         let version = if outcome == "confirmed" {
             self.version
@@ -282,7 +289,7 @@ impl SimBoard {
                 self.swap();
                 self.enter(Phase::OnTrial, 30);
             }
-            Phase::OnTrial if self.fault == Fault::RollsBack && self.version == NEW => {
+            Phase::OnTrial if self.goes_back() && self.version == NEW => {
                 self.enter(Phase::RebootingBack, 40);
             }
             Phase::OnTrial => {

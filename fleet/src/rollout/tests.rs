@@ -219,9 +219,6 @@ fn a_release_that_fails_on_the_canary_touches_nobody_else() {
     ] {
         let mut faults = all_good(6);
         faults[0] = fault;
-        if fault == Fault::DiesIn(Phase::RebootingBack) {
-            continue; // needs a board that rolls back first: the property below meets it
-        }
         let mut hand = Hand::new(&faults, |p| p.max_failures = 5);
         assert_eq!(hand.run(), Outcome::Stopped, "{fault:?}");
         assert!(
@@ -258,6 +255,41 @@ fn threshold_zero_stops_at_the_first_failure_and_never_means_without_limit() {
     for zero in ["0", "0%", "", "-1", "101%", "1.5"] {
         assert!(zero.parse::<Share>().is_err(), "{zero}");
     }
+}
+
+#[test]
+fn a_board_that_dies_in_any_phase_has_failed_and_the_next_one_stays() {
+    for phase in [
+        Phase::Downloading,
+        Phase::Armed,
+        Phase::Rebooting,
+        Phase::OnTrial,
+        Phase::RebootingBack,
+        Phase::Settled,
+    ] {
+        let mut faults = all_good(6);
+        faults[3] = Fault::DiesIn(phase);
+        let mut hand = Hand::new(&faults, |_| ());
+        assert_eq!(hand.run(), Outcome::Stopped, "{phase:?}");
+        let State::Failed(why) = hand.state(3) else {
+            panic!("{phase:?}: {:?}", hand.state(3))
+        };
+        assert!(why.contains("said nothing for"), "{phase:?}: {why}");
+        assert_eq!(hand.told, ["n0", "n1", "n2", "n3"], "{phase:?}");
+    }
+}
+
+#[test]
+fn a_board_that_lies_about_its_version_has_failed() {
+    let mut faults = all_good(4);
+    faults[2] = Fault::Lies;
+    let mut hand = Hand::new(&faults, |_| ());
+    assert_eq!(hand.run(), Outcome::Stopped);
+    let State::Failed(why) = hand.state(2) else {
+        panic!("{:?}", hand.state(2))
+    };
+    assert!(why.contains("does not agree with its slots"), "{why}");
+    assert_eq!(hand.told, ["n0", "n1", "n2"]);
 }
 
 #[test]

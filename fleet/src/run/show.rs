@@ -1,12 +1,13 @@
 //! What people and programs are told of a run. Words of boards were cleaned where they came in, and are cleaned again
 //! here, since a journal may come from anywhere.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use hypriot_keys::time::Timestamp;
 use serde_json::json;
 
-use crate::answer::clean;
+use crate::answer::{clean, harmless};
 use crate::rollout::journal::{Action, Event, Journal, Outcome, State, What};
 use crate::rollout::plan::{Canary, Plan};
 
@@ -53,9 +54,7 @@ pub fn line(event: &Event) -> Option<String> {
 
 /// A line that drives no terminal, however long.
 fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
+    text.chars().map(harmless).collect()
 }
 
 fn verb(action: Action) -> &'static str {
@@ -75,6 +74,15 @@ pub fn waves(plan: &Plan, journal: &Journal) -> String {
         plan.max_failures
     );
     let mut put = |line: String| text += &(printable(&line) + "\n");
+    let mut ways: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    for facts in journal.boards.values().filter_map(|t| t.facts.as_ref()) {
+        if let Some(target) = &facts.target {
+            *ways.entry((&facts.before.version, target)).or_default() += 1;
+        }
+    }
+    for ((from, to), boards) in ways {
+        put(format!("{from} -> {to}: {boards}"));
+    }
     for (n, wave) in plan.waves(journal).iter().enumerate() {
         let names: Vec<&str> = wave.iter().map(|b| plan.boards[*b].name.as_str()).collect();
         let what = if n == 0 && plan.canary != Canary::None {
@@ -161,7 +169,7 @@ pub fn table(
 
 /// The report at the end.
 pub fn report(plan: &Plan, journal: &Journal) -> String {
-    let mut counts = std::collections::BTreeMap::new();
+    let mut counts = BTreeMap::new();
     for member in &plan.boards {
         let track = journal.track(&member.name);
         *counts
