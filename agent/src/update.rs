@@ -21,6 +21,7 @@ pub mod retry;
 #[cfg(test)]
 pub(crate) mod signed;
 pub mod spool;
+pub mod standing;
 pub mod store;
 mod terms;
 pub mod trial;

@@ -6,10 +6,11 @@
 //! given.
 //!
 //! * [`books`]: what has happened
-//! * [`judge`]: the decision; `operator` is an operator's words, `rollouts` the part of groups with a plan, which asks [`crate::rollout`]
+//! * [`judge`]: the decision; `back` is how boards come back, `operator` is an operator's words, `rollouts` the part of groups with a plan, which asks [`crate::rollout`]
 //! * [`shared`]: what copies of the books have in common
 //! * [`window`]: when boards may go
 
+mod back;
 pub mod books;
 mod judge;
 mod operator;

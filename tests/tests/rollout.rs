@@ -70,12 +70,68 @@ fn the_rack_is_measured(yard: &Yard) {
     assert!(text.contains("not the image that was flashed"), "{text}");
 }
 
+/// An Ansible inventory in each of its forms, and what would be done over the owner's ssh.
+fn inventories_say_the_same(yard: &Yard) {
+    let ini = |n, http, ssh| {
+        format!(
+            "n{n} ansible_host=127.0.0.1 ansible_port={ssh} hypriot_port={http} hypriot_spread=s{n}\n"
+        )
+    };
+    let yaml = |n, http, ssh| {
+        format!(
+            "        n{n}: {{ansible_host: 127.0.0.1, ansible_port: {ssh}, hypriot_port: {http}, hypriot_spread: s{n}}}\n"
+        )
+    };
+    let json = |n, http, ssh| {
+        let comma = if n == 0 { "" } else { "," };
+        format!(
+            r#"{comma}"n{n}": {{"ansible_host": "127.0.0.1", "ansible_port": {ssh}, "hypriot_port": {http}, "hypriot_spread": "s{n}"}}"#
+        )
+    };
+    let names: Vec<String> = (0..yard.size()).map(|n| format!("\"n{n}\"")).collect();
+    let tail = format!(
+        r#"}}}}, "all": {{"children": ["ungrouped", "cluster"]}}, "cluster": {{"hosts": [{}]}}}}"#,
+        names.join(", ")
+    );
+    let head = r#"{"_meta": {"hostvars": {"#;
+    let files = [
+        yard.file("hosts.ini", "[other]\nelsewhere\n[cluster]\n", ini, ""),
+        yard.file(
+            "hosts.yml",
+            "all:\n  children:\n    cluster:\n      hosts:\n",
+            yaml,
+            "",
+        ),
+        yard.file("hosts.json", head, json, &tail),
+    ];
+    for file in files {
+        let words = [
+            "update",
+            "--dry-run",
+            "--inventory",
+            &file.unwrap(),
+            "--group",
+            "cluster",
+        ];
+        let text = fleet(yard, &words, 0);
+        for n in 0..yard.size() {
+            assert!(text.contains(&format!("n{n}")), "{words:?}: {text}");
+        }
+        assert!(
+            text.contains("1.0.0 -> 1.1.0: 3") && !text.contains("elsewhere"),
+            "{words:?}: {text}"
+        );
+    }
+    assert_eq!(starts(yard), [1; 3], "nobody was told anything");
+}
+
 #[test]
 fn real_agents_take_a_good_release_in_waves_and_a_bad_one_stops_at_the_canary() {
     let mut yard = Yard::start(3, MANUAL).unwrap();
     let canary = yard.name(1);
     assert_eq!(versions(&yard), ["1.0.0"; 3]);
     yard.releases.offer("1.1.0", true).unwrap();
+    inventories_say_the_same(&yard);
     let text = fleet(&yard, &update(&canary), 0);
     assert_eq!(versions(&yard), ["1.1.0"; 3], "{text}");
     assert!(text.contains("done: 3 updated"), "{text}");
@@ -131,12 +187,14 @@ fn the_laptop_dies_and_another_goes_on_and_strangers_and_second_operators_are_re
     );
     assert_eq!(yard.starts(1), 1, "nobody but the canary was told");
 
-    let text = fleet(&yard, &["resume", &run], 0);
+    // another laptop has the journal alone
+    let journal = yard.taken_along(&run).unwrap();
+    let text = fleet(&yard, &["resume", &journal], 0);
     assert!(text.contains("done: 2 updated"), "{text}");
     assert_eq!(versions(&yard), ["1.1.0"; 2], "{text}");
     assert_eq!(starts(&yard), [2; 2], "nobody restarted twice: {text}");
 
-    let text = fleet(&yard, &["rollback", &run], 7);
+    let text = fleet(&yard, &["rollback", &journal], 7);
     assert_eq!(versions(&yard), ["1.0.0"; 2], "{text}");
     assert_eq!(starts(&yard), [3; 2], "{text}");
 }
@@ -184,10 +242,34 @@ fn boards_that_nobody_watches_ask_before_each_restart_and_a_bad_release_stays_wi
     yard.releases.offer("1.2.0", false).unwrap();
     let back = || starts(&yard).contains(&4) && versions(&yard) == ["1.1.0"; 2];
     wait(&yard, &server, back);
-    // whoever tried it keeps the lock, so that nobody else gets it for that; at its deadline the service pauses the group
-    let text = server.operator(&["group", "show"]).unwrap();
-    assert!(text.contains("1 of 1 slots taken"), "{text}");
-    let mut tried = starts(&yard);
-    tried.sort_unstable();
-    assert_eq!((tried, grants(&server)), (vec![2, 4], 3), "{text}");
+    // whoever tried it keeps the lock, so that nobody else gets it for that, and says why: nobody waits for the deadline
+    let show = || server.operator(&["group", "show"]).unwrap();
+    wait(&yard, &server, || show().contains("paused by the server"));
+    let text = show();
+    for said in [
+        "1 of 1 slots taken",
+        "came back without 1.2.0, which ended as failed",
+        "/nowhere/of/this/release",
+    ] {
+        assert!(text.contains(said), "{said}: {text}\n{}", logs(&yard));
+    }
+    let tried = || {
+        let mut starts = starts(&yard);
+        starts.sort_unstable();
+        (starts, grants(&server))
+    };
+    assert_eq!(tried(), (vec![2, 4], 3), "{text}");
+    // nobody need wait for it, says the operator, and the group stays paused: the board does not take its lock again
+    let group = server.group().unwrap();
+    let boards = group["boards"].as_array().unwrap();
+    let failed = boards.iter().find(|b| b["state"] == "failed").unwrap();
+    let id = failed["id"].as_str().unwrap();
+    server.operator(&["group", "clear", "default", id]).unwrap();
+    std::thread::sleep(Duration::from_secs(12));
+    let text = show();
+    assert!(
+        text.contains("0 of 1 slots taken") && text.contains("paused by the server"),
+        "{text}"
+    );
+    assert_eq!(tried(), (vec![2, 4], 3), "two questions later: {text}");
 }

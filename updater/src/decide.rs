@@ -14,6 +14,7 @@
 //! | `Prepare` | hooks | hooks that ran | `Prepare` again |
 //! | `After` | hooks, record | hooks that ran | `After` again |
 //! | `Steady` | request, record | a lock that was given back | `Steady` again, harmless |
+//! | `KeepLock` | request | - | `KeepLock` again, harmless |
 //! | `Disarm` | boot state | - | `Arm` when it may |
 //! | `CameUp` | boot state | starts counted | `CameUp` again |
 //!
@@ -214,6 +215,8 @@ pub enum Step {
     After(After),
     /// Tell the lock service that the board is steady, which gives its lock back.
     Steady,
+    /// Tell the lock service that the release its lock was for is not kept here, and that the lock stays.
+    KeepLock,
     /// Let the next boot not try the slot: the board may not restart for it now.
     Disarm(Slot),
     /// Reboot into the armed slot, and count, once in a boot, that the boot loader was asked to.

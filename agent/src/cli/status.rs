@@ -87,6 +87,7 @@ fn words(step: &Step) -> String {
         Step::Prepare(release) => format!("runs its hooks before it tries {}", release.version),
         Step::After(after) => format!("runs its hooks after the update to {}", after.version),
         Step::Steady => "tells the lock service that it is steady".into(),
+        Step::KeepLock => "tells the lock service what failed, and keeps the lock".into(),
         Step::Disarm(slot) => format!("disarms slot {slot}, which may not be tried now"),
         Step::RebootToTry => "restarts into the slot on trial".into(),
         Step::Commit(slot) => format!("commits slot {slot}"),

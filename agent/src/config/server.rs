@@ -2,6 +2,9 @@
 
 use reqwest::Url;
 
+/// A label is shown in tables.
+const LABEL: usize = 64;
+
 /// A lock service and the group of this board.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {
@@ -9,6 +12,8 @@ pub struct Server {
     pub url: String,
     /// Which boards share its slots.
     pub group: String,
+    /// Shelf, switch or power supply: never two of one at a time. Empty: it does not matter.
+    pub spread: String,
 }
 
 impl Server {
@@ -34,6 +39,18 @@ impl Server {
         Ok(Self {
             url: url.trim_end_matches('/').into(),
             group: group.into(),
+            spread: String::new(),
+        })
+    }
+
+    /// Tells it what the board shares with others.
+    pub fn spread(self, label: &str) -> Result<Self, String> {
+        if label.chars().count() > LABEL || label.chars().any(char::is_control) {
+            return Err(format!("a label has at most {LABEL} visible characters"));
+        }
+        Ok(Self {
+            spread: label.into(),
+            ..self
         })
     }
 }

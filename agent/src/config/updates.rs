@@ -52,6 +52,8 @@ pub(super) struct UpdateFragment {
     lock: Option<String>,
     /// The group of boards that share the service's slots. Without it, `default`.
     lock_group: Option<String>,
+    /// What the board shares with others, a shelf, a switch, a power supply: the service lets no two boards of one go at a time. Empty: nothing.
+    spread: Option<String>,
     /// When the board may restart to try a release, as tables `[[update.window]]`; those of the last file that has any. Without any, always.
     window: Option<Vec<WindowFragment>>,
     /// Time zone of the windows, as `Europe/Berlin`. Without it, `UTC`.
@@ -204,6 +206,7 @@ impl UpdateFragment {
             download_only: over.download_only.or(self.download_only),
             lock: over.lock.or(self.lock),
             lock_group: over.lock_group.or(self.lock_group),
+            spread: over.spread.or(self.spread),
             window: over.window.or(self.window),
             time_zone: over.time_zone.or(self.time_zone),
             jitter_minutes: over.jitter_minutes.or(self.jitter_minutes),
@@ -235,8 +238,11 @@ impl UpdateFragment {
         let lock = self.lock.filter(|url| !url.is_empty());
         let lock = lock
             .map(|url| {
+                let told = |keys: &str, why| anyhow::anyhow!("update.{keys}: {why}");
                 let server = Server::new(&url, group);
-                server.map_err(|why| anyhow::anyhow!("update.lock and update.lock_group: {why}"))
+                let server = server.map_err(|why| told("lock and update.lock_group", why))?;
+                let spread = self.spread.as_deref().unwrap_or_default();
+                server.spread(spread).map_err(|why| told("spread", why))
             })
             .transpose()?;
         Ok(Updates {

@@ -126,6 +126,11 @@ fn ask(socket: &Path, deadline: Instant) -> Result<(Info, Vec<Container>)> {
     Ok((info, list))
 }
 
+/// Whether this root has an engine, answering or not.
+pub fn is_there(root: &Root) -> bool {
+    root.exists(SOCKET)
+}
+
 /// Asks the engine of this root what it is.
 pub fn info(root: &Root) -> Result<Info> {
     let socket = root.path(SOCKET);

@@ -148,6 +148,7 @@ pub fn act(
         }
         Step::Lock(release) => lock::take(release, seen, board, session),
         Step::Steady => lock::give_back(seen, board, session),
+        Step::KeepLock => lock::keep(seen, board, session),
         Step::Prepare(release) => hooks::prepare(release, seen, board, session),
         Step::After(after) => hooks::after(after, seen, board, session),
         Step::Retry(slot) => trial::retry(*slot, seen, board, session),

@@ -77,6 +77,8 @@ pub struct Session {
     pub lock: Retry,
     /// It was told in this boot that the board is steady.
     pub steady: bool,
+    /// It was told that a lock is kept, or has no word for that.
+    pub told: bool,
     /// What is done before a restart was done, for the release with this digest.
     pub prepared: Option<Digest>,
     /// Or it went wrong.
@@ -96,6 +98,7 @@ impl Default for Session {
             failures: 0,
             lock: Retry::default(),
             steady: false,
+            told: false,
             prepared: None,
             preparing: Retry::default(),
             after: Retry::default(),

@@ -61,6 +61,7 @@ pub fn granted(step: &Step, seen: &Seen) -> Duration {
         | Step::Install { .. }
         | Step::Lock(_)
         | Step::Steady
+        | Step::KeepLock
         | Step::Prepare(_)
         | Step::After(_) => SLOW,
         // small writes and a restart: those hang if they last

@@ -4,6 +4,10 @@
 //! do: `POST {url}/v1/pre-reboot` and `POST {url}/v1/steady-state` with the header `fleet-lock-protocol: true` and
 //! `{"client_params": {"id": …, "group": …}}`; 200 is yes, all else is no, with `{"kind": …, "value": …}` to say why. What we
 //! add to the body (`version`, `target`, `progress`, `reason`) other servers pass over.
+//!
+//! One word is our own, `POST {url}/v1/failed`: the lock stays, since what it was for failed here. FleetLock has none for that, and
+//! either of its two would be wrong: `steady-state` gives the lock back, `pre-reboot` takes one anew where an operator has just
+//! ended it. A server that does not know the path says so, and nothing has changed there.
 
 use std::io::Read;
 use std::time::Duration;
@@ -34,6 +38,8 @@ pub enum Ask {
     PreReboot,
     /// To take the lock back: the board is well.
     SteadyState,
+    /// To know that the lock stays: what it was for failed here.
+    Failed,
 }
 
 /// Who asks, and for what.
@@ -44,7 +50,7 @@ pub struct Asker {
     /// What is to be tried, if something is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
-    /// `restart` or `steady`.
+    /// `restart`, `steady` or `failed`.
     pub progress: &'static str,
     /// That in a sentence.
     pub reason: String,
@@ -57,6 +63,18 @@ pub struct Asker {
     /// The update that ended last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last: Option<Last>,
+    /// As its owner calls it: its host name.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// A manager of a Swarm.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub manager: bool,
+    /// Shelf, switch or power supply.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub spread: String,
+    /// Where its `/health` and `/metrics` are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
     /// The board.
     #[serde(skip)]
     pub id: String,
@@ -83,6 +101,15 @@ pub struct Refusal {
     pub value: String,
     /// When it is worth asking again.
     pub after: Option<Duration>,
+    /// HTTP's word for it, if there was an answer.
+    pub code: Option<u16>,
+}
+
+impl Refusal {
+    /// Asking again would be answered the same: there is no such path, or it was understood and not believed.
+    pub fn is_final(&self) -> bool {
+        matches!(self.code, Some(404 | 405 | 409 | 501))
+    }
 }
 
 /// Whoever can be asked.
@@ -128,12 +155,14 @@ impl FleetLock for Http {
         let path = match what {
             Ask::PreReboot => "v1/pre-reboot",
             Ask::SteadyState => "v1/steady-state",
+            Ask::Failed => "v1/failed",
         };
         let url = format!("{}/{path}", of.url);
         let failed = |why: String| Refusal {
             kind: "request-failed".into(),
             value: plain(&format!("{url}: {why}")),
             after: None,
+            code: None,
         };
         let body = serde_json::to_vec(&Body {
             client_params: Params {
@@ -216,6 +245,7 @@ fn judge(answer: Response) -> Result<(), Refusal> {
         kind,
         value,
         after: after.or_else(|| taken.then_some(BUSY)),
+        code: Some(code),
     })
 }
 
@@ -226,7 +256,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// What another machine says, fit for a terminal, a journal and a page.
-fn plain(text: &str) -> String {
+pub(super) fn plain(text: &str) -> String {
     let clean = |c: char| if c.is_control() { ' ' } else { c };
     let text: String = text.chars().map(clean).take(SHOWN).collect();
     text.trim().to_owned()

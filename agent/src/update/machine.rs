@@ -11,7 +11,8 @@ use nix::sys::reboot::{RebootMode, reboot};
 
 use super::hooks::{self, Call, Event, How};
 use super::inhibit;
-use super::ports::{Machine, Restart};
+use super::ports::{Machine, Restart, Standing};
+use super::standing;
 use crate::config::Settings;
 use crate::exec::Cmd;
 use crate::probe::{Root, synchronised};
@@ -84,6 +85,10 @@ impl Machine for Board {
 
     fn run_hooks(&self, call: &Call) -> Result<(), hooks::Refusal> {
         hooks::run(Path::new(hooks::DIRECTORY), call, How::Service)
+    }
+
+    fn standing(&self, server: &str) -> Standing {
+        standing::look(server)
     }
 
     /// Its machine-id, which is as old as the card.

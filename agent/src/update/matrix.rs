@@ -174,6 +174,9 @@ fn judge_lock(world: &World, fleet: Fleet, software: Software) -> Result<(), Str
         _ if failed && !held && !lost => {
             Err("the lock was given back by a board that came back broken".into())
         }
+        _ if failed && held && !world.is_told() => {
+            Err("a lock is kept, and the service waits for its deadline without knowing why".into())
+        }
         _ if !failed && held => Err("a lock is held by a board that is well".into()),
         _ => Ok(()),
     }

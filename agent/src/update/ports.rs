@@ -58,6 +58,8 @@ pub trait Machine {
     fn has_hooks(&self, event: Event) -> bool;
     /// Runs the hooks of one event.
     fn run_hooks(&self, call: &Call) -> Result<(), hooks::Refusal>;
+    /// What it is among others; `server` is the URL of who is told.
+    fn standing(&self, server: &str) -> Standing;
     /// What a rollout knows this board by.
     fn id(&self) -> anyhow::Result<Vec<u8>>;
     /// Runs the self-tests, which may take so long, on a board that stands as `update` says.
@@ -73,6 +75,17 @@ pub trait Machine {
     fn diagnosis(&self) -> (Vec<String>, Vec<String>);
     /// Restarts the board. Comes back only with an error.
     fn restart(&self, how: Restart) -> anyhow::Result<()>;
+}
+
+/// What a board is among others of its cluster, as far as it knows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// As its owner calls it; empty if it has no name.
+    pub name: String,
+    /// A manager of a Swarm, or nobody can tell that it is none.
+    pub manager: bool,
+    /// Where who is told finds its `/health` and `/metrics`, `host:port`.
+    pub address: Option<String>,
 }
 
 /// How a board is restarted.

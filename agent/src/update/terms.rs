@@ -33,6 +33,7 @@ impl Board {
                 set: self.settings.lock.is_some(),
                 later: session.lock.later(uptime),
                 steady: session.steady,
+                told: session.told,
             },
             prepared: match session.preparing.later(uptime) {
                 Some(why) => Prepared::Later(why),

@@ -194,7 +194,7 @@ fn standing(facts: &Facts<'_>) -> Standing {
             }
             _ => "the self-tests run that the next trial is compared with".into(),
         }),
-        Step::Ask | Step::Steady => offered(facts),
+        Step::Ask | Step::Steady | Step::KeepLock => offered(facts),
         Step::Install { into, release } => updating(format!(
             "{} is offered and is installed into slot {into} next",
             release.version

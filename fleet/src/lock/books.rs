@@ -59,7 +59,7 @@ pub enum What {
         /// What it said.
         report: Report,
     },
-    /// A board that was out did not come back in time, or came back without what it went for.
+    /// A board that was out did not come back in time, or came back without what it went for. Once more for one lock: why, better known.
     Failed {
         /// Which.
         board: String,
@@ -271,8 +271,14 @@ impl Group {
     }
 
     fn fail(&mut self, at: u64, board: &str, reason: &str) {
-        if let Some(lock) = self.locks.get_mut(board) {
-            lock.failed = Some(reason.to_owned());
+        if let Some(lock) = self.locks.get_mut(board)
+            && lock.failed.replace(reason.to_owned()).is_some()
+        {
+            // no second failure: more is known of the first, which an operator may have forgiven meanwhile
+            if let Some(known) = self.failures.iter_mut().find(|f| f.board == board) {
+                reason.clone_into(&mut known.reason);
+            }
+            return;
         }
         self.failures.push(Failure {
             at,

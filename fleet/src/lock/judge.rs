@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::books::{Books, Event, Group, What};
-use super::{Now, Report, Settings, operator, rollouts, window};
-use crate::rollout::Health;
+use super::{Now, Report, Settings, back, operator, rollouts, window};
 use crate::rollout::journal::{self, Outcome};
 use crate::rollout::plan::Plan;
 
@@ -26,6 +25,8 @@ pub enum Ask {
     Lock(Who),
     /// FleetLock's `UnlockIfHeld`: a board is well, and whatever it went for is proven.
     Steady(Who),
+    /// Ours: a board is back without what it went for, and keeps its lock.
+    Failed(Who),
     /// An operator's word about a group.
     Operator {
         /// The group.
@@ -113,7 +114,7 @@ impl Work<'_> {
     }
 
     /// Writes down what a board said, if it is new, or shows after a while that the board is still there.
-    fn hear(&mut self, who: &Who) {
+    pub(super) fn hear(&mut self, who: &Who) {
         let known = self
             .books
             .group(&who.group)
@@ -147,7 +148,8 @@ pub fn judge(books: &mut Books, asks: &[Ask], now: Now) -> (Vec<Event>, Vec<Answ
                 }
                 None => answers[n] = take(&mut work, who),
             },
-            Ask::Steady(who) => answers[n] = steady(&mut work, who),
+            Ask::Steady(who) => answers[n] = back::steady(&mut work, who),
+            Ask::Failed(who) => answers[n] = back::failed(&mut work, who),
             Ask::Operator { group, by, word } => {
                 answers[n] = operator::say(&mut work, group, by, word);
             }
@@ -162,7 +164,7 @@ pub fn judge(books: &mut Books, asks: &[Ask], now: Now) -> (Vec<Event>, Vec<Answ
     (work.events, answers)
 }
 
-fn follows_plan(work: &Work<'_>, who: &Who) -> bool {
+pub(super) fn follows_plan(work: &Work<'_>, who: &Who) -> bool {
     let group = work.books.group(&who.group);
     group
         .and_then(|g| g.rollout.as_ref())
@@ -189,7 +191,12 @@ fn precondition(work: &mut Work<'_>, who: &Who) -> Option<Answer> {
                 ),
             ));
         }
-        if let Some(why) = &lock.failed {
+        if let Some(reason) = back::in_vain(&lock.report, &who.report) {
+            // it asks for the next release before anybody heard what became of the last one
+            back::give_up(work, who, reason);
+        }
+        let group = work.books.group(&who.group)?;
+        if let Some(why) = group.locks.get(&who.board).and_then(|l| l.failed.as_ref()) {
             return Some(no(
                 "failed_lock_group_paused",
                 format!(
@@ -241,7 +248,7 @@ fn ended_badly(group: &Group) -> Option<Answer> {
     ))
 }
 
-fn stranger(work: &Work<'_>, who: &Who) -> Option<Answer> {
+pub(super) fn stranger(work: &Work<'_>, who: &Who) -> Option<Answer> {
     let Some(group) = work.books.group(&who.group) else {
         return Some(no(
             "unknown_group",
@@ -319,73 +326,6 @@ pub(super) fn grant(work: &mut Work<'_>, who: &Who) {
     work.note(&who.group, what);
 }
 
-fn steady(work: &mut Work<'_>, who: &Who) -> Answer {
-    if let Some(refused) = stranger(work, who) {
-        return refused;
-    }
-    if who.report.health() == Health::Fail {
-        work.hear(who);
-        return no(
-            "not_steady",
-            format!("it says that it is not well: {}", who.report.reason),
-        );
-    }
-    let Some(lock) = work
-        .books
-        .group(&who.group)
-        .and_then(|g| g.locks.get(&who.board))
-    else {
-        work.hear(who);
-        return Answer::Done;
-    };
-    let (board, report) = (who.board.clone(), who.report.clone());
-    let failed = lock
-        .failed
-        .is_none()
-        .then(|| came_back_without(&lock.report, &report))
-        .flatten();
-    work.note(
-        &who.group,
-        What::Released {
-            board: board.clone(),
-            report,
-        },
-    );
-    match failed {
-        // the rollout core judges by the same words
-        Some(reason) if !follows_plan(work, who) => fail(work, &who.group, board, reason),
-        _ => {}
-    }
-    Answer::Done
-}
-
-/// It is back and well, but not with what it went for.
-fn came_back_without(went: &Report, back: &Report) -> Option<String> {
-    if let Some(last) = &back.last
-        && went.last.as_ref() != Some(last)
-        && !last.confirmed()
-    {
-        let why = if back.reason.is_empty() {
-            String::new()
-        } else {
-            format!(": {}", back.reason)
-        };
-        return Some(format!(
-            "came back without {}, which ended as {}{why}",
-            last.version, last.outcome
-        ));
-    }
-    // it may give the lock back without having gone
-    let stayed = !went.boot.is_empty() && went.boot == back.boot;
-    let told = !went.target.is_empty() && !back.version.is_empty();
-    (told && !stayed && back.version != went.target).then(|| {
-        format!(
-            "went for {} and came back with {}",
-            went.target, back.version
-        )
-    })
-}
-
 /// One more failure; more of them than allowed pause the group.
 pub(super) fn fail(work: &mut Work<'_>, name: &str, board: String, reason: String) {
     let text = |g: &Group| format!("{} {reason}", g.called(&board));
@@ -401,18 +341,22 @@ pub(super) fn fail(work: &mut Work<'_>, name: &str, board: String, reason: Strin
     }
 }
 
+/// A board that is out will not bring what it went for, and its lock stays.
+pub(super) fn lost(work: &mut Work<'_>, name: &str, board: String, reason: String) {
+    if rollouts::is_out(work.books, name, &board) {
+        let what = Box::new(journal::What::Failed { board, reason });
+        work.note(name, What::Rollout { what });
+    } else {
+        fail(work, name, board, reason);
+    }
+}
+
 fn tick(work: &mut Work<'_>) {
     let names: Vec<String> = work.books.groups.keys().cloned().collect();
     for name in names {
         for (board, late) in overdue(work, &name) {
             let reason = format!("is not back {late} s after it was let go");
-            let out = rollouts::is_out(work.books, &name, &board);
-            if out {
-                let what = Box::new(journal::What::Failed { board, reason });
-                work.note(&name, What::Rollout { what });
-            } else {
-                fail(work, &name, board, reason);
-            }
+            lost(work, &name, board, reason);
         }
         rollouts::step(work, &name, &BTreeMap::new());
     }

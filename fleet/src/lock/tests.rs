@@ -2,6 +2,7 @@
 
 use super::*;
 
+mod failed;
 mod plans;
 
 const GROUP: &str = "default";
@@ -62,6 +63,15 @@ impl Service {
 
     fn steady(&mut self, board: &str, report: Report) -> Answer {
         self.one(Ask::Steady(Who {
+            group: GROUP.into(),
+            board: board.into(),
+            report,
+        }))
+        .0
+    }
+
+    fn failed(&mut self, board: &str, report: Report) -> Answer {
+        self.one(Ask::Failed(Who {
             group: GROUP.into(),
             board: board.into(),
             report,
@@ -187,6 +197,14 @@ fn a_board_that_comes_back_broken_or_with_something_else_pauses_its_group() {
                 ..report("1", "")
             },
             false,
+        ),
+        (
+            "it lies about its version: it has not restarted",
+            Report {
+                boot: "b1".into(),
+                ..report("2", "")
+            },
+            true,
         ),
         ("a plain client", Report::default(), false),
     ] {

@@ -117,6 +117,7 @@ pub fn router(shared: Shared) -> Router {
     Router::new()
         .route("/v1/pre-reboot", post(pre_reboot))
         .route("/v1/steady-state", post(steady_state))
+        .route("/v1/failed", post(failed))
         .route(
             "/v1/groups/{group}/{word}",
             post(order).layer(DefaultBodyLimit::max(PLAN)),
@@ -201,8 +202,7 @@ async fn missing() -> Response {
 }
 
 async fn wrong_method(request: Request) -> Response {
-    let post = request.uri().path().starts_with("/v1/pre-reboot")
-        || request.uri().path().starts_with("/v1/steady-state");
+    let post = ["/v1/pre-reboot", "/v1/steady-state", "/v1/failed"].contains(&request.uri().path());
     let (allow, text) = if post {
         ("POST", "FleetLock is spoken with POST")
     } else {
@@ -222,7 +222,9 @@ fn answered(answer: &Answer) -> Response {
     let status = match *kind {
         "invalid_client_identity" | "unknown_group" | "bad_request" => StatusCode::BAD_REQUEST,
         "unknown_board" => StatusCode::NOT_FOUND,
-        "identity_in_use" | "not_steady" | "plan_runs" | "no_plan" => StatusCode::CONFLICT,
+        "identity_in_use" | "not_steady" | "not_failed" | "plan_runs" | "no_plan" => {
+            StatusCode::CONFLICT
+        }
         "failed_store" => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::LOCKED,
     };
@@ -286,6 +288,14 @@ async fn pre_reboot(State(shared): State<Shared>, headers: HeaderMap, body: Byte
 async fn steady_state(State(shared): State<Shared>, headers: HeaderMap, body: Bytes) -> Response {
     match lock(&headers, &body) {
         Ok(who) => answered(&shared.counter.ask(Ask::Steady(who)).await),
+        Err(response) => *response,
+    }
+}
+
+/// Not FleetLock's: a server that does not know it says 404, and nothing has changed there.
+async fn failed(State(shared): State<Shared>, headers: HeaderMap, body: Bytes) -> Response {
+    match lock(&headers, &body) {
+        Ok(who) => answered(&shared.counter.ask(Ask::Failed(who)).await),
         Err(response) => *response,
     }
 }

@@ -10,13 +10,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::clock::Clock;
 use crate::lock::{Answer, Ask, Books, Event, Now, What, judge};
+use crate::rollout::journal;
 use crate::store::{Entry, Store};
 
 /// Requests that may wait. All that do are judged together: a decision over a thousand boards costs the same whether one of them
 /// asks or all, so a server that falls behind on a busy machine catches up with the next one.
 const WAITING: usize = 4_096;
-/// Bytes of one entry. etcd takes requests of 1.5 MiB, in which an entry is base64, unless its owner allows more
-/// (<https://etcd.io/docs/v3.4/dev-guide/limit/>). What one request alone makes of it cannot be divided.
+/// Bytes of one entry that the store need not cut into parts. What one request alone makes of it cannot be divided here.
 const ENTRY: usize = 768 * 1024;
 /// A batch is gathered for as long as the one before it took to be judged, and for no longer than this: boards that are refused
 /// cost no write for which others would gather behind them, and a thousand of them would be judged one by one.
@@ -268,9 +268,9 @@ impl<S: Store> Desk<S> {
                 return Ok(Decided::TooLarge);
             }
             if self.store.append(self.seq, entry).await? {
+                self.count(&answers, &events);
                 self.books = books;
                 self.seq += 1;
-                self.count(&answers, &events);
                 for event in events {
                     self.remember(event);
                 }
@@ -291,13 +291,23 @@ impl<S: Store> Desk<S> {
             }
         }
         for event in events {
-            let counts = match event.what {
+            let counts = match &event.what {
                 What::Granted { .. } => &mut self.counts.granted,
+                What::Failed { board, .. } if self.has_failed(&event.group, board) => continue,
                 What::Failed { .. } => &mut self.counts.failed,
+                What::Rollout { what } if matches!(**what, journal::What::Failed { .. }) => {
+                    &mut self.counts.failed
+                }
                 _ => continue,
             };
             *counts.entry(event.group.clone()).or_default() += 1;
         }
+    }
+
+    /// More is known of a failure that was counted already.
+    fn has_failed(&self, group: &str, board: &str) -> bool {
+        let lock = self.books.group(group).and_then(|g| g.locks.get(board));
+        lock.is_some_and(|l| l.failed.is_some())
     }
 
     /// A log that only grows would be read for ever at each start. That it could not be summed up is no reason to refuse

@@ -6,8 +6,8 @@
 //!
 //! The lock is the gate of a whole cluster. It is given back only by a board that is well: after the commit, which only passed
 //! self-tests bring about. A board that came back without the release it was locked for keeps it, so that the next board does
-//! not walk into the same hole; whoever runs the lock service sees a lock that lasts too long, and the owner ends it with
-//! `hypriot-agent forgive` or `hypriot-agent unlock`.
+//! not walk into the same hole, and says so: a service that knows the word need not wait for its deadline, any other sees a lock
+//! that lasts too long. The owner ends it with `hypriot-agent forgive` or `hypriot-agent unlock`.
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -60,6 +60,8 @@ pub struct Service {
     pub later: Option<String>,
     /// It was told in this boot that the board is steady.
     pub steady: bool,
+    /// It was told in this boot that a lock is kept, and why; or it has no word for that.
+    pub told: bool,
 }
 
 /// What is done before a restart: hooks, containers.
@@ -196,6 +198,10 @@ pub(super) fn put_back(seen: &Seen, why: &Why) -> Option<Step> {
     if seen.trouble.is_some() {
         return None;
     }
+    // before the hooks, which take their time: until it is said the next board may walk into the same hole
+    if seen.terms.lock.later.is_none() && keeps_untold(seen) {
+        return Some(Step::KeepLock);
+    }
     if let (Some(after), None) = (&seen.record.after, &seen.terms.after) {
         return Some(Step::After(after.clone()));
     }
@@ -215,6 +221,16 @@ pub(super) fn put_back(seen: &Seen, why: &Why) -> Option<Step> {
             (service.set && !service.steady && well && !failed).then_some(Step::Steady)
         }
     }
+}
+
+/// A lock stays taken for what failed here, and nobody was told. Should the record be lost, the boot state remembers the failure.
+fn keeps_untold(seen: &Seen) -> bool {
+    let service = &seen.terms.lock;
+    let keeps = match &seen.record.lock {
+        Some(held) => is_kept(&seen.record, held),
+        None => service.set && seen.boot.failed.is_some(),
+    };
+    keeps && !service.told
 }
 
 /// The release it was taken for was tried here and is not kept.

@@ -23,6 +23,10 @@ fn asker() -> Asker {
         slot: "a",
         boot: "5f5f".into(),
         last: None,
+        name: "pearl".into(),
+        manager: true,
+        spread: "shelf-a".into(),
+        address: Some("10.0.0.7:8080".into()),
         id: "0123456789abcdef".into(),
     }
 }
@@ -62,6 +66,7 @@ fn a_request_is_what_any_fleetlock_server_reads() {
     for (what, path) in [
         (Ask::PreReboot, "POST /lock/v1/pre-reboot HTTP/1.1"),
         (Ask::SteadyState, "POST /lock/v1/steady-state HTTP/1.1"),
+        (Ask::Failed, "POST /lock/v1/failed HTTP/1.1"),
     ] {
         let (server, sent) = served(http("200 OK", "any text"));
         let asked = Http::new(Net::default()).ask(what, &server, &asker(), TIME);
@@ -78,6 +83,8 @@ fn a_request_is_what_any_fleetlock_server_reads() {
         let params = serde_json::json!({"id": "0123456789abcdef", "group": "pi.rack-1"});
         assert_eq!(body["client_params"], params);
         assert_eq!(body["target"], "2.0.0");
+        assert_eq!(body["manager"], true);
+        assert_eq!(body["spread"], "shelf-a");
     }
 }
 

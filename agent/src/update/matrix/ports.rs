@@ -30,7 +30,7 @@ use crate::report::UpdateView;
 use crate::update::hooks::{self, Call, Event};
 use crate::update::lock::{Ask, Asker, FleetLock, Refusal};
 use crate::update::offer::Hurry;
-use crate::update::ports::{Machine, Releases, Restart, Store};
+use crate::update::ports::{Machine, Releases, Restart, Standing, Store};
 use crate::update::signed::verified;
 use crate::update::store::FailureReport;
 
@@ -58,6 +58,8 @@ pub(super) struct Shared {
     pub(super) fleet: Cell<Fleet>,
     /// The lock service has given its lock to this board.
     pub(super) locked: Cell<bool>,
+    /// The service was told that the lock is kept, and for what.
+    pub(super) told: Cell<bool>,
     /// The record was lost in some boot.
     pub(super) record_lost: Cell<bool>,
     /// The agent in this slot is of a version that says more than the other one knows.
@@ -253,6 +255,10 @@ impl Machine for System {
         Ok(())
     }
 
+    fn standing(&self, _: &str) -> Standing {
+        Standing::default()
+    }
+
     fn id(&self) -> anyhow::Result<Vec<u8>> {
         Ok(b"id".to_vec())
     }
@@ -316,15 +322,24 @@ impl Slots for Card {
 pub(super) struct LockService(pub(super) Rc<Shared>);
 
 impl FleetLock for LockService {
-    fn ask(&self, what: Ask, _: &Server, _: &Asker, _: TlsTime) -> Result<(), Refusal> {
+    fn ask(&self, what: Ask, _: &Server, by: &Asker, _: TlsTime) -> Result<(), Refusal> {
         let shared = &self.0;
         let no = |kind: &str| Refusal {
             kind: kind.into(),
             value: String::new(),
             after: None,
+            code: None,
         };
         match (what, shared.fleet.get()) {
             (_, Fleet::Dead) => Err(no("request-failed")),
+            (Ask::Failed, fleet) => {
+                assert_eq!((by.progress, by.reason.is_empty()), ("failed", false));
+                shared.told.set(true);
+                match fleet {
+                    Fleet::Deaf => Err(no("request-failed")),
+                    _ => Ok(()),
+                }
+            }
             (Ask::SteadyState, Fleet::Deaf) => {
                 shared.locked.set(false);
                 Err(no("request-failed"))
@@ -335,10 +350,12 @@ impl FleetLock for LockService {
             }
             (Ask::PreReboot, Fleet::Full) if !shared.locked.get() => Err(no("lock_held")),
             (Ask::PreReboot, Fleet::Deaf) => {
+                shared.told.set(false);
                 shared.locked.set(true);
                 Err(no("request-failed"))
             }
             (Ask::PreReboot, _) => {
+                shared.told.set(false);
                 shared.locked.set(true);
                 Ok(())
             }

@@ -170,6 +170,7 @@ impl World {
                 _ => Fleet::Grants,
             }),
             locked: Cell::new(false),
+            told: Cell::new(false),
             record_lost: Cell::new(false),
             newer: Cell::new(None),
         });
@@ -210,6 +211,11 @@ impl World {
 
     pub(super) fn is_locked(&self) -> bool {
         self.shared.locked.get()
+    }
+
+    /// The lock service knows what its lock is kept for.
+    pub(super) fn is_told(&self) -> bool {
+        self.shared.told.get()
     }
 
     pub(super) fn record_was_lost(&self) -> bool {

@@ -34,7 +34,7 @@ use crate::update::board::{Board, Session};
 use crate::update::hooks::{self, Call};
 use crate::update::install;
 use crate::update::offer::Hurry;
-use crate::update::ports::{Machine, Releases, Restart, Store};
+use crate::update::ports::{Machine, Releases, Restart, Standing, Store};
 use crate::update::store::FailureReport;
 use crate::update::{trial, up};
 
@@ -290,6 +290,10 @@ impl Machine for World {
 
     fn run_hooks(&self, _: &Call) -> Result<(), hooks::Refusal> {
         Ok(())
+    }
+
+    fn standing(&self, _: &str) -> Standing {
+        Standing::default()
     }
 
     fn id(&self) -> anyhow::Result<Vec<u8>> {

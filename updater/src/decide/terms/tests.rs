@@ -264,22 +264,51 @@ fn a_lock_goes_back_when_the_board_is_well_and_stays_when_it_is_not() {
             None,
         ),
         (
-            "the release failed: the next board must not follow",
+            "the release failed: the next board must not follow, and the service knows why",
             rolled_back(Outcome::Failed),
             |_| (),
+            Some(Step::KeepLock),
+        ),
+        (
+            "said already: the lock stays all the same",
+            rolled_back(Outcome::Failed),
+            |s| s.terms.lock.told = true,
             None,
+        ),
+        (
+            "it is said before hooks run, or fail",
+            rolled_back(Outcome::Failed),
+            |s| {
+                s.record.after = Some(After {
+                    outcome: Outcome::Failed,
+                    version: release(2).version,
+                });
+            },
+            Some(Step::KeepLock),
+        ),
+        (
+            "the service did not hear it a moment ago",
+            rolled_back(Outcome::Failed),
+            |s| s.terms.lock.later = Some("x".into()),
+            None,
+        ),
+        (
+            "the service was taken out of the settings: it gave the lock, and is told all the same",
+            rolled_back(Outcome::Failed),
+            |s| s.terms.lock.set = false,
+            Some(Step::KeepLock),
         ),
         (
             "nobody saw how the trial ended",
             rolled_back(Outcome::Unknown),
             |_| (),
-            None,
+            Some(Step::KeepLock),
         ),
         (
             "the loader never started it",
             rolled_back(Outcome::NeverTried),
             |_| (),
-            None,
+            Some(Step::KeepLock),
         ),
         (
             "the owner forgave it, and nothing newer is there",
@@ -334,7 +363,7 @@ fn a_lock_goes_back_when_the_board_is_well_and_stays_when_it_is_not() {
                 s.record.lock = None;
                 s.boot.failed = Some(release(3).digest.short());
             },
-            None,
+            Some(Step::KeepLock),
         ),
         (
             "the same, said already",
