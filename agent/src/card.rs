@@ -1,6 +1,7 @@
 //! The card, and the ports through which the update works on it.
 
 pub mod bootloader;
+pub mod canary;
 pub mod disk;
 #[cfg(test)]
 pub(crate) mod fakes;

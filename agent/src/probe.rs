@@ -4,6 +4,7 @@
 //! decides from values. A probe that breaks becomes a `warn` with the reason; it never takes the others along.
 
 mod boot;
+mod canary;
 mod card;
 pub(crate) mod clock;
 pub(crate) mod disk;
@@ -25,6 +26,7 @@ use std::time::Duration;
 
 use hypriot_keys::time::Timestamp;
 
+use crate::card::canary::Known;
 use crate::report::{Check, Knowledge, Report, SCHEMA, Severity, Status, TestsView, UpdateView};
 pub(crate) use clock::synchronised;
 pub(crate) use kernel::duration;
@@ -48,6 +50,8 @@ pub struct Context<'a> {
     pub selftests: Option<TestsView>,
     /// The last run of the owner's tests; `Err` while the first one has not ended.
     pub owner_tests: OwnerTests,
+    /// What the card did with what was written to it to try it.
+    pub canary: Known,
     /// The newest time that is known to have passed: a clock before it is wrong.
     pub time_floor: Timestamp,
     /// Memory, load and the like, read just now.
@@ -170,6 +174,7 @@ const CHEAP: &[(&str, Probe)] = &[
     ("network", |look| Ok(network::probe(look))),
     ("boot", |look| Ok(boot::probe(look))),
     ("card", card::probe),
+    ("card-canary", |look| Ok(canary::probe(look))),
     ("kernel", kernel::probe),
     ("stick", stick::probe),
 ];

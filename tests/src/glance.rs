@@ -13,6 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use hypriot_agent::card::canary;
 use hypriot_agent::probe::{self, Context, Root};
 use hypriot_agent::report::{AttemptView, Report, SlotView, Status, UpdateView};
 use hypriot_keys::time::Timestamp;
@@ -150,6 +151,14 @@ pub fn board(worst: Status) -> Result<Report> {
         },
         selftests: None,
         owner_tests: probe::OwnerTests::None,
+        canary: canary::Known {
+            told: Some(canary::Told {
+                at: 259_380.0,
+                took: Duration::from_millis(14),
+                fate: canary::Fate::Kept,
+            }),
+            looking: None,
+        },
         time_floor: Timestamp(now.0 - 1_000_000),
         vitals,
         previous: None,

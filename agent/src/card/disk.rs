@@ -21,6 +21,8 @@ pub struct Window {
     file: File,
     /// The same device, past the kernel's cache; none where there is no such reading (an image file in memory).
     direct: Option<File>,
+    /// What cannot be read past the cache is not read.
+    strict: bool,
     start: u64,
     size: u64,
 }
@@ -32,9 +34,21 @@ impl Window {
         Self {
             file,
             direct,
+            strict: false,
             start,
             size,
         }
+    }
+
+    /// The same, for whom the medium alone will do: where there is no reading past the kernel's cache, there is no reading.
+    pub fn of_medium(file: File, start: u64, size: u64) -> io::Result<Self> {
+        Ok(Self {
+            direct: Some(direct(&file)?),
+            file,
+            strict: true,
+            start,
+            size,
+        })
     }
 
     fn place(&self, at: u64, len: usize) -> io::Result<u64> {
@@ -58,7 +72,7 @@ impl Disk for Window {
         if let Some(direct) = &self.direct {
             match read_direct(direct, place, buf) {
                 // a device whose blocks are larger than a page, or one that cannot
-                Err(e) if e.kind() == io::ErrorKind::InvalidInput => (),
+                Err(e) if e.kind() == io::ErrorKind::InvalidInput && !self.strict => (),
                 done => return done,
             }
         }

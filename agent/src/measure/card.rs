@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use nix::fcntl::{FallocateFlags, OFlag, fallocate};
 
 use super::{Measure, Measures};
+use crate::card::canary::noise;
 use crate::card::disk::Window;
 use crate::card::ports::Disk;
 use crate::files;
@@ -100,7 +101,7 @@ fn measured(
     };
     let began = Instant::now();
     for n in 0..MARKS {
-        disk.write_at(place(n), &block(seed, n, BLOCK))?;
+        disk.write_at(place(n), &noise(seed, n, BLOCK))?;
     }
     disk.sync()?;
     let scattered = rate(MARKS, began.elapsed());
@@ -108,7 +109,7 @@ fn measured(
     for n in 0..MARKS {
         let mut found = vec![0; BLOCK];
         let read = disk.read_at(place(n), &mut found);
-        wrong += u64::from(read.is_err() || found != block(seed, n, BLOCK));
+        wrong += u64::from(read.is_err() || found != noise(seed, n, BLOCK));
         tell("card size", (n + 1) * 100 / MARKS);
     }
     let (write, read) = speed(&mut disk, seed, length, tell)?;
@@ -143,7 +144,7 @@ fn speed(
     let stretch = STRETCH.min(length);
     let pieces: Vec<u64> = (0..stretch / PIECE as u64).collect();
     // no card can shrink it, and making it is no part of the time
-    let piece = block(seed, MARKS, PIECE);
+    let piece = noise(seed, MARKS, PIECE);
     let all = u64::try_from(pieces.len()).unwrap_or(u64::MAX);
     let began = Instant::now();
     for n in &pieces {
@@ -167,21 +168,6 @@ fn speed(
 )]
 fn rate(n: u64, took: Duration) -> f64 {
     n as f64 / took.as_secs_f64().max(1e-6)
-}
-
-/// Bytes that no other place and no other run has (xorshift64*, Vigna 2016).
-fn block(seed: u64, n: u64, length: usize) -> Vec<u8> {
-    let mut state = seed ^ (n + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    state |= 1;
-    let mut bytes = Vec::with_capacity(length);
-    while bytes.len() < length {
-        state ^= state >> 12;
-        state ^= state << 25;
-        state ^= state >> 27;
-        bytes.extend(state.wrapping_mul(0x2545_f491_4f6c_dd1d).to_le_bytes());
-    }
-    bytes.truncate(length);
-    bytes
 }
 
 fn judge_size(seen: Seen) -> Measure {
@@ -255,11 +241,11 @@ mod tests {
         assert_eq!(file.metadata().expect("known").len(), LEAST);
         drop(file);
         assert_eq!(dir.path().read_dir().expect("read").count(), 0);
-        assert_ne!(block(1, 1, 16), block(1, 2, 16));
-        assert_ne!(block(1, 1, 16), block(2, 1, 16), "of an earlier run");
+        assert_ne!(noise(1, 1, 16), noise(1, 2, 16));
+        assert_ne!(noise(1, 1, 16), noise(2, 1, 16), "of an earlier run");
         assert_eq!(
-            block(7, 3, BLOCK)[..16],
-            block(7, 3, PIECE)[..16],
+            noise(7, 3, BLOCK)[..16],
+            noise(7, 3, PIECE)[..16],
             "the same"
         );
     }

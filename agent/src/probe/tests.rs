@@ -22,6 +22,7 @@ pub(crate) fn context(previous: Option<&Report>) -> Context<'_> {
         update: example().update,
         selftests: None,
         owner_tests: OwnerTests::None,
+        canary: Known::default(),
         time_floor: Timestamp(1_600_000_000),
         vitals: Vitals {
             memory_total: 1000 * 1024,
@@ -56,6 +57,7 @@ fn whole_board_is_seen_without_touching_the_host() {
     let report = collect(&root, &context(None), NOW);
     let names: Vec<&str> = report.checks.keys().map(String::as_str).collect();
     let expected = [
+        "card-canary",
         "card-latency",
         "clock",
         "disk-data",

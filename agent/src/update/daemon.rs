@@ -16,8 +16,10 @@ use super::act::{self, Hands, Tell};
 use super::board::{self, Board, Lock, Session};
 use super::heartbeat::{self, Heartbeat};
 use super::install::Stage;
-use super::machine::{PATIENCE, clock};
+use super::machine::{self, PATIENCE, clock};
+use super::ports::Machine as _;
 use super::{spool, store};
+use crate::card::canary;
 use crate::config::Settings;
 use crate::probe::{self, OwnerTests, Root};
 use crate::report::{self, Report, TestsView, UpdateView};
@@ -26,6 +28,8 @@ use crate::system::{NoSlots, Plain};
 
 /// Held by whoever decides and acts. In a directory that root alone can enter, see [`Lock::try_take`].
 pub const LOCK: &str = "/run/hypriot/private/lock";
+/// The agent's folder where there is no data partition; the Debian package makes it.
+const PLAIN: &str = "/var/lib/hypriot";
 /// The report is this fresh.
 const REPORT_EVERY: Duration = Duration::from_secs(5);
 /// systemd's watchdog wants to hear from us several times in `WatchdogSec=`.
@@ -41,6 +45,7 @@ struct Shared {
     update: UpdateView,
     selftests: Option<TestsView>,
     owner_tests: OwnerTests,
+    canary: canary::Known,
     floor: Timestamp,
 }
 
@@ -68,6 +73,7 @@ pub fn run(mut board: Board) -> anyhow::Result<()> {
     report_forever(name.clone(), version.to_string(), &shared);
     selftest::unit::end_left();
     watch_forever(&shared);
+    canary_forever(Path::new(store::DIRECTORY), &shared);
     tracing::info!(
         "{version} runs in slot {}; updates from {}",
         board.booted,
@@ -176,6 +182,7 @@ pub fn plain(system: &Plain, floor: Timestamp) -> anyhow::Result<()> {
     report_forever(system.name.clone(), system.version.clone(), &shared);
     selftest::unit::end_left();
     watch_forever(&shared);
+    canary_forever(Path::new(PLAIN), &shared);
     tracing::info!("{} {}: {NoSlots}", system.name, system.version);
     pulse("STATUS=running self-tests");
     let view = Some(Plain::view());
@@ -297,6 +304,17 @@ fn watch_forever(shared: &Arc<Mutex<Shared>>) {
     });
 }
 
+/// Tries the card once a day, beside everything else: a dying one may hold up whoever writes to it for minutes.
+fn canary_forever(folder: &'static Path, shared: &Arc<Mutex<Shared>>) {
+    let shared = Arc::clone(shared);
+    thread::spawn(move || {
+        let uptime = || probe::uptime(&Root::default()).unwrap_or(0.0);
+        canary::watch(folder, &machine::Board.boot_id(), uptime, |known| {
+            shared.lock().unwrap_or_else(PoisonError::into_inner).canary = known;
+        });
+    });
+}
+
 /// Looks at the board every few seconds and leaves the report for the HTTP half.
 fn report_forever(name: String, version: String, shared: &Arc<Mutex<Shared>>) {
     let shared = Arc::clone(shared);
@@ -305,12 +323,13 @@ fn report_forever(name: String, version: String, shared: &Arc<Mutex<Shared>>) {
         // That of before a restart of the agent: since when, and what grew lately. /run is of this boot.
         let mut previous: Option<Report> = Report::load(Path::new(report::PATH)).ok();
         loop {
-            let (update, selftests, owner_tests, time_floor) = {
+            let (update, selftests, owner_tests, canary, time_floor) = {
                 let shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
                 (
                     shared.update.clone(),
                     shared.selftests.clone(),
                     shared.owner_tests.clone(),
+                    shared.canary.clone(),
                     shared.floor,
                 )
             };
@@ -320,6 +339,7 @@ fn report_forever(name: String, version: String, shared: &Arc<Mutex<Shared>>) {
                 update,
                 selftests,
                 owner_tests,
+                canary,
                 time_floor,
                 vitals: meter.read(),
                 previous: previous.as_ref(),

@@ -31,6 +31,14 @@ pub(super) const NUMBERS: &[(&str, &str, Kind, &str, f64, &str)] = {
             "Errors on the wires between board and card since boot.",
         ),
         (
+            "card_canary_milliseconds",
+            "card_canary_seconds",
+            Gauge,
+            "seconds",
+            0.001,
+            "Time that the last page took that was written to the card and read back to try it.",
+        ),
+        (
             "card_wear_ratio",
             "card_wear_ratio",
             Gauge,

@@ -102,6 +102,7 @@ fn absent_numbers_are_absent_not_zero_and_no_report_says_so() {
 fn every_number_of_the_probes_has_a_family() {
     let sources = [
         include_str!("../../probe/boot.rs"),
+        include_str!("../../probe/canary.rs"),
         include_str!("../../probe/card.rs"),
         include_str!("../../probe/clock.rs"),
         include_str!("../../probe/disk.rs"),
