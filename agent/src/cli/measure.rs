@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::{fleet, locked, open, print};
 use crate::measure::{Measure, Measures, card, image, link, load};
-use crate::probe::Root;
+use crate::probe::{Meter, Root};
 use crate::report::Status;
 use crate::system::{self, System};
 use crate::update::board::{Board, Place};
@@ -82,7 +82,8 @@ pub(super) fn measure(arguments: &MeasureArgs) -> anyhow::Result<ExitCode> {
     }
     measures.extend(card::card(folder(), seed()?, &mut tell));
     let lasts = Duration::from_secs(arguments.seconds);
-    measures.extend(load::load(&root, lasts, &mut tell));
+    let free = Meter::default().read().memory_available;
+    measures.extend(load::load(&root, free, lasts, &mut tell));
     measures.extend(link::links(&root));
     drop(lock);
     let (name, version) = match &board {

@@ -30,11 +30,17 @@ struct Seen {
     clock: Option<f64>,
 }
 
-/// Makes the board busy for so long. The first memory that does not hold is enough.
-pub fn load(root: &Root, lasts: Duration, mut tell: impl FnMut(&'static str, u64)) -> Measures {
+/// Makes the board busy for so long, with a share of the `free` bytes of memory. The first memory that does not hold is enough.
+pub fn load(
+    root: &Root,
+    free: u64,
+    lasts: Duration,
+    mut tell: impl FnMut(&'static str, u64),
+) -> Measures {
     let (stop, tried, wrong) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
-    let words = usize::try_from(room(root) / threads / 8).unwrap_or(0);
+    let bytes = (free / 100 * SHARE).min(MOST);
+    let words = usize::try_from(bytes / threads / 8).unwrap_or(0);
     let mut seen = Seen::default();
     std::thread::scope(|scope| {
         for n in 0..threads {
@@ -64,13 +70,6 @@ pub fn load(root: &Root, lasts: Duration, mut tell: impl FnMut(&'static str, u64
     });
     (seen.tried, seen.wrong) = (tried.into_inner(), wrong.into_inner());
     judge(seen)
-}
-
-fn room(root: &Root) -> u64 {
-    let text = root.text("/proc/meminfo").unwrap_or_default();
-    let line = text.lines().find_map(|l| l.strip_prefix("MemAvailable:"));
-    let free = line.and_then(|l| l.split_whitespace().next()?.parse::<u64>().ok());
-    (free.unwrap_or(0) * 1024 / 100 * SHARE).min(MOST)
 }
 
 /// Each word its own place and pass, then the opposite of it: a line that is stuck or crossed shows.
@@ -126,7 +125,7 @@ fn judge(seen: Seen) -> Measures {
         );
     }
     let heat = match seen.celsius {
-        None => Measure::pass("unknown: this board has no thermometer"),
+        None => Measure::pass(heat::NONE),
         Some(celsius) => {
             let heat = Measure::pass(format!("{celsius:.0} °C under load")).of(celsius, "celsius");
             let fix = "give the board air or a heat sink; the chip slows down from about 80 °C";
@@ -138,12 +137,11 @@ fn judge(seen: Seen) -> Measures {
         }
     };
     let power = match seen.undervoltage {
-        None => Measure::pass("unknown: this board has no detector of undervoltage"),
+        None => Measure::pass(power::NONE),
         Some(false) => Measure::pass("the supply holds its voltage under load"),
-        Some(true) => Measure::pass("the supply fell below 4.63 V under load").worse(
-            Status::Fail,
-            "use a stronger supply and a shorter, thicker cable; undervoltage ruins cards",
-        ),
+        Some(true) => {
+            Measure::pass("the supply fell below 4.63 V under load").worse(Status::Fail, power::FIX)
+        }
     };
     let clock = seen.clock.map(|share| {
         let clock = Measure::pass(format!("{:.0} % of its clock under load", share * 100.0))
@@ -216,7 +214,6 @@ mod tests {
     #[test]
     fn a_short_load_is_made_and_told() {
         let (_dir, root) = tree(&[
-            ("/proc/meminfo", "MemTotal: 1 kB\nMemAvailable: 4096 kB\n"),
             ("/sys/class/thermal/thermal_zone0/temp", "51000\n"),
             (
                 "/sys/devices/system/cpu/cpufreq/policy0/scaling_cur_freq",
@@ -228,7 +225,7 @@ mod tests {
             ),
         ]);
         let mut told = Vec::new();
-        let measures = load(&root, Duration::from_millis(50), |_, percent| {
+        let measures = load(&root, 4 << 20, Duration::from_millis(50), |_, percent| {
             told.push(percent);
         });
         assert!(!told.is_empty());

@@ -3,6 +3,8 @@
 use super::{Finding, Found, Look, Root};
 use crate::report::{Severity, Status};
 
+/// What is said where it cannot be measured.
+pub(crate) const NONE: &str = "unknown: this board has no thermometer";
 /// Where the kernel says nothing about when it begins to slow the chip down, and when it stops the board.
 const SLOW: f64 = 80.0;
 const STOP: f64 = 95.0;
@@ -22,8 +24,7 @@ pub(super) fn probe(look: &Look<'_>) -> Found {
         found.gauge("temperature_celsius", celsius);
         found.add("temperature", judge_heat(celsius, trips(look.root)));
     } else {
-        let output = "unknown: this board has no thermometer";
-        found.add("temperature", Finding::unknown("temperature", output));
+        found.add("temperature", Finding::unknown("temperature", NONE));
     }
     found
 }

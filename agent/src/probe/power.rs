@@ -14,6 +14,10 @@ const SLOWED: &[(u32, &str)] = &[
     (3, "the chip is at its soft limit of heat"),
 ];
 const SINCE_BOOT: u32 = 16;
+/// What is said where it cannot be measured, and what to do about a bad supply.
+pub(crate) const NONE: &str = "unknown: this board has no detector of undervoltage";
+pub(crate) const FIX: &str =
+    "use a stronger supply and a shorter, thicker cable; undervoltage ruins cards";
 /// What a Raspberry Pi 5 wants from its supply, in mA (`usb_max_current_enable` stays off below it).
 const PI_5: u32 = 5000;
 
@@ -39,8 +43,7 @@ pub(super) fn probe(look: &Look<'_>) -> Found {
         found.gauge("power_undervoltage_since_boot", f64::from(u8::from(since)));
         found.add("power", judge_power(now, since));
     } else {
-        let output = "unknown: this board has no detector of undervoltage";
-        found.add("power", Finding::unknown("voltage", output));
+        found.add("power", Finding::unknown("voltage", NONE));
     }
     if let Some(word) = word {
         found.gauge("throttled_word", f64::from(word));
@@ -88,11 +91,10 @@ fn supply(root: &Root) -> Option<u32> {
 
 fn judge_power(now: bool, since_boot: bool) -> Finding {
     let finding = |output: &str| Finding::pass(Severity::Wanted, "voltage", output);
-    let fix = "use a stronger supply and a shorter, thicker cable; undervoltage ruins cards";
     if now {
-        finding("undervoltage: the supply fell below 4.63 V").worse(Status::Fail, fix)
+        finding("undervoltage: the supply fell below 4.63 V").worse(Status::Fail, FIX)
     } else if since_boot {
-        finding("the supply fell below 4.63 V since boot; now it holds").worse(Status::Warn, fix)
+        finding("the supply fell below 4.63 V since boot; now it holds").worse(Status::Warn, FIX)
     } else {
         finding("the supply holds its voltage")
     }
