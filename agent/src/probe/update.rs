@@ -29,6 +29,9 @@ pub(super) fn probe(look: &Look<'_>) -> Found {
 }
 
 fn judge_tests(tests: &TestsView, severity: Severity) -> Finding {
+    if tests.passed + tests.failed == 0 {
+        return Finding::unknown("failed", "unknown: no self-test applies to this board");
+    }
     let flaky = match tests.flaky.len() {
         0 => String::new(),
         some => format!(", {some} flaky"),
@@ -265,6 +268,17 @@ mod tests {
             );
             assert_eq!(found.severity, Severity::Required);
         }
+        let nothing = judge_tests(
+            &TestsView {
+                ran_at: hypriot_keys::time::Timestamp(0),
+                passed: 0,
+                failed: 0,
+                failed_required: Vec::new(),
+                flaky: Vec::new(),
+            },
+            Severity::Required,
+        );
+        assert_eq!(nothing.knowledge, Knowledge::Unknown, "none is not well");
         let flaky = judged(&view(&[], &["dns:x:resolvable"]));
         assert_eq!(flaky.detail.as_deref(), Some("flaky dns:x:resolvable"));
     }

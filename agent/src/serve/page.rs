@@ -125,12 +125,7 @@ fn verdict(body: &mut String, report: &Report, status: Status) {
         for (name, check) in bad {
             put(
                 body,
-                format_args!(
-                    "<li>{} {}: {}",
-                    badge(check),
-                    text(name),
-                    text(&check.output)
-                ),
+                format_args!("<li>{} {}: {}", badge(check), text(name), text(said(check))),
             );
             if let Some(fix) = &check.fix {
                 put(body, format_args!("<small>{}</small>", text(fix)));
@@ -187,7 +182,7 @@ fn rows(body: &mut String, title: &str, checks: &[(&String, &Check)]) {
                 "<dt>{}<dd>{}: {}",
                 badge(check),
                 text(name),
-                text(&check.output)
+                text(said(check))
             ),
         );
         // What to do about the others stands at the top.
@@ -231,6 +226,15 @@ fn badge(check: &Check) -> String {
             let status = check.status;
             format!("<b class={0}>{1} {0}</b>", status.name(), sign(status))
         }
+    }
+}
+
+/// What was found; the badge says already that nothing could be.
+fn said(check: &Check) -> &str {
+    let output = check.output.as_str();
+    match check.knowledge {
+        Knowledge::Unknown => output.strip_prefix("unknown: ").unwrap_or(output),
+        _ => output,
     }
 }
 

@@ -77,11 +77,13 @@ fn what_matters_comes_first() {
 #[test]
 fn what_is_not_known_or_is_starting_does_not_look_well() {
     let mut report = example();
-    report.checks.get_mut("memory").expect("there").knowledge = Knowledge::Unknown;
+    let memory = report.checks.get_mut("memory").expect("there");
+    memory.knowledge = Knowledge::Unknown;
+    memory.output = "unknown: no such meter".into();
     report.checks.get_mut("disk-data").expect("there").knowledge = Knowledge::Starting;
     let page = page(&report);
     assert!(
-        page.contains("? unknown") && page.contains("… starting"),
+        page.contains("? unknown</b><dd>memory: no such meter") && page.contains("… starting"),
         "{page}"
     );
 }
