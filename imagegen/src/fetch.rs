@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::fetch::store::{Partial, Store};
 use crate::files;
 use crate::progress::Stage;
+use crate::sha256::Sha256;
 
 /// Attempts in a row that bring next to nothing before we give up.
 const ATTEMPTS: u32 = 5;
@@ -97,7 +98,7 @@ pub struct Wanted {
     /// Where it is.
     pub url: String,
     /// SHA-256 it must have.
-    pub sha256: String,
+    pub sha256: Sha256,
     /// Length it must have.
     pub size: u64,
 }
@@ -213,12 +214,12 @@ impl Client {
         wanted: &Wanted,
         stage: Option<&Stage>,
     ) -> Result<PathBuf, FetchError> {
-        let partial = match store.get(&wanted.sha256, wanted.size) {
+        let partial = match store.get(wanted.sha256, wanted.size) {
             Some(path) => return Ok(path),
-            None => store.begin(&wanted.sha256)?,
+            None => store.begin(wanted.sha256)?,
         };
         // Another process may have finished it while we waited for the right to begin.
-        if let Some(path) = store.get(&wanted.sha256, wanted.size) {
+        if let Some(path) = store.get(wanted.sha256, wanted.size) {
             return Ok(path);
         }
         let mut idle = 0;
@@ -227,7 +228,7 @@ impl Client {
             let outcome = self.attempt(wanted, &partial, stage)?;
             let reason = match outcome {
                 Attempt::Complete => match check(wanted, &partial) {
-                    Ok(()) => return Ok(store.keep(partial, &wanted.sha256)?),
+                    Ok(()) => return Ok(store.keep(partial, wanted.sha256)?),
                     // What an earlier run left may be damaged: once, begin from nothing before blaming the mirror.
                     Err(FetchError::Mismatch { .. }) if !started_over => {
                         started_over = true;
@@ -436,7 +437,7 @@ fn check(wanted: &Wanted, partial: &Partial) -> Result<(), FetchError> {
         got,
         expected,
     };
-    let (sha256, size) = files::sha256_file(&partial.path)?;
+    let (sha256, size) = Sha256::of_file(&partial.path)?;
     if size != wanted.size {
         return Err(mismatch(
             "its size",
@@ -445,7 +446,11 @@ fn check(wanted: &Wanted, partial: &Partial) -> Result<(), FetchError> {
         ));
     }
     if sha256 != wanted.sha256 {
-        return Err(mismatch("its SHA-256", sha256, wanted.sha256.clone()));
+        return Err(mismatch(
+            "its SHA-256",
+            sha256.to_string(),
+            wanted.sha256.to_string(),
+        ));
     }
     Ok(())
 }

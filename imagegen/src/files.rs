@@ -3,10 +3,8 @@
 pub mod inroot;
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::Path;
-
-use sha2::{Digest, Sha256};
 
 /// Replaces `path` by `bytes`: temporary file beside it, fsync, rename, fsync of the directory.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -45,27 +43,6 @@ pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
 /// Makes the names in a directory durable.
 pub fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
-}
-
-/// SHA-256 of a file, as lower-case hex, with its length.
-pub fn sha256_file(path: &Path) -> io::Result<(String, u64)> {
-    let mut file = File::open(path).map_err(|e| named(path, &e))?;
-    let mut hash = Sha256::new();
-    let mut buf = vec![0; 1 << 17];
-    let mut len = 0;
-    loop {
-        let n = file.read(&mut buf)?;
-        if n == 0 {
-            return Ok((hex::encode(hash.finalize()), len));
-        }
-        hash.update(&buf[..n]);
-        len += n as u64;
-    }
-}
-
-/// SHA-256 of bytes, as lower-case hex.
-pub fn sha256(bytes: &[u8]) -> String {
-    hex::encode(Sha256::digest(bytes))
 }
 
 /// A cache key over named inputs: no two different lists of inputs give the same text to the hash (lengths are hashed too).
@@ -129,14 +106,6 @@ mod tests {
         assert!(e.to_string().contains("power"));
         assert_eq!(fs::read(&path).unwrap(), b"old");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn hashes_are_the_known_ones() {
-        assert_eq!(
-            sha256(b"abc"),
-            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-        );
     }
 
     #[test]

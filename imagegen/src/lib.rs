@@ -26,7 +26,7 @@
 //! | [`elf`] | programs: their processor, what they need, and whether the tree has it |
 //! | [`tree`] | a root tree in memory, packed, compared |
 //! | [`host`] | the building machine: what it lacks, its compilers |
-//! | [`files`], [`exec`], [`progress`] | durable files, processes, and what is said while one waits |
+//! | [`files`], [`sha256`], [`exec`], [`progress`] | durable files, what names them, processes, and what is said while one waits |
 
 pub mod agent_deb;
 pub mod arch;
@@ -52,6 +52,7 @@ pub mod questions;
 pub mod refresh;
 pub mod release;
 pub mod sandbox;
+pub mod sha256;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod tree;

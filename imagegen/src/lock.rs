@@ -26,6 +26,7 @@ use crate::lock::repo::RepoError;
 use crate::lock::repo::archive::{MAIN, SECURITY};
 use crate::lock::repo::index::Candidate;
 use crate::lock::resolve::ResolveError;
+use crate::sha256::Sha256;
 
 /// Version of the format of the file.
 const FORMAT: u32 = 1;
@@ -106,7 +107,7 @@ pub struct LockedPackage {
     /// KiB it takes when installed, as the package says.
     pub installed_kib: u64,
     /// SHA-256.
-    pub sha256: String,
+    pub sha256: Sha256,
 }
 
 /// Why there is no lock.
@@ -184,7 +185,7 @@ impl LockedPackage {
         // A version's `+` and `:` may stand in a path as they are or escaped; archives serve both.
         Ok(Wanted {
             url: format!("{base}/{}", self.filename),
-            sha256: self.sha256.clone(),
+            sha256: self.sha256,
             size: self.size,
         })
     }
@@ -196,10 +197,8 @@ pub fn locked(c: &Candidate) -> Result<LockedPackage, RepoError> {
         what: format!("package {}", c.name),
         reason: reason.to_owned(),
     };
-    let sha256 = c.required("SHA256")?.trim().to_ascii_lowercase();
-    if sha256.len() != 64 || !sha256.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return Err(malformed("its SHA256 is none"));
-    }
+    let sha256 =
+        Sha256::parse(c.required("SHA256")?.trim()).map_err(|e| malformed(&e.to_string()))?;
     let filename = c.required("Filename")?.trim().trim_start_matches("./");
     if filename.starts_with('/') || filename.split('/').any(|p| p == "..") {
         return Err(malformed("its Filename leads out of the archive"));
@@ -267,7 +266,7 @@ impl Lock {
     /// Refuses a lock of which a package is a file that is not at hand.
     pub fn has_own(&self, store: &Store) -> Result<(), LockError> {
         let mut own = self.all().filter(|p| p.archive == LOCAL);
-        match own.find(|p| store.get(&p.sha256, p.size).is_none()) {
+        match own.find(|p| store.get(p.sha256, p.size).is_none()) {
             None => Ok(()),
             Some(p) => Err(LockError::NoDeb {
                 package: p.name.clone(),
@@ -306,12 +305,6 @@ pub fn parse(origin: &str, text: &str) -> Result<Lock, LockError> {
             "format {} is not the one this program writes ({FORMAT})",
             lock.format
         )));
-    }
-    if let Some(p) = lock
-        .all()
-        .find(|p| p.sha256.len() != 64 || !p.sha256.bytes().all(|b| b.is_ascii_hexdigit()))
-    {
-        return Err(bad(format!("the sha256 of {} is none", p.name)));
     }
     if let Some(p) = lock
         .all()

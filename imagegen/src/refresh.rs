@@ -39,7 +39,7 @@ pub fn look(
     let changed: Vec<&LockedPackage> = new.in_image().filter(|p| found.names(&p.name)).collect();
     let mut wanted = new.wanted(mirror)?;
     wanted.retain(|w| {
-        changed.iter().any(|p| p.sha256 == w.sha256) && store.get(&w.sha256, w.size).is_none()
+        changed.iter().any(|p| p.sha256 == w.sha256) && store.get(w.sha256, w.size).is_none()
     });
     if !wanted.is_empty() {
         let bytes: u64 = wanted.iter().map(|w| w.size).sum();
@@ -83,7 +83,7 @@ fn refuse_older(found: &News) -> Result<()> {
 
 fn text_of(package: &LockedPackage, store: &Store) -> Result<Option<String>> {
     let path = store
-        .get(&package.sha256, package.size)
+        .get(package.sha256, package.size)
         .with_context(|| format!("{} was fetched and is gone", package.name))?;
     let bytes = std::fs::read(&path).with_context(|| format!("{}", path.display()))?;
     let deb = deb::parse(&bytes).with_context(|| package.name.clone())?;

@@ -18,6 +18,7 @@ use crate::fetch::store::Store;
 use crate::files;
 use crate::lock::LockedPackage;
 use crate::progress::Stage;
+use crate::sha256::Sha256;
 use crate::tree::Owners;
 
 pub use database::Control;
@@ -290,18 +291,18 @@ fn read(store: &Store, package: &LockedPackage) -> Result<Vec<u8>, UnpackError> 
     let missing = || UnpackError::Missing {
         package: package.name.clone(),
     };
-    let path: PathBuf = store.path(&package.sha256);
+    let path: PathBuf = store.path(package.sha256);
     let len = fs::metadata(&path).map_err(|_e| missing())?.len();
     let bytes = if len == package.size {
         fs::read(&path).map_err(|_e| missing())?
     } else {
         Vec::new()
     };
-    let hash = files::sha256(&bytes);
+    let hash = Sha256::of(&bytes);
     if hash == package.sha256 {
         return Ok(bytes);
     }
-    store.discard(&package.sha256)?;
+    store.discard(package.sha256)?;
     let reason = if len == package.size {
         format!("its SHA-256 is {hash}")
     } else {

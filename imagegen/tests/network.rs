@@ -24,6 +24,7 @@ use hypriot_imagegen::lock::Lock;
 use hypriot_imagegen::pipeline::root_tree;
 use hypriot_imagegen::progress::Progress;
 use hypriot_imagegen::sandbox::{self, Guest, Plan, Step, Sync};
+use hypriot_imagegen::sha256::Sha256;
 use serde::Deserialize;
 
 const SAMPLES: &str = include_str!("../src/inputs/userdata/network/samples.toml");
@@ -159,7 +160,7 @@ fn room() -> Option<PathBuf> {
 
 fn unpacked(cache: &Path, lock: &Lock) -> PathBuf {
     let store = Store::open(cache).unwrap();
-    let hash = files::sha256(lock.to_text().unwrap().as_bytes());
+    let hash = Sha256::of(lock.to_text().unwrap().as_bytes());
     let home = cache.join("peers");
     let room = home.join(format!("network-{}", &hash[..12]));
     let _alone = store.lock("peer-network").unwrap();
@@ -178,7 +179,7 @@ fn unpacked(cache: &Path, lock: &Lock) -> PathBuf {
         std::os::unix::fs::symlink(to, work.path().join(link)).unwrap();
     }
     for package in lock.packages.iter().filter(|p| p.name != "base-files") {
-        let deb = store.path(&package.sha256);
+        let deb = store.path(package.sha256);
         let unpack = Cmd::new("dpkg-deb").arg("-x").arg(&deb).arg(work.path());
         exec::run(unpack.timeout(Duration::from_mins(2))).unwrap();
     }

@@ -18,6 +18,7 @@ use hypriot_imagegen::pipeline::root_tree::{RootTree, Workshop};
 use hypriot_imagegen::progress::Progress;
 use hypriot_imagegen::questions::verify::{self, Answer, Question};
 use hypriot_imagegen::release::After;
+use hypriot_imagegen::sha256::Sha256;
 use hypriot_imagegen::tree::Tree;
 use hypriot_updater::layout;
 use hypriot_updater::slot::Slot;
@@ -173,7 +174,7 @@ fn make_after(
     let names = std::fs::read_dir(out).unwrap().map(|e| e.unwrap());
     let all = names.map(|e| {
         let mode = e.metadata().unwrap().permissions().mode() & 0o7777;
-        let hash = files::sha256_file(&e.path()).unwrap().0;
+        let hash = Sha256::of_file(&e.path()).unwrap().0;
         (
             e.file_name().into_string().unwrap(),
             format!("{hash} {mode:o}"),

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use hypriot_imagegen::exec::{self, Cmd, ExecError, Output};
 use hypriot_imagegen::files;
+use hypriot_imagegen::sha256::Sha256;
 use hypriot_imagegen::tree::{Entry, Kind, Tree};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_hypriot-imagegen");
@@ -86,7 +87,7 @@ fn own_cache(dir: &Path, name: &str) -> PathBuf {
 fn manifest(tree: &Tree) -> BTreeMap<String, String> {
     let line = |entry: &Entry| {
         let content = match &entry.kind {
-            Kind::File(content) => files::sha256(&content.read().unwrap()),
+            Kind::File(content) => Sha256::of(&content.read().unwrap()).to_string(),
             Kind::Symlink(to) => String::from_utf8_lossy(to).into_owned(),
             other => other.name().to_owned(),
         };
@@ -151,8 +152,8 @@ fn one_lock_gives_one_tree_whoever_builds_it_and_nothing_of_the_host_is_in_it() 
 
     let user = User::new(dir.path(), &[&recipe, &lock]);
     let second = user.build();
-    let one = files::sha256_file(&first).unwrap();
-    let two = files::sha256_file(&second).unwrap();
+    let one = Sha256::of_file(&first).unwrap();
+    let two = Sha256::of_file(&second).unwrap();
     if one != two {
         let other = Tree::packed(&second, u64::MAX).unwrap();
         panic!("{:#?}", difference(&manifest(&tree), &manifest(&other)));
@@ -401,7 +402,7 @@ fn download_killed_in_the_middle_goes_on() {
     );
     for (name, path) in &after {
         assert_eq!(
-            &files::sha256_file(path).unwrap().0,
+            &Sha256::of_file(path).unwrap().0.to_string(),
             name,
             "what is in the store is what its name says"
         );

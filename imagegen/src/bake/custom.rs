@@ -164,9 +164,9 @@ fn one_file(
         (None, Some(from)) => {
             let bytes =
                 std::fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
-            let now = crate::files::sha256(&bytes);
+            let now = crate::sha256::Sha256::of(&bytes);
             ensure!(
-                file.sha256.as_ref() == Some(&now),
+                file.sha256 == Some(now),
                 "{} changed while the image was built",
                 from.display()
             );

@@ -168,8 +168,11 @@ fn files(root: &Tree, kernel: &str) -> Result<Vec<Test>> {
         ),
     ];
     for path in [record::LOCK, record::BUILD] {
-        let hash = crate::files::sha256(&root.read(path)?);
-        tests.push(file(&format!("the content of /{path}"), path).line("sha256", &quoted(&hash)));
+        let hash = crate::sha256::Sha256::of(&root.read(path)?);
+        tests.push(
+            file(&format!("the content of /{path}"), path)
+                .line("sha256", &quoted(&hash.to_string())),
+        );
     }
     let name_of = |path| -> Result<BTreeMap<u32, String>> {
         let names = accounts(root, path)?.into_iter();

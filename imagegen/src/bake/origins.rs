@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Baked, Input};
 use crate::debian::dpkg::{self, Package, Records};
-use crate::files;
+use crate::sha256::Sha256;
 use crate::tree::{Content, Kind, Tree};
 
 /// Where the record lies in the root tree.
@@ -45,7 +45,7 @@ pub struct Placed {
     /// Bytes placed.
     pub size: u64,
     /// SHA-256 of what was placed.
-    pub sha256: String,
+    pub sha256: Sha256,
     /// The package; `None`: the user's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub package: Option<Package>,
@@ -127,7 +127,7 @@ impl<'a> Source<'a> {
             to: None,
             file: file.to_owned(),
             size: bytes.len() as u64,
-            sha256: files::sha256(bytes),
+            sha256: Sha256::of(bytes),
             package: self.records.owner(file).cloned(),
             md5: self.sums.get(file).filter(|_| whole).cloned(),
         }

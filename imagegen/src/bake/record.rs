@@ -13,9 +13,9 @@ use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::bake::initramfs;
-use crate::files;
 use crate::inputs::board::Board;
 use crate::inputs::recipe::Recipe;
+use crate::sha256::Sha256;
 use crate::tree::{Content, Kind, Tree};
 
 #[cfg(test)]
@@ -106,7 +106,7 @@ pub struct Builder {
     /// What packs the initramfs.
     pub initramfs: String,
     /// SHA-256 of the files that are in every image and of the board's file.
-    pub embedded: String,
+    pub embedded: Sha256,
 }
 
 /// SHA-256 and length of an input.
@@ -114,7 +114,7 @@ pub struct Builder {
 #[serde(deny_unknown_fields)]
 pub struct Hash {
     /// SHA-256.
-    pub sha256: String,
+    pub sha256: Sha256,
     /// Bytes.
     pub size: u64,
 }
@@ -126,7 +126,7 @@ pub struct Named {
     /// Its name.
     pub name: String,
     /// SHA-256.
-    pub sha256: String,
+    pub sha256: Sha256,
     /// Bytes of all files.
     pub size: u64,
 }
@@ -145,7 +145,7 @@ impl Builder {
 }
 
 /// A hash of what is compiled into this program and ends in the board's images.
-fn embedded(board: &Board) -> Result<String> {
+fn embedded(board: &Board) -> Result<Sha256> {
     let mut text = String::new();
     for tree in crate::bake::embedded_trees()? {
         text += &listing(&tree)?.0;
@@ -155,15 +155,15 @@ fn embedded(board: &Board) -> Result<String> {
     let board = own
         .or(crate::inputs::board::text(&board.name))
         .unwrap_or_default();
-    text += &files::sha256(board.as_bytes());
-    Ok(files::sha256(text.as_bytes()))
+    text += &Sha256::of(board.as_bytes()).to_string();
+    Ok(Sha256::of(text.as_bytes()))
 }
 
 impl Hash {
     /// Of bytes.
     pub fn of(bytes: &[u8]) -> Self {
         Self {
-            sha256: files::sha256(bytes),
+            sha256: Sha256::of(bytes),
             size: bytes.len() as u64,
         }
     }
@@ -172,7 +172,7 @@ impl Hash {
     pub fn of_tree(tree: &Tree) -> Result<Self> {
         let (text, size) = listing(tree)?;
         Ok(Self {
-            sha256: files::sha256(text.as_bytes()),
+            sha256: Sha256::of(text.as_bytes()),
             size,
         })
     }
@@ -194,7 +194,7 @@ fn listing(tree: &Tree) -> Result<(String, u64)> {
         let content = match &entry.kind {
             Kind::File(content) => {
                 size += content.len();
-                files::sha256(&content.read()?)
+                Sha256::of(&content.read()?).to_string()
             }
             Kind::Symlink(to) => format!("-> {}", to.escape_ascii()),
             _ => "/".to_owned(),
@@ -284,11 +284,18 @@ pub fn others(recorded: &Record, now: &Record) -> Vec<Other> {
         ),
         ("way of running scripts", &a.configure, &b.configure),
         ("packer of the initramfs", &a.initramfs, &b.initramfs),
-        ("files compiled into the builder", &a.embedded, &b.embedded),
+        (
+            "files compiled into the builder",
+            &a.embedded.to_string(),
+            &b.embedded.to_string(),
+        ),
     ] {
         row(what.to_owned(), a.clone(), b.clone());
     }
-    let hash = |h: &Option<Hash>| h.as_ref().map_or("none".to_owned(), |h| h.sha256.clone());
+    let hash = |h: &Option<Hash>| {
+        h.as_ref()
+            .map_or("none".to_owned(), |h| h.sha256.to_string())
+    };
     for (what, a, b) in [
         (
             "agent",
@@ -310,7 +317,7 @@ pub fn others(recorded: &Record, now: &Record) -> Vec<Other> {
         ("blob", &recorded.blobs, &now.blobs),
     ] {
         for n in 0..a.len().max(b.len()) {
-            let one = |l: &[Named]| l.get(n).map_or("none".to_owned(), |h| h.sha256.clone());
+            let one = |l: &[Named]| l.get(n).map_or("none".to_owned(), |h| h.sha256.to_string());
             let name = a.get(n).or(b.get(n)).map_or("", |h| h.name.as_str());
             row(format!("{what} {name}"), one(a), one(b));
         }

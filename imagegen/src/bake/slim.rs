@@ -95,7 +95,7 @@ impl Rules {
     pub fn measure(&self, lock: &Lock, store: &Store) -> Result<Option<Left>> {
         let mut left = Left::default();
         for package in &lock.packages {
-            let Some(path) = store.get(&package.sha256, package.size) else {
+            let Some(path) = store.get(package.sha256, package.size) else {
                 return Ok(None);
             };
             let bytes = std::fs::read(path)?;

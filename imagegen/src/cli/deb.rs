@@ -9,6 +9,7 @@ use super::agent;
 use crate::agent_deb::{self, Spec};
 use crate::arch::{Arch, Processor};
 use crate::inputs::project::Project;
+use crate::sha256::Sha256;
 use crate::{elf, files};
 
 /// Build the agent's Debian package: health and self-tests for a plain Debian or Raspberry Pi OS board.
@@ -64,7 +65,7 @@ pub(super) fn run(args: &DebArgs) -> anyhow::Result<()> {
     let deb = agent_deb::package(&spec)?.encode()?;
     let path = args.out.join(agent_deb::file_name(&spec));
     files::replace(&path, &deb)?;
-    let hash = files::sha256(&deb);
+    let hash = Sha256::of(&deb);
     #[expect(clippy::print_stdout, reason = "the result of the command")]
     if args.json {
         println!(

@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::files;
+use crate::sha256::Sha256;
 
 /// The mark that backup programs look for (bford.info/cachedir).
 pub const MARK: &str = "CACHEDIR.TAG";
@@ -44,15 +45,13 @@ impl Store {
     }
 
     /// Where a file of this hash lies, or would lie.
-    pub fn path(&self, sha256: &str) -> PathBuf {
-        self.root
-            .join("sha256")
-            .join(sha256.get(..2).unwrap_or("xx"))
-            .join(sha256)
+    pub fn path(&self, sha256: Sha256) -> PathBuf {
+        let name = sha256.to_string();
+        self.root.join("sha256").join(&name[..2]).join(name)
     }
 
     /// The file of this hash and length, if it is here. Its content is checked by whoever reads it.
-    pub fn get(&self, sha256: &str, size: u64) -> Option<PathBuf> {
+    pub fn get(&self, sha256: Sha256, size: u64) -> Option<PathBuf> {
         let path = self.path(sha256);
         fs::metadata(&path)
             .is_ok_and(|m| m.is_file() && m.len() == size)
@@ -60,8 +59,8 @@ impl Store {
     }
 
     /// Takes the right to download a file; waits while another process does.
-    pub fn begin(&self, sha256: &str) -> io::Result<Partial> {
-        let path = self.root.join("partial").join(sha256);
+    pub fn begin(&self, sha256: Sha256) -> io::Result<Partial> {
+        let path = self.root.join("partial").join(sha256.to_string());
         let lock_path = path.with_extension("lock");
         let lock = OpenOptions::new()
             .create(true)
@@ -74,7 +73,7 @@ impl Store {
     }
 
     /// Moves a complete, checked download to its place.
-    pub fn keep(&self, partial: Partial, sha256: &str) -> io::Result<PathBuf> {
+    pub fn keep(&self, partial: Partial, sha256: Sha256) -> io::Result<PathBuf> {
         let to = self.path(sha256);
         fs::create_dir_all(to.parent().unwrap_or(&self.root))?;
         File::open(&partial.path)?
@@ -89,7 +88,7 @@ impl Store {
     }
 
     /// Removes a file that turned out to be damaged.
-    pub fn discard(&self, sha256: &str) -> io::Result<()> {
+    pub fn discard(&self, sha256: Sha256) -> io::Result<()> {
         match fs::remove_file(self.path(sha256)) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
             _ => Ok(()),
@@ -149,7 +148,7 @@ impl Store {
     fn seen_path(&self, what: &str) -> PathBuf {
         self.root
             .join("seen")
-            .join(&files::sha256(what.as_bytes())[..32])
+            .join(&Sha256::of(what.as_bytes()).to_string()[..32])
     }
 }
 
@@ -161,15 +160,15 @@ mod tests {
     fn incomplete_download_is_not_in_the_store() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
-        let hash = files::sha256(b"whole");
-        let partial = store.begin(&hash).unwrap();
+        let hash = Sha256::of(b"whole");
+        let partial = store.begin(hash).unwrap();
         File::create(&partial.path).unwrap();
-        assert!(store.get(&hash, 5).is_none());
+        assert!(store.get(hash, 5).is_none());
         files::replace(&partial.path, b"whole").unwrap();
-        store.keep(partial, &hash).unwrap();
-        assert!(store.get(&hash, 5).is_some());
+        store.keep(partial, hash).unwrap();
+        assert!(store.get(hash, 5).is_some());
         assert!(
-            store.get(&hash, 6).is_none(),
+            store.get(hash, 6).is_none(),
             "another length is another file"
         );
     }

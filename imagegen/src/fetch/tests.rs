@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
 use crate::progress::Progress;
+use crate::sha256::Sha256;
 
 /// What the server does to the nth request.
 #[derive(Clone, Copy)]
@@ -109,7 +110,7 @@ fn run(faults: &'static [Fault]) -> (Result<PathBuf, FetchError>, usize, tempfil
     let server = serve(BODY, faults);
     let wanted = Wanted {
         url: server.url.clone(),
-        sha256: files::sha256(BODY),
+        sha256: Sha256::of(BODY),
         size: BODY.len() as u64,
     };
     let result = Client::new(Duration::from_secs(5)).fetch(&store, &wanted, None);
@@ -173,7 +174,7 @@ fn faults_that_stay_are_explained() {
     assert!(
         !dir.path()
             .join("sha256")
-            .join(&files::sha256(BODY)[..2])
+            .join(&Sha256::of(BODY).to_string()[..2])
             .exists(),
         "nothing wrong is kept"
     );
@@ -186,7 +187,7 @@ fn a_server_that_drips_does_not_hold_us_for_ever() {
     let server = serve(BODY, &[Fault::Drip]);
     let wanted = Wanted {
         url: server.url,
-        sha256: files::sha256(BODY),
+        sha256: Sha256::of(BODY),
         size: BODY.len() as u64,
     };
     let begun = std::time::Instant::now();
@@ -229,10 +230,10 @@ fn download_that_was_killed_is_continued() {
     let server = serve(BODY, &[Fault::None]);
     let wanted = Wanted {
         url: server.url,
-        sha256: files::sha256(BODY),
+        sha256: Sha256::of(BODY),
         size: BODY.len() as u64,
     };
-    let partial = store.begin(&wanted.sha256).unwrap();
+    let partial = store.begin(wanted.sha256).unwrap();
     files::replace(&partial.path, &BODY[..60_000]).unwrap();
     drop(partial);
     let stage = Progress::Quiet.bytes("x", 0);
@@ -253,7 +254,7 @@ fn two_at_once_fetch_a_file_once() {
     let server = serve(BODY, &[Fault::None]);
     let wanted = Wanted {
         url: server.url,
-        sha256: files::sha256(BODY),
+        sha256: Sha256::of(BODY),
         size: BODY.len() as u64,
     };
     std::thread::scope(|scope| {

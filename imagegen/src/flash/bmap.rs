@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 
-use crate::files;
+use crate::sha256::Sha256;
 
 /// More parts are no map of a card.
 const RANGES_MAX: usize = 1_000_000;
@@ -13,7 +13,7 @@ pub struct Bmap {
     /// Bytes of the image.
     pub size: u64,
     /// Parts that hold something: first byte, length, SHA-256.
-    pub ranges: Vec<(u64, u64, String)>,
+    pub ranges: Vec<(u64, u64, Sha256)>,
 }
 
 /// Reads a map. Its own checksum must be right.
@@ -37,7 +37,7 @@ pub fn parse(text: &str) -> Result<Bmap> {
     // The sum is taken with zeros in its own place (bmaptool/BmapCreate.py).
     let zeroed = text.replacen(sum, &"0".repeat(sum.len()), 1);
     ensure!(
-        files::sha256(zeroed.as_bytes()) == sum,
+        Sha256::parse(sum) == Ok(Sha256::of(zeroed.as_bytes())),
         "its own checksum is wrong: it was changed or cut"
     );
     ensure!(
@@ -54,15 +54,8 @@ pub fn parse(text: &str) -> Result<Bmap> {
     let mut after = 0;
     for part in text.split("<Range ").skip(1) {
         let (head, rest) = part.split_once('>').context("a range does not end")?;
-        let hash = head
-            .split('"')
-            .nth(1)
-            .context("a range has no checksum")?
-            .to_ascii_lowercase();
-        ensure!(
-            hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_hexdigit()),
-            "a checksum is none"
-        );
+        let hash = head.split('"').nth(1).context("a range has no checksum")?;
+        let hash = Sha256::parse(hash)?;
         let words = rest
             .split_once('<')
             .context("a range does not end")?

@@ -5,13 +5,13 @@ use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
-use sha2::{Digest, Sha256};
 
 use super::Image;
 use super::bmap::Bmap;
 use crate::files;
 use crate::formats::Blocks;
 use crate::progress::Progress;
+use crate::sha256::{Hasher, Sha256};
 
 /// How much is read and written at once.
 const PIECE: u64 = 4 << 20;
@@ -44,7 +44,7 @@ pub fn write(image: &Image, map: Option<&Bmap>, to: &Path, progress: Progress) -
         let piece = image.bytes(at, len)?;
         file.write_all_at(&piece, at)
             .map_err(|e| files::named(to, &e))?;
-        sums.push(Sha256::digest(&piece));
+        sums.push(Sha256::of(&piece));
         stage.add(len as u64);
         Ok(())
     })?;
@@ -62,7 +62,7 @@ pub fn write(image: &Image, map: Option<&Bmap>, to: &Path, progress: Progress) -
             .read_exact_at(&mut piece, at)
             .map_err(|e| files::named(to, &e))?;
         ensure!(
-            sums.next() == Some(Sha256::digest(&piece)),
+            sums.next() == Some(Sha256::of(&piece)),
             "{} does not give back what was written to it (bytes {at} to {}): the card or its reader is broken; take another one",
             to.display(),
             at + len as u64
@@ -84,14 +84,14 @@ fn matches(image: &Image, map: &Bmap, progress: Progress) -> Result<()> {
     );
     let stage = progress.bytes("check", map.ranges.iter().map(|r| r.1).sum());
     for (at, len, hash) in &map.ranges {
-        let mut sum = Sha256::new();
+        let mut sum = Hasher::default();
         each(&[(*at, *len)], |at, len| {
-            sum.update(image.disk.bytes(at, len)?);
+            sum.update(&image.disk.bytes(at, len)?);
             stage.add(len as u64);
             Ok(())
         })?;
         ensure!(
-            hex::encode(sum.finalize()) == *hash,
+            sum.done() == *hash,
             "bytes {at} to {} of the image are not what its block map says: the download is damaged, or somebody changed it. \
              Nothing was written",
             at + len

@@ -8,9 +8,9 @@ use md5::{Digest as _, Md5};
 
 use super::{Card, Findings};
 use crate::bake::origins::Placed;
-use crate::files;
 use crate::formats::{Blocks, pass};
 use crate::image::table;
+use crate::sha256::Sha256;
 use hypriot_updater::mbr;
 
 /// Partitions, boot state, and that what shall be empty is.
@@ -128,7 +128,7 @@ pub(super) fn blobs<B: Blocks + ?Sized>(card: &Card<'_, B>, found: &mut Findings
 /// Whether bytes are those that were placed, and those the package itself vouches for.
 pub(super) fn same_bytes(bytes: &[u8], row: &Placed) -> Result<()> {
     ensure!(
-        bytes.len() as u64 == row.size && files::sha256(bytes) == row.sha256,
+        bytes.len() as u64 == row.size && Sha256::of(bytes) == row.sha256,
         "its bytes are not those of {} that the image was made with",
         row.file
     );

@@ -9,9 +9,9 @@ use std::path::{Component, Path};
 use std::sync::Arc;
 
 use serde::Deserialize;
-use sha2::{Digest as _, Sha256};
 
 use crate::arch::Arch;
+use crate::sha256::{Hasher, Sha256};
 use crate::tree::{Content, PackedFile};
 
 #[cfg(test)]
@@ -43,7 +43,7 @@ pub struct Layout {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Blob {
     /// Its hash, hexadecimal.
-    pub sha256: String,
+    pub sha256: Sha256,
     /// What it says it is.
     pub media_type: String,
     /// What it holds.
@@ -144,9 +144,9 @@ impl Layout {
     }
 
     /// The hash of everything in it.
-    pub fn sha256(&self) -> Result<String, ContainerError> {
+    pub fn sha256(&self) -> Result<Sha256, ContainerError> {
         let index = self.file("index.json", JSON_MAX)?;
-        Ok(crate::files::sha256(&index))
+        Ok(Sha256::of(&index))
     }
 
     /// The image for the boards of an architecture.
@@ -246,29 +246,22 @@ impl Layout {
 
     /// A file by its descriptor, not compared yet.
     fn blob(&self, of: &Descriptor) -> Result<Blob, ContainerError> {
-        let hex = of.digest.strip_prefix("sha256:").filter(|hex| {
-            hex.len() == 64
-                && hex
-                    .bytes()
-                    .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
-        });
-        let Some(hex) = hex else {
-            return Err(self.wrong(&format!("{:?} is no SHA-256", of.digest)));
-        };
-        let Some(content) = self.files.get(&format!("blobs/sha256/{hex}")) else {
+        let hex = of.digest.strip_prefix("sha256:").unwrap_or_default();
+        let sha256 = Sha256::parse(hex).map_err(|e| self.wrong(&e.to_string()))?;
+        let Some(content) = self.files.get(&format!("blobs/sha256/{sha256}")) else {
             return Err(self.wrong(&format!(
-                "blobs/sha256/{hex} is not in it: the layout is not whole (a layer that may not be handed on?)"
+                "blobs/sha256/{sha256} is not in it: the layout is not whole (a layer that may not be handed on?)"
             )));
         };
         if content.len() != of.size {
             return Err(self.wrong(&format!(
-                "blobs/sha256/{hex} has {} bytes and should have {}",
+                "blobs/sha256/{sha256} has {} bytes and should have {}",
                 content.len(),
                 of.size
             )));
         }
         Ok(Blob {
-            sha256: hex.to_owned(),
+            sha256,
             media_type: of.media_type.clone(),
             content: content.clone(),
         })
@@ -276,7 +269,7 @@ impl Layout {
 
     fn verified(&self, blob: &Blob, most: u64) -> Result<Arc<[u8]>, ContainerError> {
         let bytes = self.file(&format!("blobs/sha256/{}", blob.sha256), most)?;
-        if crate::files::sha256(&bytes) == blob.sha256 {
+        if Sha256::of(&bytes) == blob.sha256 {
             return Ok(bytes);
         }
         Err(self.damaged(blob))
@@ -284,11 +277,11 @@ impl Layout {
 
     /// Whether a file of any size is what its name says.
     fn compare(&self, blob: &Blob) -> Result<(), ContainerError> {
-        let mut hash = Sha256::new();
+        let mut hash = Hasher::default();
         blob.content
             .chunks(|bytes| hash.update(bytes))
             .map_err(|e| self.wrong(&format!("{e:#}")))?;
-        if hex::encode(hash.finalize()) == blob.sha256 {
+        if hash.done() == blob.sha256 {
             return Ok(());
         }
         Err(self.damaged(blob))

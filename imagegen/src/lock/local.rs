@@ -9,6 +9,7 @@ use crate::debian::deb;
 use crate::fetch::store::Store;
 use crate::files;
 use crate::inputs::recipe::Recipe;
+use crate::sha256::Sha256;
 
 /// The name of the archive they are from.
 pub const LOCAL: &str = "local";
@@ -21,14 +22,19 @@ const CONTROL_MAX: u64 = 1 << 20;
 pub fn keep(recipe: &Recipe, store: &Store) -> Result<(), LockError> {
     for deb in &recipe.debs {
         let path = &deb.path;
-        if path.as_os_str().is_empty() || store.path(&deb.sha256).exists() {
+        if path.as_os_str().is_empty() {
+            continue;
+        }
+        let sha256 = deb.sha256.ok_or_else(|| wrong(path, "it was not read"))?;
+        let kept = store.path(sha256);
+        if kept.exists() {
             continue;
         }
         let bytes = std::fs::read(path).map_err(|e| wrong(path, e.to_string()))?;
-        if files::sha256(&bytes) != deb.sha256 {
+        if Sha256::of(&bytes) != sha256 {
             return Err(wrong(path, "it changed while the recipe was read"));
         }
-        files::replace(&store.path(&deb.sha256), &bytes).map_err(|e| wrong(path, e.to_string()))?;
+        files::replace(&kept, &bytes).map_err(|e| wrong(path, e.to_string()))?;
     }
     Ok(())
 }
@@ -51,7 +57,7 @@ pub(super) fn index(recipe: &Recipe, arch: &str) -> Result<(Index, Vec<String>),
         }
         names.push(field("Package")?);
         text += control.trim_end();
-        let (name, size, sha256) = (&file.name, bytes.len(), &file.sha256);
+        let (name, size, sha256) = (&file.name, bytes.len(), Sha256::of(&bytes));
         let place = format!("\nFilename: {name}\nSize: {size}\nSHA256: {sha256}\n\n");
         text += &place;
     }

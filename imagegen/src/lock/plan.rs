@@ -154,7 +154,7 @@ const LARGEST: usize = 10;
 pub fn of(lock: &Lock, board: &Board, store: &Store) -> Plan {
     let (mut download, mut stored) = (Files::default(), Files::default());
     for package in lock.all() {
-        let there = store.get(&package.sha256, package.size).is_some();
+        let there = store.get(package.sha256, package.size).is_some();
         let count = if there { &mut stored } else { &mut download };
         count.files += 1;
         count.bytes += package.size;
@@ -301,7 +301,7 @@ mod tests {
             filename: format!("pool/{name}.deb"),
             size,
             installed_kib,
-            sha256: crate::files::sha256(name.as_bytes()),
+            sha256: crate::sha256::Sha256::of(name.as_bytes()),
         }
     }
 
@@ -377,7 +377,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
         let here = package("here", 4, 2);
-        crate::files::replace(&store.path(&here.sha256), b"1234").unwrap();
+        crate::files::replace(&store.path(here.sha256), b"1234").unwrap();
         let plan = of(
             &lock(vec![here, package("gone", 100, 3)]),
             &the_board(),

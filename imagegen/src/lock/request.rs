@@ -36,7 +36,7 @@ pub fn request(board: &Board, recipe: &Recipe) -> String {
             recipe
                 .debs
                 .iter()
-                .map(|d| d.sha256.as_str())
+                .filter_map(|d| d.sha256.map(|hash| hash.to_string()))
                 .collect::<Vec<_>>()
                 .join(" "),
         ),

@@ -226,7 +226,7 @@ pub fn fetch(
     plan::of(&lock, board, &store).fits()?;
     let missing: Vec<&LockedPackage> = lock
         .all()
-        .filter(|p| store.get(&p.sha256, p.size).is_none())
+        .filter(|p| store.get(p.sha256, p.size).is_none())
         .collect();
     if missing.is_empty() {
         return Ok(lock);
@@ -256,7 +256,7 @@ fn download(
     progress: Progress,
 ) -> Result<(), RootError> {
     let mut wanted = lock.wanted(mirror)?;
-    wanted.retain(|w| store.get(&w.sha256, w.size).is_none());
+    wanted.retain(|w| store.get(w.sha256, w.size).is_none());
     let bytes: u64 = wanted.iter().map(|w| w.size).sum();
     let stage = progress.bytes("fetch", bytes);
     client.fetch_all(store, &wanted, &stage)?;

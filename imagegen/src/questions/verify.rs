@@ -29,6 +29,7 @@ use crate::pipeline::root_tree;
 use crate::progress::Progress;
 use crate::questions::diff::{self, Diff};
 use crate::release::After;
+use crate::sha256::Sha256;
 
 #[cfg(test)]
 mod tests;
@@ -361,7 +362,7 @@ fn whole_blob(board: &Board, blob: &Named, disk: &HostFile) -> Result<Vec<u8>> {
         }
     }
     ensure!(
-        files::sha256(&bytes) == blob.sha256,
+        Sha256::of(&bytes) == blob.sha256,
         "not all of it lies on the card unchanged; give the file with --blob {}=FILE",
         blob.name
     );

@@ -13,7 +13,6 @@ use super::news::between;
 use super::*;
 use crate::bake::tests::{PLAIN, board};
 use crate::debian::deb::write::{File, Package};
-use crate::files;
 use crate::inputs::board::Board;
 use crate::inputs::recipe::{self, Recipe};
 use crate::lock;
@@ -21,6 +20,7 @@ use crate::lock::repo::archive::Sources;
 use crate::lock::repo::archive::tests::{Answer, Site, serve, xz};
 use crate::lock::repo::keyring::Keyring;
 use crate::lock::repo::release::tests::{key, now, ring, signed};
+use crate::sha256::Sha256;
 
 /// A package of the archive: name, source, version, its changelog.
 type Row = (&'static str, &'static str, &'static str, &'static str);
@@ -70,7 +70,7 @@ impl Archive {
             let list: String = rows.iter().map(|row| self.package(row, arch)).collect();
             let list = xz(&list);
             let path = format!("main/binary-{arch}/Packages.xz");
-            writeln!(sums, " {} {} {path}", files::sha256(&list), list.len()).unwrap();
+            writeln!(sums, " {} {} {path}", Sha256::of(&list), list.len()).unwrap();
             self.put(&format!("dists/{name}/{path}"), list);
         }
         let suite = name.replace("trixie", "stable");
@@ -114,7 +114,7 @@ impl Archive {
         let row = format!(
             "Package: {name}\nSource: {source}\nVersion: {version}\nArchitecture: {arch}\nFilename: {path}\nSize: {}\nSHA256: {}\n\n",
             deb.len(),
-            files::sha256(&deb)
+            Sha256::of(&deb)
         );
         self.put(&path, deb);
         row

@@ -4,6 +4,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use super::*;
 use crate::progress::Progress;
+use crate::sha256::Sha256;
 
 /// A member of a package in the making: kind, path, content or link target.
 type Member<'a> = (u8, &'a str, &'a str);
@@ -105,8 +106,8 @@ impl World {
             ("control.tar", &tar(&members)),
             ("data.tar", &tar(data)),
         ]);
-        let sha256 = files::sha256(&deb);
-        files::replace(&self.store.path(&sha256), &deb).unwrap();
+        let sha256 = Sha256::of(&deb);
+        files::replace(&self.store.path(sha256), &deb).unwrap();
         self.packages.push(LockedPackage {
             name: name.to_owned(),
             version: "1".to_owned(),
@@ -311,7 +312,7 @@ fn records_are_those_of_dpkg() {
 fn damaged_package_is_named_and_removed() {
     let mut w = World::new();
     w.add("a", "", &[], &[(FILE, "./f", "x")]);
-    let path = w.store.path(&w.packages[0].sha256);
+    let path = w.store.path(w.packages[0].sha256);
     let mut bytes = fs::read(&path).unwrap();
     let last = bytes.len() - 1;
     bytes[last] ^= 1;

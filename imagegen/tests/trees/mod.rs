@@ -14,6 +14,7 @@ use hypriot_imagegen::exec::{self, Cmd, ExecError, Output};
 use hypriot_imagegen::fetch::store::Store;
 use hypriot_imagegen::files;
 use hypriot_imagegen::lock::{self, Lock};
+use hypriot_imagegen::sha256::Sha256;
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_hypriot-imagegen");
 pub(crate) const BOARD: &str = "qemu-arm64";
@@ -130,8 +131,8 @@ impl System {
         );
         let (own, shared) = (own.unwrap(), shared.unwrap());
         for p in lock.all() {
-            std::fs::create_dir_all(own.path(&p.sha256).parent().unwrap()).unwrap();
-            std::os::unix::fs::symlink(shared.path(&p.sha256), own.path(&p.sha256)).unwrap();
+            std::fs::create_dir_all(own.path(p.sha256).parent().unwrap()).unwrap();
+            std::os::unix::fs::symlink(shared.path(p.sha256), own.path(p.sha256)).unwrap();
         }
         Some(Self {
             dir,
@@ -170,8 +171,8 @@ impl System {
         let build = Cmd::new("dpkg-deb").args(["--root-owner-group", "--build"]);
         exec::run(build.arg(&files_of).arg(&deb)).unwrap();
         let bytes = std::fs::read(&deb).unwrap();
-        let sha256 = files::sha256(&bytes);
-        files::replace(&self.store.path(&sha256), &bytes).unwrap();
+        let sha256 = Sha256::of(&bytes);
+        files::replace(&self.store.path(sha256), &bytes).unwrap();
         self.lock.packages.push(lock::LockedPackage {
             name: name.to_owned(),
             version: "1".to_owned(),

@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use hypriot_imagegen::fetch::store::Store;
 use hypriot_imagegen::files;
 use hypriot_imagegen::lock::Lock;
+use hypriot_imagegen::sha256::Sha256;
 
 use crate::exec;
 
@@ -20,9 +21,9 @@ pub fn make(lock: &Lock, store: &Store, dir: &Path) -> Result<()> {
     for package in &lock.packages {
         let name = &package.name;
         let stored = store
-            .get(&package.sha256, package.size)
+            .get(package.sha256, package.size)
             .with_context(|| format!("{name} is not in the cache any more"))?;
-        let (sha256, size) = files::sha256_file(&stored)?;
+        let (sha256, size) = Sha256::of_file(&stored)?;
         ensure!(
             sha256 == package.sha256,
             "{name} is damaged in the cache: {} has another SHA-256 than the lock says; delete it",
@@ -47,7 +48,7 @@ pub fn make(lock: &Lock, store: &Store, dir: &Path) -> Result<()> {
         &dir.join("Release"),
         &format!(
             "Suite: {suite}\nCodename: {suite}\nArchitectures: {arch}\nSHA256:\n {} {} Packages\n",
-            files::sha256(index.as_bytes()),
+            Sha256::of(index.as_bytes()),
             index.len(),
             suite = lock.suite,
             arch = lock.arch,

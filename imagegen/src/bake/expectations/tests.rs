@@ -33,7 +33,7 @@ fn test_of(text: &str, label: &str) -> String {
 fn expectations_say_what_the_tree_has() {
     let root = baked();
     let text = String::from_utf8(root.read(PATH).unwrap().to_vec()).unwrap();
-    let hash = crate::files::sha256(&root.read(record::LOCK).unwrap());
+    let hash = crate::sha256::Sha256::of(&root.read(record::LOCK).unwrap());
     for (label, expected) in [
         ("the kernel", r#"exec: "uname -r"; exit-status: 0; stdout: ["/^6\\.12\\.1-arm64$/"]"#.to_owned()),
         ("the architecture", r#"name: "dpkg:arm64"; installed: true"#.to_owned()),

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::bake::tests::{PLAIN, board};
+use crate::sha256::Sha256;
 
 fn record() -> Record {
     Record {
@@ -67,7 +68,7 @@ fn every_input_that_is_other_is_named() {
     let rows: [(&str, Change); 9] = [
         ("builder's way to a tree", |r| r.builder.tree += 1),
         ("files compiled into the builder", |r| {
-            r.builder.embedded.clear();
+            r.builder.embedded = Sha256::of(b"another");
         }),
         ("agent", |r| r.agent = Hash::of(b"other")),
         ("trust root", |r| r.trust_root = None),
@@ -75,7 +76,9 @@ fn every_input_that_is_other_is_named() {
         ("files of the recipe", |r| {
             r.recipe_files = Some(Hash::of(b"x"));
         }),
-        ("overlay systemd", |r| r.overlays[0].sha256 = "0".repeat(64)),
+        ("overlay systemd", |r| {
+            r.overlays[0].sha256 = Sha256::of(b"another");
+        }),
         ("overlay more", |r| {
             r.overlays.push(Hash::of(b"").named("more"));
         }),

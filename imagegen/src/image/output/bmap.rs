@@ -6,8 +6,8 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use crate::sha256::Sha256;
 use anyhow::Result;
-use sha2::{Digest, Sha256};
 
 use crate::files;
 use crate::formats::{Blocks, Window, pass};
@@ -38,7 +38,7 @@ pub fn write<B: Blocks + ?Sized>(
                 Ok((
                     first,
                     first + (bytes.len() as u64).div_ceil(BLOCK) - 1,
-                    hex::encode(Sha256::digest(bytes)),
+                    Sha256::of(bytes),
                 ))
             },
         )?;
@@ -62,6 +62,6 @@ pub fn write<B: Blocks + ?Sized>(
         writeln!(text, "        <Range chksum=\"{hash}\">{range}</Range>")?;
     }
     text.push_str("    </BlockMap>\n</bmap>\n");
-    let text = text.replacen(&none, &files::sha256(text.as_bytes()), 1);
+    let text = text.replacen(&none, &Sha256::of(text.as_bytes()).to_string(), 1);
     Ok(files::replace(to, text.as_bytes())?)
 }

@@ -7,6 +7,7 @@ use hypriot_keys::time::Timestamp;
 use serde_json::{Value, json};
 
 use crate::formats::erofs::uuid_v8;
+use crate::sha256::Sha256;
 
 /// A package of the image.
 #[derive(Debug, Clone)]
@@ -20,7 +21,7 @@ pub struct Package {
     /// Source package.
     pub source: String,
     /// SHA-256 of the package file.
-    pub sha256: String,
+    pub sha256: Sha256,
     /// Bytes of the package file.
     pub size: u64,
 }
@@ -47,7 +48,7 @@ pub struct Facts<'a> {
 }
 
 /// The build manifest: `files` are the finished files with their SHA-256.
-pub fn manifest(facts: &Facts<'_>, files: &[(String, String, u64)]) -> Result<Vec<u8>> {
+pub fn manifest(facts: &Facts<'_>, files: &[(String, Sha256, u64)]) -> Result<Vec<u8>> {
     let rows = |packages: &[Package]| -> Vec<Value> {
         let row = |p: &Package| json!({ "name": p.name, "version": p.version, "arch": p.arch, "source": p.source, "sha256": p.sha256, "size": p.size });
         packages.iter().map(row).collect()

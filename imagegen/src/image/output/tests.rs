@@ -1,13 +1,11 @@
 //! What comes out of every form is the image that went in.
 
-use sha2::{Digest, Sha256};
-
 use super::papers::{Facts, Package};
 use crate::bake::tests::{PLAIN, bake_with, board};
-use crate::files;
 use crate::formats::{Blocks, pass};
 use crate::image::card::{Card, volumes};
 use crate::release::{self, Spec};
+use crate::sha256::Sha256;
 use crate::testing::tool;
 use crate::tree::Content;
 
@@ -50,10 +48,7 @@ fn unzip_gives_the_image_and_cores_do_not_show() {
     let text = std::fs::read_to_string(work.path().join("one.zip.sha256")).unwrap();
     assert_eq!(
         text,
-        format!(
-            "{}  one.zip\n",
-            files::sha256(&std::fs::read(&one).unwrap())
-        )
+        format!("{}  one.zip\n", Sha256::of(&std::fs::read(&one).unwrap()))
     );
 }
 
@@ -118,7 +113,7 @@ fn a_bmap_covers_everything_that_is_not_zero() {
         );
         assert_eq!(
             hash,
-            hex::encode(Sha256::digest(&picture[first * 4096..(last + 1) * 4096]))
+            Sha256::of(&picture[first * 4096..(last + 1) * 4096]).to_string()
         );
         left[first * 4096..(last + 1) * 4096].fill(0);
     }
@@ -126,7 +121,7 @@ fn a_bmap_covers_everything_that_is_not_zero() {
     let own = text.split("<BmapFileChecksum> ").nth(1).unwrap()[..64].to_owned();
     assert_eq!(
         own,
-        files::sha256(text.replacen(&own, &"0".repeat(64), 1).as_bytes())
+        Sha256::of(text.replacen(&own, &"0".repeat(64), 1).as_bytes()).to_string()
     );
 }
 
@@ -137,7 +132,7 @@ fn papers_name_every_package_once() {
         version: version.to_owned(),
         arch: "arm64".to_owned(),
         source: name.to_owned(),
-        sha256: "00".repeat(32),
+        sha256: Sha256::of(b""),
         size: 1,
     };
     let packages = [
@@ -187,7 +182,7 @@ fn papers_name_every_package_once() {
         super::papers::sbom(&facts).unwrap()
     );
     let manifest: serde_json::Value = serde_json::from_slice(
-        &super::papers::manifest(&facts, &[("f".to_owned(), "00".to_owned(), 1)]).unwrap(),
+        &super::papers::manifest(&facts, &[("f".to_owned(), Sha256::of(b""), 1)]).unwrap(),
     )
     .unwrap();
     assert_eq!(manifest["packages"].as_array().unwrap().len(), 4);

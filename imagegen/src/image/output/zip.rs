@@ -12,6 +12,7 @@ use flate2::{Compress, Compression, FlushCompress};
 use crate::files;
 use crate::formats::fat::DosTime;
 use crate::formats::{Blocks, pass};
+use crate::sha256::Sha256;
 
 /// Bytes per piece.
 const PIECE: u64 = 1 << 20;
@@ -113,7 +114,7 @@ fn deflate(bytes: &[u8], level: u32) -> Result<Vec<u8>> {
 
 /// Writes `FILE.sha256` beside a file, as `sha256sum -c` reads it.
 pub fn checksum(of: &Path) -> Result<()> {
-    let (hash, _) = files::sha256_file(of)?;
+    let (hash, _) = Sha256::of_file(of)?;
     let name = of
         .file_name()
         .and_then(|n| n.to_str())

@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use super::*;
 
 fn put(dir: &Path, bytes: &[u8], kind: &str) -> Value {
-    let sha256 = crate::files::sha256(bytes);
+    let sha256 = Sha256::of(bytes);
     let blobs = dir.join("blobs/sha256");
     std::fs::create_dir_all(&blobs).unwrap();
-    crate::files::replace(&blobs.join(&sha256), bytes).unwrap();
+    crate::files::replace(&blobs.join(sha256.to_string()), bytes).unwrap();
     json!({ "mediaType": kind, "digest": format!("sha256:{sha256}"), "size": bytes.len() })
 }
 

@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use super::check::{check, package, place};
 use super::{DEFAULT, MAX_BYTES, Recipe, RecipeError, invalid};
-use crate::files;
 use crate::inputs::container::Layout;
+use crate::sha256::Sha256;
 
 /// More recipes on each other are a circle.
 const DEPTH: usize = 8;
@@ -128,7 +128,7 @@ fn read(path: &Path) -> Result<Recipe, RecipeError> {
     recipe.files = recipe.files.as_deref().map(beside);
     for deb in &mut recipe.debs {
         deb.path = beside(&deb.path);
-        let (sha256, len) = files::sha256_file(&deb.path).map_err(|source| RecipeError::Read {
+        let (sha256, len) = Sha256::of_file(&deb.path).map_err(|source| RecipeError::Read {
             path: deb.path.clone(),
             source,
         })?;
@@ -138,12 +138,12 @@ fn read(path: &Path) -> Result<Recipe, RecipeError> {
                 format!("{} has {len} bytes: this is no package", deb.path.display()),
             ));
         }
-        deb.sha256 = sha256;
+        deb.sha256 = Some(sha256);
     }
     for file in &mut recipe.file {
         if let Some(from) = &file.from {
             let bytes = small(from, 64 << 20)?;
-            file.sha256 = Some(files::sha256(&bytes));
+            file.sha256 = Some(Sha256::of(&bytes));
             file.from = Some(beside(from));
         }
     }

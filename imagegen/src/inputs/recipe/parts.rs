@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::sha256::Sha256;
 use serde::{Deserialize, Serialize};
 
 /// A package file. In a recipe it is written as its path alone.
@@ -13,7 +14,7 @@ pub struct Deb {
     /// Its file name.
     pub name: String,
     /// SHA-256, once it was read.
-    pub sha256: String,
+    pub sha256: Option<Sha256>,
 }
 
 impl<'de> Deserialize<'de> for Deb {
@@ -22,7 +23,7 @@ impl<'de> Deserialize<'de> for Deb {
         #[serde(untagged)]
         enum Written {
             Path(PathBuf),
-            Recorded { name: String, sha256: String },
+            Recorded { name: String, sha256: Sha256 },
         }
         Ok(match Written::deserialize(from)? {
             Written::Path(path) => Self {
@@ -30,12 +31,12 @@ impl<'de> Deserialize<'de> for Deb {
                     .file_name()
                     .map_or_else(String::new, |n| n.to_string_lossy().into_owned()),
                 path,
-                sha256: String::new(),
+                sha256: None,
             },
             Written::Recorded { name, sha256 } => Self {
                 path: PathBuf::new(),
                 name,
-                sha256,
+                sha256: Some(sha256),
             },
         })
     }
@@ -85,7 +86,7 @@ pub struct FileEntry {
     pub from: Option<PathBuf>,
     /// SHA-256 of what `from` held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sha256: Option<String>,
+    pub sha256: Option<Sha256>,
     /// Owner: a name in the image's `/etc/passwd`, or a number.
     #[serde(default = "root", skip_serializing_if = "is_root")]
     pub owner: String,
@@ -127,7 +128,7 @@ pub struct Container {
     pub from: Option<PathBuf>,
     /// The hash of all that is in it, that of its `index.json`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sha256: Option<String>,
+    pub sha256: Option<Sha256>,
 }
 
 /// An archive of packages, in the terms of deb822 sources (sources.list(5)).

@@ -331,7 +331,7 @@ fn files_beside_a_recipe_are_known_by_what_they_hold() {
     let recipe = load(Some(&path)).unwrap();
     assert_eq!(
         recipe.file[0].sha256,
-        Some(crate::files::sha256(b"hello\n"))
+        Some(crate::sha256::Sha256::of(b"hello\n"))
     );
     assert_eq!(
         (recipe.debs[0].name.as_str(), recipe.runs[0].script.as_str()),

@@ -15,6 +15,7 @@ use crate::inputs::recipe::Repository;
 use crate::lock::LockedRelease;
 use crate::lock::resolve::Universe;
 use crate::progress::{Progress, Stage};
+use crate::sha256::Sha256;
 
 /// The name of the archive that holds the suites.
 pub const MAIN: &str = "main";
@@ -217,7 +218,7 @@ fn list(
 ) -> Result<PathBuf, FetchError> {
     let wanted = |path: &str| Wanted {
         url: format!("{dists}/{path}"),
-        sha256: file.sha256.clone(),
+        sha256: file.sha256,
         size: file.size,
     };
     match from
@@ -259,8 +260,8 @@ fn indices_once(
         stage.now(&format!("{suite} {component} {arch}"));
         let path = list(from, &dists, &file, &stage)?;
         let bytes = std::fs::read(&path).map_err(|e| files::named(&path, &e))?;
-        if files::sha256(&bytes) != file.sha256 {
-            from.store.discard(&file.sha256)?;
+        if Sha256::of(&bytes) != file.sha256 {
+            from.store.discard(file.sha256)?;
             return Err(RepoError::Malformed {
                 what: path.display().to_string(),
                 reason: "damaged in the cache, it was removed; start again".to_owned(),

@@ -7,6 +7,7 @@ use debian_packaging::control::ControlParagraphReader;
 
 use super::RepoError;
 use super::keyring::Keyring;
+use crate::sha256::Sha256;
 
 /// How far a release may be dated ahead of this machine's clock.
 const CLOCK_SLACK_S: i64 = 24 * 3600;
@@ -18,7 +19,7 @@ pub struct Release {
     date: i64,
     date_text: String,
     by_hash: bool,
-    files: BTreeMap<String, (String, u64)>,
+    files: BTreeMap<String, (Sha256, u64)>,
 }
 
 /// Checks the signature, then the dates and the suite, then reads the table. A frozen copy of an archive may be past its end.
@@ -106,13 +107,12 @@ fn parse(
         let words: Vec<&str> = line.split_whitespace().collect();
         match words[..] {
             [] => {}
-            [hash, size, path]
-                if hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_hexdigit()) =>
-            {
+            [hash, size, path] => {
+                let hash = Sha256::parse(hash).map_err(|e| malformed(&e.to_string()))?;
                 let size = size
                     .parse()
                     .map_err(|_e| malformed("a size in its SHA256 list is no number"))?;
-                files.insert(path.to_owned(), (hash.to_ascii_lowercase(), size));
+                files.insert(path.to_owned(), (hash, size));
             }
             _ => return Err(malformed("its SHA256 list is not `hash size path`")),
         }
@@ -135,7 +135,7 @@ pub struct IndexFile {
     /// The path it has on every mirror, where the next version of it will replace it.
     pub plain: String,
     /// SHA-256 it must have.
-    pub sha256: String,
+    pub sha256: Sha256,
     /// Length it must have.
     pub size: u64,
 }
@@ -197,7 +197,7 @@ impl Release {
         Ok(IndexFile {
             path,
             plain,
-            sha256: sha256.clone(),
+            sha256: *sha256,
             size: *size,
         })
     }

@@ -10,6 +10,7 @@ use crate::files;
 use crate::image::output::papers;
 use crate::lock::LockedPackage;
 use crate::release::Release;
+use crate::sha256::Sha256;
 
 /// The files beside the image: the release, the tests to validate a card with, and the papers, of which the manifest lists all.
 pub(super) fn beside(
@@ -52,13 +53,13 @@ pub(super) fn beside(
 }
 
 /// Name, SHA-256 and length of a finished file. The raw image is left out of manifests: its segments are in the index.
-fn listed(path: &Path) -> Result<(String, String, u64)> {
+fn listed(path: &Path) -> Result<(String, Sha256, u64)> {
     let name = path
         .file_name()
         .and_then(|n| n.to_str())
         .context("made from a name")?
         .to_owned();
-    let (hash, len) = files::sha256_file(path)?;
+    let (hash, len) = Sha256::of_file(path)?;
     Ok((name, hash, len))
 }
 
@@ -77,7 +78,7 @@ impl Papers {
                 version: p.version.clone(),
                 arch: p.arch.clone(),
                 source: p.source.clone(),
-                sha256: p.sha256.clone(),
+                sha256: p.sha256,
                 size: p.size,
             };
             packages.iter().map(row).collect()

@@ -164,9 +164,9 @@ fn size(packages: &[LockedPackage]) -> u64 {
 
 /// The name of a stage: what it is, which builder made it, and a hash of what it is made of.
 fn key(what: &str, packages: &[LockedPackage], lock: &Lock, more: &[&str]) -> String {
-    let list: Vec<&str> = packages
+    let list: Vec<String> = packages
         .iter()
-        .flat_map(|p| [p.name.as_str(), p.sha256.as_str()])
+        .flat_map(|p| [p.name.clone(), p.sha256.to_string()])
         .collect();
     let list = list.join("\n");
     let context = format!("{} {} {}", lock.arch, lock.source_date(), more.join(" "));

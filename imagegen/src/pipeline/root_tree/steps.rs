@@ -69,7 +69,7 @@ pub fn run(
         .iter()
         .flat_map(|s| [&*s.name, "\n", &*s.script, "\n"]);
     let scripts: String = scripts.collect();
-    let hash = Hash::of_tree(tree)?.sha256;
+    let hash = Hash::of_tree(tree)?.sha256.to_string();
     let key = files::content_key([
         ("tree", hash.as_bytes()),
         ("owners", owners.as_bytes()),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use hypriot_imagegen::files;
+use hypriot_imagegen::sha256::Sha256;
 
 use super::{LIMIT, NAMES, Place, Took, said};
 use crate::exec;
@@ -64,7 +65,7 @@ impl SwUpdate {
     pub(super) fn archive(&self, place: &Place) -> Result<()> {
         let mut images = String::new();
         for ((name, packed), device) in NAMES.iter().zip(&place.packed).zip(place.slot()) {
-            let (sha256, _) = files::sha256_file(packed)?;
+            let (sha256, _) = Sha256::of_file(packed)?;
             let comma = if images.is_empty() { "" } else { ",\n" };
             write!(
                 images,

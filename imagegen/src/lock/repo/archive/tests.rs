@@ -10,6 +10,7 @@ use pgp::composed::SignedSecretKey;
 
 use super::*;
 use crate::lock::repo::release::tests::{key, now, ring, signed};
+use crate::sha256::Sha256;
 
 const LIST: &str = "dists/sid/main/binary-arm64/Packages.xz";
 const PACKAGES: &str = "Package: a\nVersion: 2\nArchitecture: arm64\n\n";
@@ -42,7 +43,7 @@ fn table(day: u8, list: &[u8], by_hash: &str) -> String {
     let name = ["Sat", "Sun", "Mon"][usize::from(day - 21)];
     format!(
         "Origin: Debian\nSuite: unstable\nCodename: sid\nDate: {name}, {day:02} Nov 2026 09:00:00 UTC\n{by_hash}SHA256:\n {} {} main/binary-arm64/Packages.xz\n",
-        files::sha256(list),
+        Sha256::of(list),
         list.len()
     )
 }

@@ -82,7 +82,7 @@ fn what_a_trusted_key_signed_is_read() {
         file.path,
         format!("main/binary-arm64/by-hash/SHA256/{HASH}")
     );
-    assert_eq!((file.sha256.as_str(), file.size), (HASH, 3));
+    assert_eq!((file.sha256.to_string().as_str(), file.size), (HASH, 3));
     assert!(matches!(
         release.packages("main", "sparc"),
         Err(RepoError::NoIndex { .. })
