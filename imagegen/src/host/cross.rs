@@ -116,6 +116,25 @@ pub enum CrossError {
     },
 }
 
+/// What the compiler is asked for: a profile of the workspace's `Cargo.toml`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Profile {
+    /// The smallest program: for what is flashed.
+    Release,
+    /// The same code without optimisation of the whole program: for demos and tests.
+    Quick,
+}
+
+impl Profile {
+    /// Cargo's word for it, and its folder.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Release => "release",
+            Self::Quick => "quick",
+        }
+    }
+}
+
 /// What to build, and where.
 #[derive(Debug, Clone)]
 pub struct Request {
@@ -127,6 +146,8 @@ pub struct Request {
     pub targets: Vec<Processor>,
     /// The folder that receives `hypriot-agent-<target>`.
     pub out: PathBuf,
+    /// How much time the compiler may take.
+    pub profile: Profile,
 }
 
 /// A finished agent.
@@ -222,7 +243,11 @@ pub fn build(request: &Request, say: &mut dyn FnMut(&str)) -> Result<Vec<Built>,
     }
     let taken = ways.iter().map(|(target, way)| {
         let made = intermediate(request, way).join(target.triple());
-        take(&made.join("release/hypriot-agent"), *target, &request.out)
+        take(
+            &made.join(request.profile.name()).join("hypriot-agent"),
+            *target,
+            &request.out,
+        )
     });
     taken.collect()
 }
@@ -287,7 +312,8 @@ fn command<'a>(
     };
     let cmd = cmd
         .args([
-            "--release",
+            "--profile",
+            request.profile.name(),
             "--locked",
             "-p",
             "hypriot-agent",
