@@ -277,5 +277,9 @@ pub(crate) fn settings<B: Blocks + ?Sized>(
         board.name,
         settings.board
     );
-    Ok((board, settings.version))
+    // What its recipe left out of the board's own packages is no fault of the image.
+    let record = root.read(record::BUILD).ok();
+    let record = record.and_then(|bytes| record::parse(&bytes).ok());
+    let excluded = record.map(|r| r.recipe.exclude).unwrap_or_default();
+    Ok((board.without(&excluded), settings.version))
 }

@@ -160,7 +160,7 @@ fn room() -> Option<PathBuf> {
 
 fn unpacked(cache: &Path, lock: &Lock) -> PathBuf {
     let store = Store::open(cache).unwrap();
-    let hash = Sha256::of(lock.to_text().unwrap().as_bytes());
+    let hash = Sha256::of(lock.to_text().unwrap().as_bytes()).to_string();
     let home = cache.join("peers");
     let room = home.join(format!("network-{}", &hash[..12]));
     let _alone = store.lock("peer-network").unwrap();

@@ -160,7 +160,7 @@ impl BuildArgs {
                     board::names().join(", ")
                 )
             })?;
-        let board = board::named(name)?;
+        let board = board::named(name)?.without(&recipe.exclude);
         let (defaults, progress) = self.from.read()?;
         let opts = Options {
             keyring: self.keyring.clone(),

@@ -218,7 +218,7 @@ fn find(args: &RefreshArgs, defaults: &Options, progress: Progress) -> Result<Ve
     let client = root_tree::client();
     let mut found = Vec::new();
     for name in &args.boards {
-        let board = board::find(name)?;
+        let board = board::find(name)?.without(&recipe.exclude);
         let path = lock_path(args, &board.name);
         ensure!(
             path.exists(),

@@ -70,6 +70,13 @@ pub struct Need {
 }
 
 impl Board {
+    /// The board without packages of its own that a recipe excludes: an owner may bring another kernel.
+    #[must_use]
+    pub fn without(mut self, excluded: &[String]) -> Self {
+        self.packages.retain(|own| !excluded.contains(own));
+        self
+    }
+
     /// What Debian does not carry, each file once.
     pub fn needs(&self) -> Vec<Need> {
         let mut needs: Vec<Need> = Vec::new();

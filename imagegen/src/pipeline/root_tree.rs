@@ -62,6 +62,12 @@ pub enum RootError {
         /// The board.
         board: String,
     },
+    /// Nobody said which of them starts.
+    #[error(
+        "the tree has {} kernels: {}. Leave out the packages of all but one: exclude = [\"linux-image-…\"] leaves out the board's own, too",
+        .0.len(), .0.join(", ")
+    )]
+    Kernels(Vec<String>),
     /// A packed tree cannot be read, or a directory not be packed.
     #[error("{0:#}")]
     Tree(anyhow::Error),
@@ -175,9 +181,7 @@ pub fn build(
     let epoch = u64::try_from(lock.source_date()).unwrap_or(0);
     let root = Tree::packed(&file, epoch).map_err(RootError::Tree)?;
     let boot = Tree::packed(&boot_file, epoch).map_err(RootError::Tree)?;
-    let kernel_version = kernel_version(&root).ok_or_else(|| RootError::NoKernel {
-        board: board.name.clone(),
-    })?;
+    let kernel_version = kernel_version(&root, board)?;
     let names = [&file, &boot_file].map(|f| f.file_name().unwrap_or_default().as_encoded_bytes());
     let key = files::content_key([("root", names[0]), ("boot", names[1])]);
     Ok(RootTree {
@@ -352,17 +356,56 @@ pub fn lock_path(recipe: &Recipe, board: &Board, opts: &Options) -> PathBuf {
     opts.lock.clone().unwrap_or_else(kept)
 }
 
-fn kernel_version(root: &Tree) -> Option<String> {
+/// Release of the one kernel of a tree. Of two none is taken: an owner who brings one means that one, and its name says nothing.
+fn kernel_version(root: &Tree, board: &Board) -> Result<String, RootError> {
     let modules = root.below(b"usr/lib/modules");
     let names = modules.filter_map(|(path, _)| {
         let name = path.strip_prefix(b"usr/lib/modules/")?;
         (!name.contains(&b'/')).then(|| String::from_utf8_lossy(name).into_owned())
     });
-    names.max()
+    let mut names: Vec<String> = names.collect();
+    match names.pop() {
+        Some(one) if names.is_empty() => Ok(one),
+        Some(last) => {
+            names.push(last);
+            Err(RootError::Kernels(names))
+        }
+        None => Err(RootError::NoKernel {
+            board: board.name.clone(),
+        }),
+    }
 }
 
 impl From<RepoError> for RootError {
     fn from(e: RepoError) -> Self {
         Self::Lock(e.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inputs::board;
+
+    #[test]
+    fn of_two_kernels_none_is_guessed() {
+        let board = board::find("qemu-arm64").unwrap();
+        let with = |kernels: &[&str]| {
+            let mut tree = Tree::new(0);
+            tree.insert_dir("usr/lib/modules", 0o755).unwrap();
+            for kernel in kernels {
+                let path = format!("usr/lib/modules/{kernel}");
+                tree.insert_dir(&path, 0o755).unwrap();
+            }
+            kernel_version(&tree, &board).map_err(|e| e.to_string())
+        };
+        assert_eq!(with(&["6.12.9-arm64"]).as_deref(), Ok("6.12.9-arm64"));
+        assert!(with(&[]).unwrap_err().contains("no kernel"));
+        // As text the older one is the greater.
+        let e = with(&["6.12.10-arm64", "6.12.9-arm64"]).unwrap_err();
+        assert!(
+            e.contains("6.12.10-arm64, 6.12.9-arm64") && e.contains("exclude = "),
+            "{e}"
+        );
     }
 }

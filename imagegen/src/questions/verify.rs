@@ -136,7 +136,7 @@ pub fn verify_with(
     let disk = HostFile::open(&question.image)?;
     let shown = question.image.display();
     let (record, lock) = papers(&disk, question.slot).with_context(|| format!("{shown}"))?;
-    let board = board_in(&disk, question.slot, &record.board)?;
+    let board = board_in(&disk, question.slot, &record.board)?.without(&record.recipe.exclude);
     let version: semver::Version = record.version.parse().context("the record's version")?;
     let scratch = tempfile::Builder::new()
         .prefix("verify-")

@@ -119,3 +119,14 @@ fn what_an_owner_must_bring_is_told_once_with_all_its_places() {
     assert!(needs.iter().all(|n| n.from.contains("Hardkernel")));
     assert!(find("rpi64").unwrap().needs().is_empty());
 }
+
+#[test]
+fn an_owners_kernel_takes_the_place_of_the_boards() {
+    let board = find("qemu-arm64").unwrap();
+    let own = board.packages.clone();
+    let less = board
+        .clone()
+        .without(&[own[0].clone(), "nano-tiny".to_owned()]);
+    assert_eq!(less.packages, own[1..]);
+    assert_eq!(board.without(&[]).packages, own);
+}
