@@ -50,3 +50,25 @@ fn no_unit_may_do_more_than_it_must() {
         assert!(score <= most, "{unit}: {score} is more than {most}");
     }
 }
+
+#[test]
+fn what_an_owner_puts_into_usr_local_is_never_taken_for_a_program_of_the_way_back() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let units = root.join("systemd/usr/lib/systemd/system");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(units).unwrap() {
+        let path = entry.unwrap().path();
+        let Ok(text) = std::fs::read_to_string(&path) else {
+            continue;
+        };
+        // The half that talks to strangers starts nothing.
+        if text.contains("/usr/bin/hypriot-agent") && !text.contains("hypriot-agent serve") {
+            let own = text
+                .lines()
+                .any(|l| l == "Environment=PATH=/usr/sbin:/usr/bin");
+            assert!(own, "{}", path.display());
+            seen += 1;
+        }
+    }
+    assert!(seen >= 6, "{seen} units");
+}

@@ -26,6 +26,10 @@ const KEPT: [&str; 7] = [
     "var/lib/systemd/timesync",
 ];
 
+/// Places over which the owner's own files lie, on the data partition, so that they outlast updates. Below them an update brings what is
+/// new in the image: `/etc`, and where the Filesystem Hierarchy Standard (3.0: 4.9, 3.13, 3.17) puts what is no distribution's.
+const OVERLAID: [&str; 4] = ["etc", "usr/local", "opt", "srv"];
+
 /// The upper layer of `/var`: memory of its own, so that a user who fills `/var/tmp` fills nothing else.
 const VAR: &str = "/run/hypriot/var";
 /// What stands in for state that cannot be used.
@@ -182,10 +186,13 @@ pub(super) fn config(device: &Path, root: &Path) {
 /// So each part of it falls back to memory by itself, and the board starts and says so.
 pub(super) fn state(root: &Path, local: bool) -> anyhow::Result<()> {
     let data = root.join("data");
-    let etc = root.join("etc");
-    if let Err(error) = overlay(&etc, &data.join("overlay/etc")) {
-        lost(local, "the overlay of /etc", &error);
-        overlay(&etc, &stand_in()?.join("overlay/etc"))?;
+    // A place that an image does not have must keep no board from starting.
+    for name in OVERLAID.iter().filter(|name| root.join(name).is_dir()) {
+        let (place, store) = (root.join(name), Path::new("overlay").join(name));
+        if let Err(error) = overlay(&place, &data.join(&store)) {
+            lost(local, &format!("the overlay of /{name}"), &error);
+            overlay(&place, &stand_in()?.join(&store))?;
+        }
     }
     // Everything below /var that is not kept starts from the image at each boot. Any user may write to /var/tmp.
     let var = Path::new(VAR);
@@ -294,7 +301,7 @@ mod tests {
             create_dir_all(root.join(path).parent().unwrap()).unwrap();
             files::replace(&root.join(path), text.as_bytes(), 0o644).unwrap();
         }
-        for name in KEPT.iter().chain(&["data", "var/tmp"]) {
+        for name in KEPT.iter().chain(&OVERLAID).chain(&["data", "var/tmp"]) {
             create_dir_all(root.join(name)).unwrap();
         }
         // what a failing card makes of directories
@@ -306,7 +313,13 @@ mod tests {
         let read = |path: &str| fs::read_to_string(root.join(path)).unwrap();
         assert_eq!(read("etc/hostname"), "pearl");
         assert_eq!(read("home/README"), "of the image");
-        for path in ["etc/new", "home/new", "var/tmp/new", "var/log/new"] {
+        for path in [
+            "etc/new",
+            "opt/new",
+            "home/new",
+            "var/tmp/new",
+            "var/log/new",
+        ] {
             files::replace(&root.join(path), b"x", 0o644).unwrap();
         }
         assert!(
@@ -315,12 +328,17 @@ mod tests {
         );
         let told = fs::read_to_string(DATA_LOST).unwrap();
         let lines: Vec<&str> = told.lines().collect();
-        assert_eq!(lines.len(), 4, "{told}");
+        let places = [
+            "overlay of /etc",
+            "overlay of /usr/local",
+            "overlay of /opt",
+            "overlay of /srv",
+            "/home",
+            "own dir",
+        ];
+        assert_eq!(lines.len(), 1 + places.len(), "{told}");
         assert_eq!(lines[0], LOCAL);
-        for (line, what) in lines[1..]
-            .iter()
-            .zip(["overlay of /etc", "/home", "own dir"])
-        {
+        for (line, what) in lines[1..].iter().zip(places) {
             assert!(line.contains(what), "{line}");
         }
         // a user who fills /var/tmp fills neither /run nor the board's memory

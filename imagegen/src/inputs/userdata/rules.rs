@@ -27,7 +27,7 @@ pub(super) const KNOWN: [&str; 16] = [
 ];
 
 /// Places that a `write_files` cannot reach or that hold nothing, each with why. The longest that fits counts.
-const PLACES: [(&str, Kind, &str); 22] = [
+const PLACES: [(&str, Kind, &str); 20] = [
     ("/bin", Kind::Refused, READ_ONLY),
     (
         "/boot",
@@ -88,11 +88,9 @@ const PLACES: [(&str, Kind, &str); 22] = [
     ("/var/lib/docker", Kind::Warning, "that is Docker's own"),
     ("/var/log", Kind::Warning, "logs are rotated away"),
     ("/var/lib/hypriot", Kind::Warning, "that is the agent's own"),
-    ("/opt", Kind::Refused, READ_ONLY),
-    ("/srv", Kind::Refused, READ_ONLY),
 ];
-const READ_ONLY: &str = "the root file system is read-only and is replaced whole by updates; put files below /etc, /home, /root or \
-                         /data, or into the image (`[[file]]` of a recipe)";
+const READ_ONLY: &str = "the root file system is read-only and is replaced whole by updates; put files below /etc, /home, /root, \
+                         /usr/local, /opt or /srv, or into the image (`[[file]]` of a recipe)";
 
 pub(super) fn check(root: &Node, image: Option<&dyn Image>, locked: Locked, found: &mut Found) {
     names(root, found);
@@ -255,6 +253,10 @@ fn files(root: &Node, found: &mut Found) {
 fn place(text: &str, at: At, found: &mut Found) {
     let below =
         |dir: &str| text == dir || text.strip_prefix(dir).is_some_and(|r| r.starts_with('/'));
+    // The one place below /usr that is the owner's.
+    if below("/usr/local") {
+        return;
+    }
     let nearest = PLACES
         .iter()
         .filter(|(dir, ..)| below(dir))
