@@ -8,7 +8,7 @@ imagegen := $(CARGO) run --bin hypriot-imagegen --
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-power-cuts test-stick power-cut-proof fault-matrix
-.PHONY: bench-fleet bench-delta bench-install test-page test-popular
+.PHONY: bench-fleet bench-delta bench-install test-page test-popular test-owner test-user-data
 .PHONY: test-flood test-boards test-fidelity fuzz bench-image lint agent deb sd-image
 .PHONY: test-integration release-tools docs docs-reference goss-parity bench-health lint-workflows lint-monitoring pictures
 .PHONY: need-rust need-agent need-image need-bench need-papers need-all
@@ -28,6 +28,12 @@ test-power-cuts: need-all ## ten random power cuts during updates of a virtual b
 
 test-stick: need-all ## a virtual board gets its update by a USB stick, ten minutes
 	HYPRIOT_SCENARIO=stick $(CARGO) test --workspace --test life a_board_lives -- --nocapture
+
+test-owner: need-all ## an image with everything a recipe can say, flashed, started, validated and updated; a quarter of an hour
+	HYPRIOT_SCENARIO=owner $(CARGO) test --workspace --test life a_board_lives -- --nocapture
+
+test-user-data: need-all ## what owners write into user-data: each sample flashed, started and looked at, a quarter of an hour
+	HYPRIOT_SCENARIO=user-data $(CARGO) test --workspace --test life a_board_lives -- --nocapture
 
 power-cut-proof: need-rust ## every state that a power cut may leave of a whole life of a board, in memory, two minutes
 	HYPRIOT_POWER_CUTS=all $(CARGO) test --workspace --lib -- power_cuts --nocapture

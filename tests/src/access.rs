@@ -14,26 +14,35 @@ pub const USER: &str = "tester";
 const SETTINGS_AT: u64 = hypriot_updater::layout::CONFIG.start;
 
 /// What cloud-init is told.
-fn user_data(public_key: &str) -> String {
+pub fn user_data(public_key: &str) -> String {
+    format!("#cloud-config\nusers:\n{}", user(public_key))
+}
+
+/// The user whom the tests are, as an item of cloud-init's `users`.
+pub fn user(public_key: &str) -> String {
     format!(
-        "#cloud-config\n\
-         users:\n\
-         - name: {USER}\n  sudo: ALL=(ALL) NOPASSWD:ALL\n  shell: /bin/bash\n  lock_passwd: true\n  \
-           ssh_authorized_keys:\n  - {}\n",
+        "  - name: {USER}\n    sudo: ALL=(ALL) NOPASSWD:ALL\n    shell: /bin/bash\n    lock_passwd: true\n    \
+             ssh_authorized_keys:\n    - {}\n",
         public_key.trim()
     )
 }
 
-/// Makes a key in `dir` and lets it into the board on this card, from the next boot on. The board must be off.
-pub fn grant(card: &Path, dir: &Path) -> Result<PathBuf> {
+/// Makes a key in `dir`: its file, and its public half.
+pub fn key(dir: &Path) -> Result<(PathBuf, String)> {
     let key = dir.join("key");
     let mut keygen = exec::command("ssh-keygen");
     keygen
         .args(["-q", "-t", "ed25519", "-N", "", "-C", "board-test", "-f"])
         .arg(&key);
     exec::run(keygen, Duration::from_mins(1))?;
-    let text = user_data(&std::fs::read_to_string(dir.join("key.pub"))?);
-    write_setting(card, dir, "user-data", &text)?;
+    let public = std::fs::read_to_string(dir.join("key.pub"))?;
+    Ok((key, public))
+}
+
+/// Makes a key in `dir` and lets it into the board on this card, from the next boot on. The board must be off.
+pub fn grant(card: &Path, dir: &Path) -> Result<PathBuf> {
+    let (key, public) = key(dir)?;
+    write_setting(card, dir, "user-data", &user_data(&public))?;
     Ok(key)
 }
 
@@ -62,8 +71,8 @@ mod tests {
     fn user_data_is_what_cloud_init_reads() {
         assert_eq!(
             user_data("ssh-ed25519 AAAA x\n"),
-            "#cloud-config\nusers:\n- name: tester\n  sudo: ALL=(ALL) NOPASSWD:ALL\n  shell: /bin/bash\n  \
-             lock_passwd: true\n  ssh_authorized_keys:\n  - ssh-ed25519 AAAA x\n"
+            "#cloud-config\nusers:\n  - name: tester\n    sudo: ALL=(ALL) NOPASSWD:ALL\n    shell: /bin/bash\n    \
+             lock_passwd: true\n    ssh_authorized_keys:\n    - ssh-ed25519 AAAA x\n"
         );
     }
 }

@@ -135,6 +135,17 @@ impl Factory {
         self.dir.join("repository")
     }
 
+    /// The project's cache, in which the factory's folder lies.
+    pub fn cache(&self) -> &Path {
+        self.dir.parent().unwrap_or(&self.dir)
+    }
+
+    /// What the image's own tests expect of the board it is started on.
+    pub fn expectations(&self) -> PathBuf {
+        self.made()
+            .join(format!("{}.selftest.yaml", self.stem(FIRST)))
+    }
+
     /// The image that is flashed.
     pub fn image(&self) -> PathBuf {
         self.made().join(format!("{}.img", self.stem(FIRST)))

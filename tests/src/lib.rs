@@ -11,6 +11,7 @@
 //! * `native`: real agents without virtual machines, and a fleet's way to them
 //! * `locks`: boards that ask a lock service, and the services: hypriot-fleet, etcd
 //! * `factory`: makes agent, keys, image and releases with the programs a maintainer uses
+//! * `owner`: a recipe that says everything, and what it names
 //! * `steps`: the language of scenarios; `stage` plays them, `narrate` tells what happens
 //! * `peers`: programs of others that ours are judged by
 //! * `demo`: `make demo`
@@ -36,6 +37,7 @@ pub mod loop_board;
 pub mod monitoring;
 pub mod narrate;
 pub mod native;
+pub mod owner;
 pub mod papers;
 pub mod peers;
 pub mod serve;

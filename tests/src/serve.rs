@@ -63,6 +63,11 @@ pub struct Server {
 }
 
 impl Server {
+    /// Where it is found on this machine.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
     /// Serves `root` on the loopback address; port 0 takes any free one.
     pub fn start(root: &Path, port: u16) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))

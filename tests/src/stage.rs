@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 
 use crate::board::VirtualBoard;
+use crate::exec;
 use crate::factory::{Factory, PORT};
 use crate::health::Health;
 use crate::narrate::Narrator;
@@ -82,6 +83,7 @@ impl<'a> Stage<'a> {
             Action::Stick(release) => self.board.plug(&self.factory.stick(release)?),
             Action::PowerCuts(cuts) => self.power_cuts(cuts, narrator),
             Action::Run(script) => self.run(script, narrator),
+            Action::Validate => self.validate(narrator),
             Action::Console(text) => {
                 ensure!(
                     self.board.console()?.contains(text),
@@ -130,6 +132,22 @@ impl<'a> Stage<'a> {
             }
         });
         found.with_context(|| why)
+    }
+
+    /// `hypriot-fleet validate`, as whoever flashed the card calls it.
+    fn validate(&self, narrator: &Narrator) -> Result<()> {
+        let mut fleet = exec::command(exec::workspace_program("hypriot-fleet")?);
+        let host = self.board.url("");
+        fleet
+            .args(["validate", "--no-ssh-keys", "--within", "900", "--hosts"])
+            .arg(host.trim_start_matches("http://"))
+            .arg("--image")
+            .arg(self.factory.image())
+            .arg("--expect")
+            .arg(self.factory.expectations());
+        let said = exec::run(fleet, Duration::from_mins(20))?;
+        narrator.say(&said);
+        Ok(())
     }
 
     fn show_health(&self, narrator: &Narrator) -> Result<()> {

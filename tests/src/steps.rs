@@ -62,6 +62,8 @@ pub enum Action {
     PowerCuts(Cuts),
     /// Runs a script on the board as root; its output must contain a text.
     Run(Script),
+    /// Asks the board, as after flashing, whether it is what was flashed, and runs the tests of the image against it.
+    Validate,
     /// The console must have said this since the last power-on.
     Console(String),
 }

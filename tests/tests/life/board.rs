@@ -7,6 +7,7 @@ use hypriot_tests::access;
 use hypriot_tests::board::{Hardware, VirtualBoard};
 use hypriot_tests::factory::Factory;
 use hypriot_tests::narrate::Narrator;
+use hypriot_tests::owner::Owner;
 use hypriot_tests::stage::Stage;
 use hypriot_tests::steps::Scenario;
 
@@ -14,11 +15,20 @@ use super::beginnings;
 
 #[test]
 fn a_board_lives_through_updates_bad_releases_and_power_cuts() -> Result<()> {
-    let factory = Factory::new()?;
+    let mut factory = Factory::new()?;
     beginnings(&factory)?;
     factory.keys()?;
     factory.clear_repository()?;
+    if std::env::var("HYPRIOT_SCENARIO").is_ok_and(|name| name == "user-data") {
+        factory.release("v1")?;
+        return super::samples::play(&factory);
+    }
     let scenario = scenario()?;
+    let owner = (scenario.name == "owner").then(|| Owner::new(&factory));
+    let owner = owner.transpose()?;
+    if let Some(owner) = &owner {
+        factory = Factory::of(factory.board, owner.image_args())?;
+    }
     factory.releases(&scenario)?;
 
     let dir = tempfile::Builder::new()
@@ -30,8 +40,14 @@ fn a_board_lives_through_updates_bad_releases_and_power_cuts() -> Result<()> {
     } else {
         hardware
     };
-    let board = VirtualBoard::new(hardware, &factory.image(), dir.path())?;
-    let ssh_key = access::grant(&board.card(), dir.path())?;
+    let (board, ssh_key) = if let Some(owner) = &owner {
+        let (image, key) = owner.flash(&factory, dir.path())?;
+        (VirtualBoard::new(hardware, &image, dir.path())?, key)
+    } else {
+        let board = VirtualBoard::new(hardware, &factory.image(), dir.path())?;
+        let key = access::grant(&board.card(), dir.path())?;
+        (board, key)
+    };
     let seed = seed()?;
     let mut narrator = Narrator::new(scenario.step.len());
     narrator.say(&format!(
@@ -57,7 +73,8 @@ fn scenario() -> Result<Scenario> {
         "life" => Scenario::parse(include_str!("../../steps/life.toml")),
         "power-cuts" => Scenario::parse(include_str!("../../steps/power-cuts.toml")),
         "stick" => Scenario::parse(include_str!("../../steps/stick.toml")),
-        _ => anyhow::bail!("HYPRIOT_SCENARIO={name}: life, power-cuts or stick"),
+        "owner" => Scenario::parse(include_str!("../../steps/owner.toml")),
+        _ => anyhow::bail!("HYPRIOT_SCENARIO={name}: life, power-cuts, stick, owner or user-data"),
     }
 }
 

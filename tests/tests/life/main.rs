@@ -2,6 +2,7 @@
 
 mod board;
 mod cross;
+mod samples;
 
 use std::sync::{Mutex, PoisonError};
 
