@@ -5,6 +5,7 @@ pub mod canary;
 pub mod disk;
 #[cfg(test)]
 pub(crate) mod fakes;
+pub mod guarded;
 pub mod loader;
 pub mod ports;
 pub mod tryboot;

@@ -15,16 +15,16 @@ mod why;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
 
 use crate::config::Settings;
+use crate::lock::Lock;
 use crate::probe::Root;
 use crate::system::{self, NoSlots, System};
-use crate::update::board::{Board, Lock, Session};
+use crate::update::board::{Board, Session};
 use crate::update::{daemon, last, machine, up};
 use crate::{config, identity, init, report, serve};
 
@@ -346,15 +346,9 @@ fn locked() -> anyhow::Result<Lock> {
 }
 
 /// The lock, if it can be had within so many seconds.
-fn lock_within(seconds: u32) -> anyhow::Result<Option<Lock>> {
-    for _ in 0..seconds {
-        let lock = Lock::try_take(Path::new(daemon::LOCK))?;
-        if lock.is_some() {
-            return Ok(lock);
-        }
-        thread::sleep(Duration::from_secs(1));
-    }
-    Ok(None)
+fn lock_within(seconds: u64) -> anyhow::Result<Option<Lock>> {
+    let patience = Duration::from_secs(seconds);
+    Ok(Lock::take_within(Path::new(daemon::LOCK), patience)?)
 }
 
 fn show_status(json: bool) -> anyhow::Result<ExitCode> {

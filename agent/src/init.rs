@@ -32,6 +32,7 @@ use crate::cmdline::{self, Disk, Told};
 
 use crate::card::disk::Card;
 use crate::card::loader;
+use crate::card::ports::Bootloader as _;
 use crate::exec::Cmd;
 use crate::files;
 use crate::paths::{CARD, TRIED};

@@ -20,6 +20,8 @@ pub mod identity;
 pub mod init;
 /// Requests to block devices that nix does not have.
 pub mod ioctl;
+/// Locks between root's processes.
+pub mod lock;
 /// Measures of the hardware, for a board that was just flashed.
 pub mod measure;
 /// What an owner added to this start, and what became of it.
@@ -34,8 +36,9 @@ pub mod report;
 pub mod selftest;
 /// The HTTP half, which only reads the report: health, metrics, page.
 pub mod serve;
-/// Whether there are slots to decide about at all.
+/// Updates that come on a USB stick.
 pub mod stick;
+/// Whether there are slots to decide about at all.
 pub mod system;
 /// The update loop: look, decide ([`hypriot_updater::decide`]), act.
 pub mod update;

@@ -272,7 +272,7 @@ fn by_trial(seen: &Seen, policy: &Policy) -> Step {
         Some(trial) if trial.slot == seen.booted => on_trial(seen, trial),
         Some(trial) => after_trial(seen, trial, policy),
         // On trial, and the boot state no longer knows of it: both copies are bad, or somebody wrote them anew.
-        None if seen.booted != seen.boot.default && seen.tried => astray::forgotten(seen),
+        None if astray::is_forgotten(seen) => astray::forgotten(seen),
         None if !seen.boot.trusted(seen.booted) => astray::standing_in(seen, policy),
         None if seen.booted != seen.boot.default => Step::Adopt(seen.booted),
         None if astray::left_untold(seen) => Step::Adopt(seen.booted),
@@ -298,6 +298,7 @@ fn blind(seen: &Seen, trouble: &Trouble) -> Step {
 /// This is the slot that is tried.
 fn on_trial(seen: &Seen, trial: &Trial) -> Step {
     match trial.phase {
+        Phase::Trying if astray::taken_on_trust(seen, trial) => Step::Commit(trial.slot),
         // `Armed` here: a boot loader that does not mark the try itself.
         Phase::Armed | Phase::Trying => match &seen.tests {
             Tests::Done(Verdict::Good) if is_drill(seen) => Step::Fail(vec![DRILL.to_string()]),

@@ -6,7 +6,7 @@ use hypriot_updater::boot::{BootState, Copies};
 use hypriot_updater::layout::{BOOT_STATE, BOOT_STATE_SIZE};
 use hypriot_updater::slot::Slot;
 
-use crate::card::ports::{Bootloader, Disk, TrialChange};
+use crate::card::ports::{Bootloader, Disk, Keep, TrialChange};
 
 /// The two copies on a disk that begins with the raw gap.
 #[derive(Debug)]
@@ -55,6 +55,18 @@ impl<D: Disk> RawState<D> {
         Ok(())
     }
 
+    /// The initramfs' part of a start: a state that was lost puts the first slot on trial ([`BootState::doubt`]).
+    pub(crate) fn doubt(&mut self, booted: Slot) -> io::Result<()> {
+        let lost = booted == Slot::A && self.state()?.doubt();
+        if !lost {
+            return Ok(());
+        }
+        self.update(|state| {
+            state.doubt();
+            Ok(())
+        })
+    }
+
     /// Writes what a start has to write.
     pub(crate) fn replace(&mut self, next: BootState) -> io::Result<()> {
         self.update(|state| {
@@ -83,17 +95,20 @@ impl<D: Disk> Bootloader for RawState<D> {
         Ok(self
             .copies()?
             .newest()
-            .map_or_else(BootState::fresh, |(_, s)| s.clone()))
+            .map_or_else(BootState::lost, |(_, s)| s.clone()))
     }
 
     fn try_once(&mut self, slot: Slot, id: &str, deadline: u64) -> io::Result<()> {
         self.update(|s| s.arm(slot, id, deadline).map_err(io::Error::other))
     }
 
-    fn commit(&mut self, slot: Slot) -> io::Result<()> {
-        self.update(|s| {
-            s.commit(slot);
-            Ok(())
+    fn commit(&mut self, slot: Slot, keep: Keep) -> io::Result<()> {
+        self.update(|s| match keep {
+            Keep::Won => s.win(slot).map_err(io::Error::other),
+            Keep::StandsIn => {
+                s.commit(slot);
+                Ok(())
+            }
         })
     }
 
@@ -228,7 +243,7 @@ mod tests {
         let writes = disk.writes();
         state.keep_local(true).expect("kept");
         assert_eq!(disk.writes(), writes, "the card is not worn");
-        state.commit(Slot::B).expect("committed");
+        state.commit(Slot::B, Keep::StandsIn).expect("committed");
         assert!(state.state().expect("a state").local);
     }
 }

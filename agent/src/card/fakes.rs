@@ -27,6 +27,8 @@ struct Memory {
     /// The write of this number is acknowledged and dropped.
     loses: Option<usize>,
     protected: bool,
+    /// So many writes are still refused, and none after them.
+    refuses: usize,
     unreadable: Option<(usize, usize)>,
     /// Every write that was asked for.
     written: Vec<(usize, Vec<u8>)>,
@@ -43,6 +45,17 @@ impl MemDisk {
             medium: vec![0; size],
             ..Memory::default()
         })))
+    }
+
+    /// With this on the medium.
+    pub(crate) fn holding(bytes: &[u8]) -> Self {
+        let disk = Self::new(0);
+        {
+            let mut m = disk.0.borrow_mut();
+            m.cache = bytes.to_vec();
+            m.medium = bytes.to_vec();
+        }
+        disk
     }
 
     /// Cuts the power at the `n`-th write from now, of which the first `tear` bytes still reach the medium.
@@ -82,10 +95,16 @@ impl MemDisk {
         self.0.borrow_mut().protected = true;
     }
 
+    /// The next write is refused: a bus that stumbles once.
+    pub(crate) fn stumble(&self) {
+        self.0.borrow_mut().refuses = 1;
+    }
+
     /// Reading and writing work again.
     pub(crate) fn mended(&self) {
         let mut m = self.0.borrow_mut();
         m.protected = false;
+        m.refuses = 0;
         m.unreadable = None;
     }
 
@@ -136,6 +155,10 @@ impl Disk for MemDisk {
         }
         if m.protected {
             return Err(io::Error::from_raw_os_error(1)); // EPERM
+        }
+        if m.refuses > 0 {
+            m.refuses -= 1;
+            return Err(io::Error::from_raw_os_error(5)); // EIO
         }
         if let Some((n, tear)) = m.cut
             && m.writes == n

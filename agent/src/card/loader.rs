@@ -7,6 +7,7 @@ use hypriot_updater::slot::Slot;
 
 use super::bootloader::RawState;
 use super::disk::{Card, Window};
+use super::guarded::{self, Guarded};
 use super::ports::Bootloader;
 use super::tryboot::firmware::{Firmware, Mailbox};
 use super::tryboot::{Tryboot, place_of_autoboot};
@@ -22,18 +23,30 @@ pub fn slot(told: Told) -> io::Result<Slot> {
     }
 }
 
-/// The boot loader's memory on this card.
-pub fn open(card: &Card, told: Told) -> io::Result<Box<dyn Bootloader>> {
-    Ok(match told {
+/// The boot loader's memory on this card, which other processes change, too.
+pub fn open(card: &Card, told: Told) -> io::Result<Guarded> {
+    let memory: Box<dyn Bootloader> = match told {
         Told::Slot(_) => Box::new(RawState(card.open_gap()?)),
         Told::Firmware => Box::new(tryboot(card)?),
-    })
+    };
+    Ok(Guarded::new(
+        memory,
+        guarded::LOCK.into(),
+        guarded::PATIENCE,
+    ))
 }
 
-/// What the initramfs does for a boot loader that keeps no state: whether the board must restart, for the other slot's turn.
+/// The initramfs' part of a start: whether the board must restart, for the other slot's turn.
 pub fn began(card: &Card, told: Told) -> io::Result<bool> {
     match told {
-        Told::Slot(_) => Ok(false),
+        Told::Slot(slot) => {
+            let doubted = card.open_gap().and_then(|gap| RawState(gap).doubt(slot));
+            if let Err(error) = doubted {
+                // a card that cannot be written is told of by the agent, and this slot is as good a guess as any
+                tracing::warn!("the boot state was lost, and cannot be made anew: {error}");
+            }
+            Ok(false)
+        }
         Told::Firmware => {
             let view = Mailbox.view()?;
             let slot = view.slot().map_err(io::Error::other)?;

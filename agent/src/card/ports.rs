@@ -15,7 +15,7 @@ pub trait Bootloader {
     /// One trial of `slot`, to be judged `deadline` seconds after boot; the default is untouched. Durable on return.
     fn try_once(&mut self, slot: Slot, id: &str, deadline: u64) -> io::Result<()>;
     /// Makes `slot` the default and ends the trial. Durable on return.
-    fn commit(&mut self, slot: Slot) -> io::Result<()>;
+    fn commit(&mut self, slot: Slot, keep: Keep) -> io::Result<()>;
     /// Changes how the trial stands (re-armed, failed, cancelled). Durable on return.
     fn change(&mut self, change: TrialChange) -> io::Result<()>;
     /// The system of slot `booted` came up, in a boot that began as no trial: the boot loader need not count it as failed.
@@ -38,6 +38,15 @@ pub trait Slots {
     fn open(&self, slot: Slot, target: Target) -> io::Result<Box<dyn Disk>>;
     /// The slot that runs, which is read and never written.
     fn running(&self, slot: Slot) -> io::Result<Box<dyn Running>>;
+}
+
+/// Why a slot is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// It won its trial: refused when the trial is no longer going on, because somebody ended it since the loop looked.
+    Won,
+    /// It runs because the default did not come up.
+    StandsIn,
 }
 
 /// What can happen to a trial besides being won.

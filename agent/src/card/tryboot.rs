@@ -15,7 +15,7 @@ use hypriot_updater::layout::CONFIG;
 use hypriot_updater::slot::Slot;
 
 use crate::card::bootloader::RawState;
-use crate::card::ports::{Bootloader, Disk, TrialChange};
+use crate::card::ports::{Bootloader, Disk, Keep, TrialChange};
 use firmware::Firmware;
 
 /// Where `autoboot.txt` lies on a disk that begins with the partition table.
@@ -82,7 +82,9 @@ impl<D: Disk, S: Disk, F: Firmware> Tryboot<D, S, F> {
     fn settle(&mut self) -> io::Result<()> {
         let state = self.record.state()?;
         match self.named()? {
-            Some(default) if default != state.default => self.record.commit(default),
+            Some(default) if default != state.default => {
+                self.record.commit(default, Keep::StandsIn)
+            }
             _ => Ok(()),
         }
     }
@@ -136,11 +138,22 @@ impl<D: Disk, S: Disk, F: Firmware> Bootloader for Tryboot<D, S, F> {
         Ok(())
     }
 
-    fn commit(&mut self, slot: Slot) -> io::Result<()> {
+    fn commit(&mut self, slot: Slot, keep: Keep) -> io::Result<()> {
         self.settle()?;
+        let mut known = self.record.state()?;
+        // by `settle`: what came between the file and the record before was this very commit
+        let keep = if known.default == slot {
+            Keep::StandsIn
+        } else {
+            keep
+        };
+        if keep == Keep::Won {
+            // asked before the file is changed, which cannot be taken back
+            known.win(slot).map_err(io::Error::other)?;
+        }
         self.name(slot)?;
         // the flag was gone with the start of the trial
-        self.record.commit(slot)
+        self.record.commit(slot, keep)
     }
 
     fn change(&mut self, change: TrialChange) -> io::Result<()> {

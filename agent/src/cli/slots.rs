@@ -9,13 +9,14 @@ use hypriot_updater::record::Will;
 use hypriot_updater::slot::Digest;
 
 use super::{NOTHING, locked, open, print};
+use crate::lock::Lock;
 use crate::update::act::{self, Hands, Tell};
-use crate::update::board::{Lock, Session};
+use crate::update::board::Session;
 use crate::update::spool::{self, Spool};
 use crate::update::{self, daemon, trial};
 
 /// Nobody stands beside a stick who could try again. At the first start of a card all self-tests are run, which takes minutes.
-const PATIENCE: u32 = 1200;
+const PATIENCE: u64 = 1200;
 /// The word of `--json` for a board that has nothing to do.
 const UP_TO_DATE: &str = "up-to-date";
 

@@ -18,12 +18,13 @@ use super::board::{self, Board, Session};
 use super::drill;
 use super::hooks::Event;
 use super::install::{self, Progress};
+use super::last;
 use super::machine::PATIENCE;
 use super::offer::Hurry;
 use super::ports::Restart;
 use super::store::FailureReport;
 use super::trial;
-use crate::card::ports::{Bootloader, TrialChange};
+use crate::card::ports::{Keep, TrialChange};
 
 mod hooks;
 mod lock;
@@ -154,14 +155,17 @@ pub fn act(
         Step::Retry(slot) => trial::retry(*slot, seen, board, session),
         Step::RebootToTry => reboot_to_try(seen, board, hands),
         Step::Commit(slot) => {
-            board.boot.commit(*slot).context("committing the slot")?;
+            let won = board.boot.commit(*slot, Keep::Won);
+            won.context("committing the slot")?;
             settle(Outcome::Confirmed, &[], seen, board)
         }
         Step::Fail(reasons) => fail(reasons, seen, board, hands),
         Step::RebootBack => {
             (hands.tell)(Tell::Rebooting);
             board.machine.restart_at_last(LAST_RESTART);
-            board.machine.restart(Restart::Back)
+            board
+                .machine
+                .restart(last::way_back(&*board.boot, board.booted))
         }
         Step::Settle(outcome, reasons) => {
             settle(*outcome, reasons, seen, board)?;
@@ -234,15 +238,6 @@ fn renew_baseline(results: &[TestResult], seen: &Seen, board: &Board) -> anyhow:
     board.store.save(&record)
 }
 
-/// A system that can install has come up, and the one who waits to say so waits for the lock that is held here: power cuts during
-/// a long installation must not count as starts that went wrong.
-fn counts_as_up(booted: Slot, boot: &mut dyn Bootloader) {
-    let default = boot.state().is_ok_and(|s| s.default == booted);
-    if default && let Err(error) = boot.came_up(booted) {
-        tracing::warn!("the boot loader is not told that this start went well: {error}");
-    }
-}
-
 fn install(
     into: Slot,
     release: &Release,
@@ -250,7 +245,6 @@ fn install(
     hands: &mut Hands<'_>,
 ) -> anyhow::Result<()> {
     board.slots.check()?;
-    counts_as_up(board.booted, &mut *board.boot);
     let (index, source) = board.releases.release(release, &board.settings.board)?;
     let mut record = board.store.record()?;
     record.set_content(into, None);
@@ -361,8 +355,8 @@ fn adopt(slot: Slot, seen: &Seen, board: &mut Board) -> anyhow::Result<()> {
         !slot
     );
     tracing::warn!("{reason}");
-    if seen.boot.default != slot {
-        let kept = board.boot.commit(slot);
+    if seen.boot.default != slot || seen.boot.is_lost() {
+        let kept = board.boot.commit(slot, Keep::StandsIn);
         kept.context("keeping the running slot")?;
     }
     settle(Outcome::Unknown, &[reason], seen, board)?;
@@ -399,5 +393,7 @@ fn fail(
     if let Err(error) = left {
         tracing::error!("the other slot will not know why: {error:#}");
     }
-    board.machine.restart(Restart::Back)
+    board
+        .machine
+        .restart(last::way_back(&*board.boot, board.booted))
 }

@@ -1,7 +1,5 @@
 //! This board: its card, its slots, its memory, and a look at all of them.
 
-use std::fs::{DirBuilder, File};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -137,7 +135,9 @@ impl Place {
 
     /// The boot loader's memory on this card.
     pub fn boot(&self) -> anyhow::Result<Box<dyn Bootloader>> {
-        loader::open(&self.card, self.told)
+        let opened = loader::open(&self.card, self.told);
+        opened
+            .map(|memory| Box::new(memory) as Box<dyn Bootloader>)
             .with_context(|| format!("opening {} (are you root?)", self.card.device.display()))
     }
 }
@@ -219,32 +219,6 @@ impl Board {
 fn baseline<'a>(record: &'a Record, boot: &BootState, booted: Slot) -> Option<&'a [TestResult]> {
     boot.on_trial(booted)?;
     record.pending.as_ref().map(|p| p.baseline.as_slice())
-}
-
-/// One update at a time: held while deciding and acting, by the daemon or by a command.
-#[derive(Debug)]
-pub struct Lock {
-    _file: nix::fcntl::Flock<File>,
-}
-
-impl Lock {
-    /// Takes the lock if nobody has it.
-    ///
-    /// `flock` asks for no right to write, so the file lies in a directory of its own that root alone can enter: else any
-    /// process could hold it and freeze every update.
-    pub fn try_take(path: &Path) -> anyhow::Result<Option<Self>> {
-        if let Some(dir) = path.parent() {
-            let mut private = DirBuilder::new();
-            let made = private.recursive(true).mode(0o700).create(dir);
-            made.with_context(|| format!("making {}", dir.display()))?;
-        }
-        let file = File::create(path).with_context(|| format!("opening {}", path.display()))?;
-        match nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusiveNonblock) {
-            Ok(file) => Ok(Some(Self { _file: file })),
-            Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(None),
-            Err((_, e)) => Err(e).with_context(|| format!("locking {}", path.display())),
-        }
-    }
 }
 
 /// What is seen, in the words of the report.

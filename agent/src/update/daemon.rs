@@ -13,7 +13,7 @@ use hypriot_updater::decide::{Policy, Seen, Step, decide};
 use hypriot_updater::record::Will;
 
 use super::act::{self, Hands, Tell};
-use super::board::{self, Board, Lock, Session};
+use super::board::{self, Board, Session};
 use super::heartbeat::{self, Heartbeat};
 use super::install::Stage;
 use super::machine::{self, PATIENCE, clock};
@@ -21,6 +21,7 @@ use super::ports::Machine as _;
 use super::{spool, store};
 use crate::card::canary;
 use crate::config::Settings;
+use crate::lock::Lock;
 use crate::probe::{self, OwnerTests, Root};
 use crate::report::{self, Report, TestsView, UpdateView};
 use crate::selftest;
@@ -100,13 +101,13 @@ pub fn run(mut board: Board) -> anyhow::Result<()> {
             }
             // two at once are worse than none, but a slot on trial must be judged
             Err(error) => {
-                tracing::error!("{error:#}");
+                tracing::error!("{error}");
                 None
             }
         };
         locked_out = 0;
         let rest = one_turn(&mut board, &mut session, &shared, &heart);
-        // Whoever rests holds nothing: else `came-up` and the owner's commands would wait for ever.
+        // Whoever rests holds nothing: else the owner's commands would wait for ever.
         drop(lock);
         for _ in 0..rest {
             pulse("");

@@ -2,27 +2,28 @@
 //!
 //! Neither loads settings, record or report. They know the slot from the kernel's command line, the card from the initramfs,
 //! and all else from the boot state on the card itself; so a typo in a file of the owner, a full or lost data partition or an
-//! agent that does not start keeps no bad slot running.
+//! agent that does not start keeps no bad slot running. Nor does a daemon that hangs: what it holds while it works is not asked for
+//! here, only the lock around a change of the boot state itself ([`crate::card::guarded`]), which nobody holds for long.
 
-use std::path::Path;
+use std::io;
 use std::thread;
 use std::time::Duration;
 
 use hypriot_updater::boot::state::DEFAULT_DEADLINE;
-use hypriot_updater::boot::{BootState, Phase};
+use hypriot_updater::boot::{BootState, Phase, Trial};
+use hypriot_updater::slot::Slot;
 
-use super::board::{Lock, Place};
-use super::daemon::LOCK;
+use super::board::Place;
 use super::machine;
 use super::ports::{Machine, Restart};
-use crate::card::ports::TrialChange;
+use crate::card::ports::{Bootloader, TrialChange};
 
 /// The agent itself judges at the deadline; so much later it is taken for one that does not run.
 const GRACE: u64 = 120;
-/// The lock is waited for so long. A daemon that holds it longer hangs, and must not keep the slot.
-const LOCK_PATIENCE: u32 = 30;
 /// How often the boot state is looked at: a verdict may come at any time.
 const PULSE: Duration = Duration::from_secs(10);
+/// From the moment it is ended, a trial runs no longer than this, whatever hangs.
+const LAST_RESTART: Duration = Duration::from_mins(3);
 
 /// What is to be done at one moment of a boot that began on trial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +37,7 @@ pub enum Next {
 }
 
 /// Decides from the boot state, which may be unreadable, and the time since boot.
-pub fn next(state: Option<&BootState>, place: hypriot_updater::slot::Slot, uptime: u64) -> Next {
+pub fn next(state: Option<&BootState>, place: Slot, uptime: u64) -> Next {
     let Some(state) = state else {
         // On trial by what the initramfs saw, and nobody can vouch for the slot any more.
         return if uptime > DEFAULT_DEADLINE + GRACE {
@@ -46,7 +47,7 @@ pub fn next(state: Option<&BootState>, place: hypriot_updater::slot::Slot, uptim
         };
     };
     match state.on_trial(place) {
-        None if state.default == place => Next::Over,
+        None if state.default == place && !state.is_lost() => Next::Over,
         // the boot state forgot the trial: both copies are bad
         None if uptime > DEFAULT_DEADLINE + GRACE => Next::Back,
         Some(trial) if uptime > trial.deadline.saturating_add(GRACE) => Next::Back,
@@ -60,54 +61,62 @@ pub fn next(state: Option<&BootState>, place: hypriot_updater::slot::Slot, uptim
 pub fn expire(pulse: &dyn Fn()) -> anyhow::Result<()> {
     let place = Place::find()?;
     let mut boot = place.boot()?;
-    let board = machine::Board;
     loop {
         pulse();
-        let state = boot.state().ok();
-        match next(state.as_ref(), place.booted, board.uptime()) {
+        match look(&mut *boot, &machine::Board, place.booted) {
             Next::Over => return Ok(()),
             Next::Wait => thread::sleep(PULSE),
-            Next::Back => break,
+            // the restart failed, and the unit's own failure is one
+            Next::Back => anyhow::bail!("the board does not restart"),
         }
     }
+}
+
+/// One look at the trial, and its end if nobody judged it in time. [`Next::Back`] is told after the restart was asked for.
+pub fn look(boot: &mut dyn Bootloader, board: &dyn Machine, booted: Slot) -> Next {
+    let now = |boot: &dyn Bootloader| next(boot.state().ok().as_ref(), booted, board.uptime());
+    match now(boot) {
+        Next::Back => (),
+        other => return other,
+    }
     tracing::error!("nobody judged this slot in time: going back");
-    let lock = patient_lock(pulse);
     if let Err(error) = boot.change(TrialChange::Fail) {
+        // it may have been judged this very moment
+        if now(boot) == Next::Over {
+            return Next::Over;
+        }
         // the boot loader finds a trial that nobody judged, and goes back all the same
         tracing::error!("marking the trial failed: {error}");
     }
-    drop(lock);
-    board.restart_at_last(Duration::from_mins(3));
-    board.restart(Restart::Back)
+    board.restart_at_last(LAST_RESTART);
+    if let Err(error) = board.restart(way_back(boot, booted)) {
+        tracing::error!("{error:#}");
+    }
+    Next::Back
+}
+
+/// How the slot that runs is left. An orderly restart re-arms what is still on trial ([`rearm`]), so it is one only if the boot
+/// state is known to say something else.
+pub fn way_back(boot: &dyn Bootloader, booted: Slot) -> Restart {
+    let open = |t: &Trial| matches!(t.phase, Phase::Armed | Phase::Trying);
+    match boot.state() {
+        Ok(state) if !state.on_trial(booted).is_some_and(open) => Restart::Back,
+        _ => Restart::Unmarked,
+    }
 }
 
 /// During an orderly shutdown: lets the trial of the running slot be tried again. A slot that was judged is not.
 pub fn rearm() -> anyhow::Result<()> {
     let place = Place::find()?;
-    let mut boot = place.boot()?;
-    let lock = patient_lock(&|| ());
-    // `Rearm` changes a trial that is being tried, and no other
-    if boot.state()?.on_trial(place.booted).is_some() {
-        boot.change(TrialChange::Rearm)?;
-    }
-    drop(lock);
-    Ok(())
+    Ok(rearm_on(&mut *place.boot()?, place.booted)?)
 }
 
-fn patient_lock(pulse: &dyn Fn()) -> Option<Lock> {
-    for _ in 0..LOCK_PATIENCE {
-        pulse();
-        match Lock::try_take(Path::new(LOCK)) {
-            Ok(Some(lock)) => return Some(lock),
-            Ok(None) => thread::sleep(Duration::from_secs(1)),
-            Err(error) => {
-                tracing::warn!("{error:#}");
-                return None;
-            }
-        }
+/// The same on this memory. [`TrialChange::Rearm`] changes a trial that is being tried, and no other.
+pub fn rearm_on(boot: &mut dyn Bootloader, booted: Slot) -> io::Result<()> {
+    if boot.state()?.on_trial(booted).is_some() {
+        boot.change(TrialChange::Rearm)?;
     }
-    tracing::warn!("{LOCK} cannot be had; going on without it");
-    None
+    Ok(())
 }
 
 #[cfg(test)]
@@ -182,6 +191,13 @@ mod tests {
                 Some(state(Failed, 900)),
                 Slot::B,
                 901,
+                Next::Back,
+            ),
+            (
+                "both copies are bad, and it is the first slot",
+                Some(BootState::lost()),
+                Slot::A,
+                1021,
                 Next::Back,
             ),
             ("unreadable, early", None, Slot::B, 60, Next::Wait),

@@ -124,6 +124,13 @@ impl Machine for Board {
     }
 
     fn restart(&self, how: Restart) -> anyhow::Result<()> {
+        if how == Restart::Unmarked {
+            tracing::error!(
+                "what is to be done at the next start could not be written; restarting hard"
+            );
+            hard();
+            bail!("the board does not restart")
+        }
         let mut cmd = Cmd::new("systemctl").arg("reboot");
         if how == Restart::Back {
             // systemd 257 hears block inhibitors of root's requests, too
@@ -132,7 +139,7 @@ impl Machine for Board {
         let asked = cmd.run();
         match (&asked, how) {
             (Err(error), Restart::Orderly) => bail!("systemd does not restart the board: {error}"),
-            (Err(error), Restart::Back) => tracing::error!("{error}; restarting hard"),
+            (Err(error), _) => tracing::error!("{error}; restarting hard"),
             // systemd ends this process while it waits here
             (Ok(_), _) => {
                 thread::sleep(ORDERLY);

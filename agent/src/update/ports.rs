@@ -95,6 +95,8 @@ pub enum Restart {
     Orderly,
     /// To go back: nobody is heard, and what hangs is cut off.
     Back,
+    /// To go back, and that could not be marked: by the kernel at once, since on an orderly way the trial would be re-armed.
+    Unmarked,
 }
 
 /// Who offers releases, and gives what was offered.

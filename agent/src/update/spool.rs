@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
 
-use super::board::Lock;
 use crate::files;
+use crate::lock::Lock;
 
 /// Where it is laid.
 pub const DIRECTORY: &str = "/data/hypriot/spool";

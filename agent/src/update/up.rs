@@ -7,7 +7,6 @@
 
 use std::io;
 use std::path::Path;
-use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -16,15 +15,11 @@ use hypriot_updater::slot::Slot;
 use crate::card::ports::Bootloader;
 use crate::exec::Cmd;
 use crate::paths::TRIED;
-use crate::update::board::{Lock, Place};
-use crate::update::daemon::LOCK;
+use crate::update::board::Place;
 
 /// A start that is not finished after so long counts as one that went well: systemd lives, and an owner's service that
 /// never ends its start must not cost a board its slot.
 const PATIENCE: Duration = Duration::from_mins(5);
-/// How long an update may hold the lock.
-const LOCKED: Duration = Duration::from_hours(2);
-const STEP: Duration = Duration::from_secs(2);
 
 /// Waits until systemd has finished starting, then clears the count. Says whether there was anything to write.
 pub fn came_up() -> anyhow::Result<bool> {
@@ -33,7 +28,6 @@ pub fn came_up() -> anyhow::Result<bool> {
         wait_for_systemd()?;
     }
     let place = Place::find()?;
-    let _lock = lock()?;
     tell(&mut *place.boot()?, place.booted, tried)
         .context("telling the boot loader that the system came up")
 }
@@ -65,14 +59,4 @@ fn wait_for_systemd() -> anyhow::Result<()> {
         "running" | "degraded" => Ok(()),
         other => bail!("systemd says the system is {other:?}, which is not up"),
     }
-}
-
-fn lock() -> anyhow::Result<Lock> {
-    for _ in 0..LOCKED.as_secs() / STEP.as_secs() {
-        if let Some(lock) = Lock::try_take(Path::new(LOCK))? {
-            return Ok(lock);
-        }
-        thread::sleep(STEP);
-    }
-    bail!("{LOCK} is held for hours: the boot loader is not told that the system came up")
 }

@@ -46,6 +46,11 @@ pub const MAX_REARMS: u8 = 3;
 /// What a trial's deadline is when the block says none: seconds after boot.
 pub const DEFAULT_DEADLINE: u64 = 900;
 
+/// The sequence number that a card is flashed with. Below it is only what the script starts anew when it finds no valid copy.
+pub const FIRST: u32 = 2;
+/// The name of a trial that no release began: see [`BootState::doubt`].
+pub const UNKNOWN: &str = "unknown";
+
 /// Stands where there is nothing to say: U-Boot has no empty variables.
 const NONE: &str = "-";
 
@@ -152,13 +157,16 @@ pub enum BootStateError {
     /// No trial is going on.
     #[error("no trial is going on")]
     NoTrial,
+    /// Somebody else ended the trial.
+    #[error("slot {0} is not on trial any more: it was judged already")]
+    Judged(Slot),
 }
 
 impl BootState {
     /// A freshly made card: slot A committed, nothing on trial.
     pub const fn fresh() -> Self {
         Self {
-            seq: 1,
+            seq: FIRST,
             default: Slot::A,
             trial: None,
             failed: None,
@@ -168,9 +176,45 @@ impl BootState {
         }
     }
 
+    /// What is known where no copy is valid: as of a fresh card, but for the number, which no copy of ours has.
+    pub fn lost() -> Self {
+        Self {
+            seq: 0,
+            ..Self::fresh()
+        }
+    }
+
+    /// Whether that is all that is known. Then it says nothing about a slot that was started on trial.
+    pub const fn is_lost(&self) -> bool {
+        self.seq == 0
+    }
+
     /// Whether `slot`, if it runs, runs on trial: every question about it is this one.
     pub fn on_trial(&self, slot: Slot) -> Option<&Trial> {
         self.trial.as_ref().filter(|t| t.slot == slot)
+    }
+
+    /// Neither copy was valid, and the script took the first slot, for want of knowing better. It may be the one that was on trial,
+    /// or that failed; so it is on trial now, and the other one is the way back. Says whether that is how things stand; only
+    /// to be asked by the start that follows, in the first slot.
+    pub fn doubt(&mut self) -> bool {
+        let anew = Self {
+            seq: self.seq,
+            starts: self.starts,
+            ..Self::fresh()
+        };
+        if self.seq >= FIRST || self.starts == 0 || *self != anew {
+            return false;
+        }
+        self.default = Slot::B;
+        self.trial = Some(Trial {
+            slot: Slot::A,
+            phase: Phase::Trying,
+            id: UNKNOWN.into(),
+            rearms: 0,
+            deadline: DEFAULT_DEADLINE,
+        });
+        true
     }
 
     /// Lets the next start try `slot` once; the default stays.
@@ -207,6 +251,15 @@ impl BootState {
     /// The slot on trial judged itself bad: the next start is the default, and knows.
     pub fn fail(&mut self) -> Result<(), BootStateError> {
         self.trial.as_mut().ok_or(BootStateError::NoTrial)?.phase = Phase::Failed;
+        Ok(())
+    }
+
+    /// The slot on trial proved good: makes it the default. One that was judged otherwise meanwhile is not.
+    pub fn win(&mut self, slot: Slot) -> Result<(), BootStateError> {
+        if !self.is_trying(slot) {
+            return Err(BootStateError::Judged(slot));
+        }
+        self.commit(slot);
         Ok(())
     }
 
@@ -389,7 +442,7 @@ impl Copies {
     pub fn write(&self, next: &BootState) -> Result<(usize, Vec<u8>), EnvError> {
         let (index, seq) = self
             .newest()
-            .map_or((0, 1), |(i, s)| (1 - i, s.seq.saturating_add(1)));
+            .map_or((0, FIRST), |(i, s)| (1 - i, s.seq.saturating_add(1)));
         BootState {
             seq,
             ..next.clone()

@@ -60,7 +60,7 @@ fn a_trial_is_tried_once_and_kept_when_it_is_won() {
         autoboot::encode(Slot::A),
         "the default is untouched"
     );
-    pi.boot().commit(Slot::B).unwrap();
+    pi.boot().commit(Slot::B, Keep::Won).unwrap();
     assert_eq!((pi.start().0, pi.phase()), (Slot::B, None));
     assert_eq!(pi.file.writes(), 2, "one sector, once");
 }

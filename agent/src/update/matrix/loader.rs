@@ -1,6 +1,6 @@
 //! The boot loader of the matrix: the script's definition on the memory of the cell.
 
-use hypriot_updater::boot::{BootState, Copies, start};
+use hypriot_updater::boot::{BootState, Copies, Phase, start};
 use hypriot_updater::layout::{BOOT_STATE, BOOT_STATE_SIZE};
 use hypriot_updater::slot::Slot;
 
@@ -31,7 +31,8 @@ pub(super) fn count_again(gap: &mut Gap, starts: u8) {
 }
 
 /// What `boot.scr` does (`hypriot_updater::boot::script`): read, decide, write to the other copy, read back, start.
-pub(super) fn script(gap: &mut Gap) -> Slot {
+/// Gives the slot, and whether it starts on trial.
+pub(super) fn script(gap: &mut Gap) -> (Slot, bool) {
     let copies = copies(gap);
     let fresh = || BootState {
         seq: 0,
@@ -39,13 +40,25 @@ pub(super) fn script(gap: &mut Gap) -> Slot {
     };
     let start = start(&copies.newest().map_or_else(fresh, |(_, s)| s.clone()));
     let Some(next) = start.write else {
-        return start.slot;
+        return (start.slot, false);
     };
-    let (n, block) = copies.write(&next).expect("encodes");
+    let (n, block) = match copies.newest() {
+        Some(_) => copies.write(&next),
+        // the script counts on from nothing
+        None => next.encode().map(|block| (0, block)),
+    }
+    .expect("encodes");
     let mut back = vec![0; BOOT_STATE_SIZE];
     let kept = gap.write_at(BOOT_STATE[n], &block).is_ok()
         && gap.sync().is_ok()
         && gap.read_at(BOOT_STATE[n], &mut back).is_ok()
         && back == block;
-    if kept { start.slot } else { start.unwritten }
+    let tried = next
+        .on_trial(start.slot)
+        .is_some_and(|t| t.phase == Phase::Trying);
+    if kept {
+        (start.slot, tried)
+    } else {
+        (start.unwritten, false)
+    }
 }

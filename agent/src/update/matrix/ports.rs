@@ -20,7 +20,7 @@ use hypriot_updater::payload::{self, Operation};
 use hypriot_updater::record::Record;
 use hypriot_updater::slot::{Digest, Release, Slot};
 
-use super::world::{Config, Data, Fleet, Software};
+use super::faults::{Config, Data, Fleet, Software};
 use super::{Planted, versions};
 use crate::card::fakes::{MemDisk, MemSource};
 use crate::card::ports::{Disk, Running, Slots};
@@ -50,10 +50,13 @@ pub(super) struct Shared {
     pub(super) disks: [[MemDisk; 2]; 2],
     pub(super) software: Software,
     pub(super) planted: Planted,
+    /// The slot that ran before anything was offered; the release is installed into the other one.
+    pub(super) good: Slot,
     pub(super) booted: Cell<Slot>,
     pub(super) uptime: Cell<u64>,
     pub(super) boots: Cell<u32>,
-    pub(super) restart: Cell<bool>,
+    /// The board is to be restarted.
+    pub(super) restart: Cell<Option<Restart>>,
     pub(super) installing: Cell<bool>,
     pub(super) fleet: Cell<Fleet>,
     /// The lock service has given its lock to this board.
@@ -126,7 +129,13 @@ impl Shared {
     }
 
     pub(super) fn new_runs(&self) -> bool {
-        self.booted.get() == Slot::B
+        self.booted.get() != self.good
+    }
+
+    /// Whether the boot loader can load what lies in the other slot than the good one: the key sector is written last.
+    pub(super) fn loads(&self) -> bool {
+        let other = &self.disks[usize::from(self.good == Slot::A)];
+        other[0].medium()[0] != 0
     }
 
     /// A write to the data partition.
@@ -283,15 +292,16 @@ impl Machine for System {
     }
 
     fn restart_at_last(&self, _: Duration) {
-        self.0.restart.set(true);
+        // the kernel's, without systemd
+        self.0.restart.set(Some(Restart::Unmarked));
     }
 
     fn diagnosis(&self) -> (Vec<String>, Vec<String>) {
         (vec!["a line".into()], Vec::new())
     }
 
-    fn restart(&self, _: Restart) -> anyhow::Result<()> {
-        self.0.restart.set(true);
+    fn restart(&self, how: Restart) -> anyhow::Result<()> {
+        self.0.restart.set(Some(how));
         bail!("restarting")
     }
 }

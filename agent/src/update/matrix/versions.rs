@@ -5,7 +5,8 @@ use hypriot_updater::record::{Outcome, Record};
 use hypriot_updater::slot::{Digest, Slot};
 use serde_json::{Value, json};
 
-use super::world::{Config, Data, Fleet, Raw, Software, World};
+use super::faults::{Config, Data, Fleet, Raw, Software};
+use super::world::World;
 use super::{PHASES, Planted, judge, reached};
 use crate::update::store::FailureReport;
 

@@ -1,6 +1,7 @@
 //! A board in memory around the real update loop.
 
 use std::cell::{Cell, RefCell};
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -12,121 +13,23 @@ use hypriot_updater::record::{Record, Will};
 use hypriot_updater::slot::Slot;
 
 use super::Planted;
+use super::faults::{Config, Data, Fleet, Raw, Software};
 use super::loader::{copies, count_again, script};
 use super::ports::{
     BOOT, Card, Gap, LockService, Partition, RELEASE, ROOT, Repository, Shared, System,
 };
 use crate::card::bootloader::RawState;
 use crate::card::fakes::{MemDisk, MemSource};
-use crate::card::ports::{Bootloader, Disk, TrialChange};
+use crate::card::guarded::Guarded;
+use crate::card::ports::{Bootloader, Disk, Keep};
 use crate::config::{Net, Server, Settings, Windows};
 use crate::report::UpdateView;
 use crate::update::act::{self, Hands, Tell};
 use crate::update::board::{self, Board, Session};
 use crate::update::drill;
 use crate::update::last::{self, Next};
+use crate::update::ports::Restart;
 use crate::update::up;
-
-/// What is wrong with `/data`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Data {
-    Fine,
-    Full,
-    ReadOnly,
-    Corrupt,
-    Gone,
-    Slow,
-}
-
-impl Data {
-    pub(super) const ALL: [Self; 6] = [
-        Self::Fine,
-        Self::Full,
-        Self::ReadOnly,
-        Self::Corrupt,
-        Self::Gone,
-        Self::Slow,
-    ];
-}
-
-/// What became of the owner's settings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Config {
-    Fine,
-    Broken,
-    Newer,
-    Gone,
-}
-
-impl Config {
-    pub(super) const ALL: [Self; 4] = [Self::Fine, Self::Broken, Self::Newer, Self::Gone];
-}
-
-/// What the release brings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Software {
-    Good,
-    /// Its self-tests fail.
-    Bad,
-    /// Its agent does not start, neither the daemon nor the last resort.
-    NoStart,
-    /// Its daemon hangs.
-    Hangs,
-    /// Its daemon crashes again and again.
-    Crashes,
-    /// Something eats the memory; the daemon is killed each time.
-    NoMemory,
-    /// It proves good, is kept, and does not come up any more from then on: its kernel panics, its root is damaged.
-    Rots,
-}
-
-impl Software {
-    pub(super) const ALL: [Self; 7] = [
-        Self::Good,
-        Self::Bad,
-        Self::NoStart,
-        Self::Hangs,
-        Self::Crashes,
-        Self::NoMemory,
-        Self::Rots,
-    ];
-
-    /// It runs well enough to be kept.
-    pub(super) const fn passes(self) -> bool {
-        matches!(self, Self::Good | Self::Rots)
-    }
-}
-
-/// What is wrong with the boot state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Raw {
-    Fine,
-    OneBad,
-    BothBad,
-    Unreadable,
-}
-
-impl Raw {
-    pub(super) const ALL: [Self; 4] = [Self::Fine, Self::OneBad, Self::BothBad, Self::Unreadable];
-}
-
-/// What becomes of the lock service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fleet {
-    /// None is set.
-    None,
-    Grants,
-    /// Somebody else has the only slot.
-    Full,
-    /// It does not answer.
-    Dead,
-    /// It grants, and the answer is lost.
-    Deaf,
-}
-
-impl Fleet {
-    pub(super) const ALL: [Self; 4] = [Self::Grants, Self::Full, Self::Dead, Self::Deaf];
-}
 
 /// Turns after which a board that does not come to rest is taken for one that never does.
 const TURNS: u32 = 200;
@@ -143,13 +46,25 @@ pub(super) struct World {
     tries: u32,
     unlocked: u32,
     starts_in_vain: u32,
+    stumbled: Cell<bool>,
     /// Starts that the boot loader had counted when it started this boot.
     counted: u8,
 }
 
 impl World {
     pub(super) fn new(software: Software, planted: Planted, fleet: Fleet) -> Self {
-        let disks = || [MemDisk::new(BOOT), MemDisk::new(ROOT)];
+        Self::in_slot(Slot::A, software, planted, fleet)
+    }
+
+    /// A board that runs in `good`.
+    pub(super) fn in_slot(good: Slot, software: Software, planted: Planted, fleet: Fleet) -> Self {
+        let disks = |slot| {
+            if slot == good {
+                // what runs was loaded from somewhere
+                return [vec![1; BOOT], vec![2; ROOT]].map(|bytes| MemDisk::holding(&bytes));
+            }
+            [MemDisk::new(BOOT), MemDisk::new(ROOT)]
+        };
         let shared = Rc::new(Shared {
             data: Cell::new(Data::Fine),
             lost: Cell::new(false),
@@ -157,13 +72,14 @@ impl World {
             record: RefCell::new(Record::default().encode()),
             failure: RefCell::new(None),
             gap: Gap::new(),
-            disks: [disks(), disks()],
+            disks: Slot::ALL.map(disks),
             software,
             planted,
-            booted: Cell::new(Slot::A),
+            good,
+            booted: Cell::new(good),
             uptime: Cell::new(30),
             boots: Cell::new(0),
-            restart: Cell::new(false),
+            restart: Cell::new(None),
             installing: Cell::new(false),
             fleet: Cell::new(match fleet {
                 Fleet::None => Fleet::None,
@@ -175,7 +91,7 @@ impl World {
             newer: Cell::new(None),
         });
         let mut raw = RawState(shared.gap.clone());
-        raw.commit(Slot::A).expect("a fresh card");
+        raw.commit(good, Keep::StandsIn).expect("a fresh card");
         Self {
             board: open(&shared, false),
             session: Session::default(),
@@ -183,6 +99,7 @@ impl World {
             tries: 0,
             unlocked: 0,
             starts_in_vain: 0,
+            stumbled: Cell::new(false),
             counted: 0,
         }
     }
@@ -194,6 +111,11 @@ impl World {
 
     pub(super) fn booted(&self) -> Slot {
         self.shared.booted.get()
+    }
+
+    /// The slot that ran in the beginning.
+    pub(super) fn good(&self) -> Slot {
+        self.shared.good
     }
 
     pub(super) fn reboots(&self) -> u32 {
@@ -220,6 +142,33 @@ impl World {
 
     pub(super) fn record_was_lost(&self) -> bool {
         self.shared.record_lost.get()
+    }
+
+    /// The next write to the boot state is refused.
+    pub(super) fn stumble(&self) {
+        self.stumbled.set(true);
+        self.shared.gap.0.stumble();
+    }
+
+    /// Which restart was asked for.
+    pub(super) fn asked(&self) -> Option<Restart> {
+        self.shared.restart.get()
+    }
+
+    /// It is later than any trial's deadline.
+    pub(super) fn late(&self) {
+        self.shared.uptime.set(100_000);
+    }
+
+    /// The boot state, as another process changes it.
+    pub(super) fn guarded(&self, lock: &Path, patience: Duration) -> Guarded {
+        let memory = RawState(self.shared.gap.clone());
+        Guarded::new(Box::new(memory), lock.to_owned(), patience)
+    }
+
+    /// The running system, as another process has it.
+    pub(super) fn system(&self) -> System {
+        System(Rc::clone(&self.shared))
     }
 
     /// From now on the lock service is as it is.
@@ -265,9 +214,10 @@ impl World {
         }
     }
 
-    /// Slot A is what runs in the beginning and what must be there in the end.
+    /// What runs in the beginning must be there in the end.
     pub(super) fn writes_to_the_running_slot(&self) -> usize {
-        self.shared.disks[0].iter().map(MemDisk::writes).sum()
+        let good = &self.shared.disks[usize::from(self.good() == Slot::B)];
+        good.iter().map(MemDisk::writes).sum()
     }
 
     /// Lives until `enough` says so, or there is nothing to do any more.
@@ -285,7 +235,7 @@ impl World {
         let mut questions = 2;
         for _ in 0..TURNS {
             let (_, idle) = self.turn();
-            if idle && !self.shared.restart.get() {
+            if idle && self.shared.restart.get().is_none() {
                 if questions == 0 {
                     return;
                 }
@@ -306,6 +256,10 @@ impl World {
             Raw::Fine => 0,
             Raw::OneBad => 1,
             Raw::BothBad => 2,
+            Raw::Stumbles => {
+                self.stumble();
+                0
+            }
             Raw::Unreadable => {
                 shared.gap.0.unreadable(0, usize::MAX / 2);
                 shared.gap.0.protect();
@@ -324,19 +278,16 @@ impl World {
     /// What the owner does who wants to see whether it helps; systemd stops `hypriot-trial-keep`, which re-arms.
     pub(super) fn orderly_reboot(&mut self) {
         let mut raw = RawState(self.shared.gap.clone());
-        let on_trial = raw
-            .state()
-            .is_ok_and(|s| s.on_trial(self.booted()).is_some());
-        if on_trial {
-            drop(raw.change(TrialChange::Rearm));
-        }
+        drop(last::rearm_on(&mut raw, self.booted()));
         self.boot();
     }
 
     /// One turn of the loop, and what follows from it. The second value says that there was nothing to do.
     fn turn(&mut self) -> (Step, bool) {
-        if self.shared.restart.replace(false) {
-            self.boot();
+        match self.shared.restart.take() {
+            Some(Restart::Unmarked) => self.boot(),
+            Some(Restart::Orderly | Restart::Back) => self.orderly_reboot(),
+            None => (),
         }
         let agent = match self.shared.software {
             Software::Good | Software::Bad | Software::Rots => true,
@@ -362,7 +313,8 @@ impl World {
             tell: &mut tell,
         };
         let (_, step, done) = act::turn(&mut self.board, &mut self.session, &policy, &mut hands);
-        let idle = matches!(step, Step::Wait(_)) || (done.is_err() && !self.shared.restart.get());
+        let idle =
+            matches!(step, Step::Wait(_)) || (done.is_err() && self.shared.restart.get().is_none());
         (step, idle)
     }
 
@@ -384,20 +336,16 @@ impl World {
         }
         // its unit cannot start the program: `FailureAction=reboot-force`
         if self.shared.software == Software::NoStart {
-            self.shared.restart.set(true);
+            self.shared.restart.set(Some(Restart::Unmarked));
             return (Step::RebootBack, false);
         }
         self.shared.uptime.set(self.shared.uptime.get() + 300);
         let mut raw = RawState(self.shared.gap.clone());
-        let state = raw.state().ok();
-        match last::next(state.as_ref(), self.booted(), self.shared.uptime.get()) {
+        let board = System(Rc::clone(&self.shared));
+        match last::look(&mut raw, &board, self.shared.booted.get()) {
             Next::Over => (Step::SelfTest, true),
             Next::Wait => (Step::SelfTest, false),
-            Next::Back => {
-                drop(raw.change(TrialChange::Fail));
-                self.shared.restart.set(true);
-                (Step::RebootBack, false)
-            }
+            Next::Back => (Step::RebootBack, false),
         }
     }
 
@@ -408,22 +356,31 @@ impl World {
         let tried = loop {
             shared.boots.set(shared.boots.get() + 1);
             shared.uptime.set(30);
-            shared.restart.set(false);
+            shared.restart.set(None);
             if shared.planted == Planted::NobodyClears {
                 count_again(&mut gap, self.counted);
             }
-            let slot = script(&mut gap);
+            let (mut slot, on_trial) = script(&mut gap);
             self.counted = copies(&gap).newest().map_or(0, |(_, s)| s.starts);
+            if slot != shared.good && !shared.loads() {
+                if on_trial {
+                    continue;
+                }
+                // the script's last resort
+                slot = shared.good;
+            }
             shared.booted.set(slot);
+            // what the initramfs does
+            drop(RawState(gap.clone()).doubt(slot));
             let tried = RawState(gap.clone()).state().is_ok_and(|s| {
                 s.on_trial(slot)
                     .is_some_and(|t| matches!(t.phase, Phase::Armed | Phase::Trying))
             });
-            let trial = slot == Slot::B && tried;
+            let trial = slot != shared.good && tried;
             let lock = shared.fleet.get() == Fleet::None || shared.locked.get();
             self.tries += u32::from(trial);
             self.unlocked += u32::from(trial && !lock);
-            let rotten = shared.software == Software::Rots && slot == Slot::B && !tried;
+            let rotten = shared.software == Software::Rots && slot != shared.good && !tried;
             if !rotten || self.dead() {
                 break tried;
             }
@@ -446,12 +403,14 @@ impl World {
 
     /// It starts in vain, again and again.
     pub(super) fn dead(&self) -> bool {
-        self.starts_in_vain > MOST_IN_VAIN
+        // where the write that leaves it was refused, it has its three starts again
+        let more = if self.stumbled.get() { 3 } else { 0 };
+        self.starts_in_vain > MOST_IN_VAIN + more
     }
 }
 
 fn open(shared: &Rc<Shared>, tried: bool) -> Board {
-    let new = shared.booted.get() == Slot::B;
+    let new = shared.new_runs();
     // what `config::load` makes of it: a file that cannot be read forbids everything
     let broken =
         matches!(shared.config.get(), Config::Broken | Config::Newer) && !shared.lost.get();

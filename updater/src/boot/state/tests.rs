@@ -250,11 +250,22 @@ fn verbs_refuse_what_makes_no_sense() {
     }
     state.trial.as_mut().unwrap().phase = Phase::Trying;
     assert_eq!(state.rearm(), Ok(false), "a reboot loop must end");
-    state.commit(Slot::B);
+    for judged in [Phase::Failed, Phase::Lost] {
+        let mut state = state.clone();
+        state.trial.as_mut().unwrap().phase = judged;
+        let late = state.win(Slot::B);
+        assert_eq!(
+            late,
+            Err(BootStateError::Judged(Slot::B)),
+            "the last resort was first"
+        );
+        assert_eq!(state.default, Slot::A);
+    }
+    assert_eq!(state.win(Slot::A), Err(BootStateError::Judged(Slot::A)));
+    state.win(Slot::B).unwrap();
     assert_eq!(
         state,
         BootState {
-            seq: 1,
             default: Slot::B,
             ..BootState::fresh()
         }
@@ -343,4 +354,51 @@ fn boot_states_of_other_versions_are_read() {
         ..state
     };
     assert_eq!(read(&first), older);
+}
+
+#[test]
+fn a_boot_state_that_was_lost_makes_the_first_slot_prove_itself_and_no_other_state_does() {
+    let anew = |seq, starts| BootState {
+        seq,
+        starts,
+        ..BootState::fresh()
+    };
+    // with arithmetic and without
+    for seq in [0, 1] {
+        let mut state = anew(seq, 1);
+        assert!(state.doubt());
+        let trial = state.on_trial(Slot::A).cloned().expect("a trial");
+        assert_eq!((trial.phase, state.default), (Phase::Trying, Slot::B));
+        assert_eq!(trial.id, UNKNOWN);
+        let block = state.encode().unwrap();
+        assert_eq!(
+            BootState::parse(&block),
+            Ok(state.clone()),
+            "it survives the script"
+        );
+        assert!(!state.doubt(), "once");
+    }
+    for (danger, state) in [
+        ("as it was flashed", BootState::fresh()),
+        ("the first start where nothing can count", anew(FIRST, 1)),
+        ("an ordinary start", anew(FIRST + 1, 1)),
+        ("nothing was counted", anew(1, 0)),
+        (
+            "somebody kept the other slot",
+            BootState {
+                default: Slot::B,
+                ..anew(1, 1)
+            },
+        ),
+        (
+            "something failed",
+            BootState {
+                failed: Some("x1".into()),
+                ..anew(1, 1)
+            },
+        ),
+    ] {
+        let mut asked = state.clone();
+        assert!(!asked.doubt() && asked == state, "{danger}");
+    }
 }

@@ -62,3 +62,51 @@ fn what_runs_instead_of_the_default_is_kept_only_if_it_may_be() {
         assert_eq!(decide(&seen, &POLICY), expected, "{danger}");
     }
 }
+
+#[test]
+fn a_slot_that_the_script_fell_back_to_is_trusted_only_where_nothing_speaks_against_it() {
+    type Change<'a> = &'a dyn Fn(&mut Seen);
+    let bad = || Tests::Done(Verdict::Bad(["docker".to_string()].into()));
+    let doubted = |change: &dyn Fn(&mut Seen)| {
+        let mut seen = calm();
+        seen.tried = true;
+        seen.boot.seq = 1;
+        seen.boot.starts = 1;
+        assert!(seen.boot.doubt());
+        change(&mut seen);
+        decide(&seen, &POLICY)
+    };
+    let here = || Pending {
+        slot: Slot::A,
+        ..pending(0, 0)
+    };
+    let keep = Step::Commit(Slot::A);
+    let back = Step::Fail(["docker".to_string()].into());
+    let rows: [(&str, Step, Change<'_>); 6] = [
+        ("nothing is known", keep.clone(), &|_| ()),
+        (
+            "its tests fail, as they may in the other slot",
+            keep.clone(),
+            &|s| s.tests = bad(),
+        ),
+        ("it was on trial, and is bad", back.clone(), &|s| {
+            s.record.pending = Some(here());
+            s.tests = bad();
+        }),
+        ("it was on trial, and is good", keep.clone(), &|s| {
+            s.record.pending = Some(here());
+        }),
+        ("it failed before", back, &|s| {
+            s.record.set_content(Slot::A, Some(release(2)));
+            s.record.refuse(release(2), Vec::new(), Timestamp(0));
+            s.tests = bad();
+        }),
+        ("the other one was on trial", keep, &|s| {
+            s.record.pending = Some(pending(0, 0));
+            s.tests = bad();
+        }),
+    ];
+    for (danger, step, change) in rows {
+        assert_eq!(doubted(change), step, "{danger}");
+    }
+}
