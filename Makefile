@@ -7,8 +7,8 @@ TARGET ?= aarch64-unknown-linux-musl
 imagegen := $(CARGO) run --bin hypriot-imagegen --
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-power-cuts test-stick power-cut-proof fault-matrix
-.PHONY: bench-fleet bench-delta bench-install test-page test-popular test-owner test-user-data
+.PHONY: help demo test test-power-cuts test-stick test-faults power-cut-proof fault-matrix
+.PHONY: bench-fleet bench-delta bench-install test-page test-popular test-owner test-user-data test-old-agent advisories
 .PHONY: test-flood test-boards test-fidelity fuzz bench-image lint agent deb sd-image
 .PHONY: test-integration release-tools docs docs-reference goss-parity bench-health lint-workflows lint-monitoring pictures
 .PHONY: need-rust need-agent need-image need-bench need-papers need-all
@@ -34,6 +34,14 @@ test-owner: need-all ## an image with everything a recipe can say, flashed, star
 
 test-user-data: need-all ## what owners write into user-data: each sample flashed, started and looked at, a quarter of an hour
 	HYPRIOT_SCENARIO=user-data $(CARGO) test --workspace --test life a_board_lives -- --nocapture
+
+test-faults: need-all ## cells of the fault matrix on a virtual board, an hour and a half: CELLS="/data is full" for some
+	HYPRIOT_SCENARIO=faults HYPRIOT_CELLS="$(CELLS)" $(CARGO) test --workspace --test life a_board_lives -- --nocapture
+
+OLD ?= 329cc59
+test-old-agent: need-all ## an older agent's program and today's over the same /data, in both directions: OLD=revision
+	$(CARGO) build --bin hypriot-agent --bin hypriot-fleet
+	$(CARGO) run --bin hypriot-old-agent -- $(OLD)
 
 power-cut-proof: need-rust ## every state that a power cut may leave of a whole life of a board, in memory, two minutes
 	HYPRIOT_POWER_CUTS=all $(CARGO) test --workspace --lib -- power_cuts --nocapture
@@ -85,6 +93,9 @@ lint: need-rust ## formatting and clippy, warnings are errors; cargo-deny if it 
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	@if command -v cargo-deny >/dev/null; then $(CARGO) deny check bans licenses sources; \
 	else echo "cargo-deny is not installed: skipped (cargo install cargo-deny --locked)"; fi
+
+advisories: need-rust ## known faults of what we depend on, by RustSec's list (needs cargo-deny and a network)
+	$(CARGO) deny check
 
 docs: need-rust ## the book, docs/book/index.html (compiles mdBook into .cache/tools, once)
 	$(CARGO) run --bin hypriot-papers -- book

@@ -47,7 +47,7 @@ pub fn grant(card: &Path, dir: &Path) -> Result<PathBuf> {
 }
 
 /// Replaces a file on the card's first FAT partition, as the `flash` tool does.
-fn write_setting(card: &Path, dir: &Path, name: &str, text: &str) -> Result<()> {
+pub fn write_setting(card: &Path, dir: &Path, name: &str, text: &str) -> Result<()> {
     let file = dir.join(name);
     #[expect(
         clippy::disallowed_methods,

@@ -185,6 +185,19 @@ impl VirtualBoard {
         Ok(())
     }
 
+    /// Waits until the board has switched itself off.
+    pub fn wait_off(&mut self, within: Duration) -> Result<()> {
+        let begun = Instant::now();
+        let qemu = self.qemu.as_mut().context("the board is off")?;
+        while qemu.try_wait()?.is_none() {
+            let seconds = within.as_secs();
+            ensure!(begun.elapsed() < within, "still on after {seconds} s");
+            std::thread::sleep(Duration::from_millis(250));
+        }
+        self.qemu = None;
+        Ok(())
+    }
+
     /// An error if the board switched itself off or QEMU failed.
     pub fn check_running(&mut self) -> Result<()> {
         let Some(qemu) = &mut self.qemu else {

@@ -38,7 +38,7 @@ struct Edition {
 /// The edition a card is flashed with.
 const FIRST: &str = "v1";
 /// All of them.
-const EDITIONS: [Edition; 4] = [
+const EDITIONS: [Edition; 5] = [
     Edition {
         name: FIRST,
         version: "1.0.0",
@@ -61,6 +61,24 @@ const EDITIONS: [Edition; 4] = [
         name: "v4",
         version: "1.3.0",
         files: &[("etc/motd", "This is release 1.3.0 of the demo.\n")],
+    },
+    Edition {
+        name: "faulty",
+        version: "1.4.0",
+        files: &[
+            (
+                "usr/share/hypriot-faults/agent.sh",
+                include_str!("../steps/faults/agent.sh"),
+            ),
+            (
+                "etc/systemd/system/hypriot-agent.service.d/90-faults.conf",
+                include_str!("../steps/faults/run.conf"),
+            ),
+            (
+                "etc/systemd/system/hypriot-trial-expire.service.d/90-faults.conf",
+                include_str!("../steps/faults/expire.conf"),
+            ),
+        ],
     },
 ];
 

@@ -13,6 +13,8 @@
 //! * `factory`: makes agent, keys, image and releases with the programs a maintainer uses
 //! * `owner`: a recipe that says everything, and what it names
 //! * `steps`: the language of scenarios; `stage` plays them, `narrate` tells what happens
+//! * `faults`: what is done to a card, and the cells of the fault matrix on a virtual board; `cells` plays them
+//! * `old_agent`: `make test-old-agent`, an older program over the same data
 //! * `peers`: programs of others that ours are judged by
 //! * `demo`: `make demo`
 //! * `bench`: `make bench-…`
@@ -25,10 +27,12 @@ pub mod bench;
 pub mod board;
 pub mod boards;
 pub mod browser;
+pub mod cells;
 pub mod demo;
 pub mod exec;
 pub mod factory;
 pub mod families;
+pub mod faults;
 pub mod glance;
 pub mod health;
 pub mod http;
@@ -37,6 +41,7 @@ pub mod loop_board;
 pub mod monitoring;
 pub mod narrate;
 pub mod native;
+pub mod old_agent;
 pub mod owner;
 pub mod papers;
 pub mod peers;

@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 
 use crate::exec::{self, Held};
+use crate::health::Health;
 use crate::http;
 use card::Card;
 use releases::Releases;
@@ -68,9 +69,18 @@ impl Drop for Yard {
     }
 }
 
+/// The agent of a version.
+pub type Agents = Arc<dyn Fn(&str) -> Result<PathBuf> + Send + Sync>;
+
 impl Yard {
     /// So many boards that run version 1.0.0, with these settings of their owner.
     pub fn start(boards: usize, settings: &str) -> Result<Self> {
+        let ours: Agents = Arc::new(|_| exec::workspace_program("hypriot-agent"));
+        Self::with_agents(boards, settings, &ours)
+    }
+
+    /// The same with an agent of its own in each version.
+    pub fn with_agents(boards: usize, settings: &str, agents: &Agents) -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let releases = Releases::new(dir.path())?;
         let first = releases.root("1.0.0", true);
@@ -87,8 +97,10 @@ impl Yard {
             let (over, starts) = (Arc::default(), Arc::default());
             let life = {
                 let (over, starts) = (Arc::clone(&over), Arc::clone(&starts));
-                let repo = dir.path().join("site");
-                std::thread::spawn(move || live(&card, &home, &repo, http, &over, &starts))
+                let (repo, agents) = (dir.path().join("site"), Arc::clone(agents));
+                std::thread::spawn(move || {
+                    live(&card, &home, &repo, &agents, http, (&over, &starts))
+                })
             };
             all.push(Board {
                 http,
@@ -158,6 +170,34 @@ impl Yard {
             .ok()?;
         let document: serde_json::Value = serde_json::from_str(&text).ok()?;
         Some(document["version"].as_str()?.to_owned())
+    }
+
+    /// What a board says of itself.
+    pub fn health(&self, n: usize) -> Result<Health> {
+        let url = format!("http://127.0.0.1:{}/health", self.boards[n].http);
+        Health::parse(&http::get(&url, Duration::from_secs(5))?.body)
+    }
+
+    /// Runs the agent of a board inside of it, as its owner would; what it printed.
+    pub fn agent(&self, n: usize, words: &[&str]) -> Result<String> {
+        self.inside(n, &[&["/usr/bin/hypriot-agent"], words].concat())
+    }
+
+    /// What a file of a board says.
+    pub fn read(&self, n: usize, path: &str) -> Result<String> {
+        self.inside(n, &["cat", path])
+    }
+
+    fn inside(&self, n: usize, words: &[&str]) -> Result<String> {
+        let pid = std::fs::read_to_string(self.home(n).join("pid"))?;
+        let children = format!("/proc/{0}/task/{0}/children", pid.trim());
+        let first = std::fs::read_to_string(children)?;
+        let mut command = exec::command("nsenter");
+        command.args(["--mount", "--pid", "--uts", "--ipc", "--time", "--target"]);
+        command
+            .args([first.trim(), "chroot", "/mnt/root"])
+            .args(words);
+        exec::run(command, Duration::from_mins(1))
     }
 
     /// How often a board has started.
@@ -290,9 +330,9 @@ fn live(
     card: &Card,
     home: &Path,
     repo: &Path,
+    agents: &Agents,
     http: u16,
-    over: &AtomicBool,
-    starts: &AtomicUsize,
+    (over, starts): (&AtomicBool, &AtomicUsize),
 ) -> Result<()> {
     while !over.load(Ordering::SeqCst) {
         let start = card.start()?;
@@ -314,7 +354,7 @@ fn live(
         command.args(["--fork", "--kill-child", "--propagation", "private"]);
         command.args(["bash", "-c", START, "board"]);
         command.arg(home).arg(repo).arg(&card.device);
-        command.arg(exec::workspace_program("hypriot-agent")?);
+        command.arg(agents(start.version()?)?);
         command.args([http.to_string(), u8::from(start.trial).to_string()]);
         command.stdout(console.try_clone()?).stderr(console);
         let mut child = Held(command.spawn()?);

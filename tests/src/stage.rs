@@ -15,7 +15,7 @@ use crate::serve::Server;
 use crate::steps::{Action, Cuts, Expect, Measure, Moment, Scenario, Script};
 
 /// What the boot script prints when it starts a slot on trial (`updater::boot::script`).
-const TRIED: &str = "trial trying, starting slot";
+pub(crate) const TRIED: &str = "trial trying, starting slot";
 
 /// Everything a scenario plays with.
 #[derive(Debug)]
@@ -84,6 +84,7 @@ impl<'a> Stage<'a> {
             Action::PowerCuts(cuts) => self.power_cuts(cuts, narrator),
             Action::Run(script) => self.run(script, narrator),
             Action::Validate => self.validate(narrator),
+            Action::Keep(name) => self.keep(name),
             Action::Console(text) => {
                 ensure!(
                     self.board.console()?.contains(text),
@@ -99,7 +100,7 @@ impl<'a> Stage<'a> {
         Health::parse(&self.board.get("/health")?.body)
     }
 
-    fn wait(&mut self, expect: &Expect, narrator: &Narrator) -> Result<Health> {
+    pub(crate) fn wait(&mut self, expect: &Expect, narrator: &Narrator) -> Result<Health> {
         let factory = self.factory;
         self.wait_for(expect.within(), narrator, |health| {
             expect.misfit(health, |name| factory.version(name))
@@ -257,7 +258,7 @@ impl<'a> Stage<'a> {
         )
     }
 
-    fn power_on(&mut self) -> Result<()> {
+    pub(crate) fn power_on(&mut self) -> Result<()> {
         self.answered = self.server.requests().len();
         self.board.power_on()
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize;
 
+use crate::faults::Cell;
 use crate::health::Health;
 
 /// A list of steps.
@@ -15,6 +16,9 @@ pub struct Scenario {
     pub name: String,
     /// In order.
     pub step: Vec<Step>,
+    /// Lives that begin with a card that a step kept. Each is played, whatever became of the one before.
+    #[serde(default)]
+    pub cell: Vec<Cell>,
 }
 
 /// One step.
@@ -66,6 +70,8 @@ pub enum Action {
     Validate,
     /// The console must have said this since the last power-on.
     Console(String),
+    /// The board shuts itself down in order, and a copy of its card is kept under this name.
+    Keep(String),
 }
 
 /// What the board must say about itself. What is not given may be anything.
@@ -156,6 +162,15 @@ impl Scenario {
                 step.say
             );
         }
+        for cell in &scenario.cell {
+            cell.check()?;
+            ensure!(
+                scenario.kept().any(|name| name == cell.card),
+                "{:?}: no step keeps a card {:?}",
+                cell.say,
+                cell.card
+            );
+        }
         Ok(scenario)
     }
 }
@@ -166,6 +181,18 @@ impl Scenario {
         self.step
             .iter()
             .any(|step| matches!(step.action, Action::Stick(_)))
+    }
+
+    /// The cards it keeps.
+    fn kept(&self) -> impl Iterator<Item = &str> {
+        let cells = self.cell.iter().filter_map(|cell| cell.keep.as_deref());
+        self.step
+            .iter()
+            .filter_map(|step| match &step.action {
+                Action::Keep(name) => Some(name.as_str()),
+                _ => None,
+            })
+            .chain(cells)
     }
 
     /// The releases it needs.
@@ -238,11 +265,59 @@ mod tests {
                 "name='x'\n[[step]]\nsay='x'\ndo.wait={slot='b'}",
             ),
             (
+                "a cell whose card nobody keeps",
+                "name='x'\nstep=[{say='x',do='power-on'}]\n[[cell]]\nsay='x'\ncard='y'\nend={within=1,slot='a',release='v1'}",
+            ),
+            (
+                "a cell that may end anywhere",
+                "name='x'\nstep=[{say='x',do.keep='y'}]\n[[cell]]\nsay='x'\ncard='y'\nend={within=1}",
+            ),
+            (
+                "a fault that there is none of",
+                "name='x'\nstep=[{say='x',do.keep='y'}]\n[[cell]]\nsay='x'\ncard='y'\nstrike=['rain']\nend={within=1,slot='a',release='v1'}",
+            ),
+            (
                 "no cuts",
                 "name='x'\n[[step]]\nsay='x'\ndo.power-cuts={during='arm',times=0,spread=1,within=1}",
             ),
         ] {
             assert!(Scenario::parse(text).is_err(), "{danger}");
+        }
+    }
+
+    #[test]
+    fn every_scenario_that_is_played_can_be_read() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("steps");
+        let mut read = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|e| e == "toml") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                let scenario = Scenario::parse(&text);
+                scenario.unwrap_or_else(|e| panic!("{}: {e:#}", path.display()));
+                read += 1;
+            }
+        }
+        assert!(read >= 5, "only {read}");
+    }
+
+    #[test]
+    fn the_fault_matrix_on_a_board_has_a_dozen_cells_and_every_fault() {
+        use std::collections::BTreeSet;
+        let scenario = Scenario::parse(include_str!("../steps/faults.toml")).unwrap();
+        assert!(scenario.cell.len() >= 12);
+        let faults: BTreeSet<_> = scenario
+            .cell
+            .iter()
+            .flat_map(|cell| cell.strike.iter().chain(&cell.strike_in_trial))
+            .collect();
+        let software: BTreeSet<_> = scenario.cell.iter().map(|cell| cell.software).collect();
+        assert_eq!((faults.len(), software.len()), (9, 5));
+        for cell in &scenario.cell {
+            // what the release's script looks for
+            let script = include_str!("../steps/faults/agent.sh");
+            let word = cell.software.word();
+            assert!(script.contains(word), "{word}");
         }
     }
 

@@ -42,6 +42,15 @@ pub struct Start {
     pub trial: bool,
 }
 
+impl Start {
+    /// The version that the slot's settings name.
+    pub fn version(&self) -> Result<&str> {
+        let settings = self.root.get("agent.toml").context("no agent.toml")?;
+        let line = settings.lines().find_map(|l| l.strip_prefix("version = "));
+        Ok(line.context("no version")?.trim_matches('"'))
+    }
+}
+
 impl Card {
     /// As imagegen flashes it: slot a holds `root`, and there is no boot state but a fresh one.
     pub fn flash(path: &Path, number: usize, root: &[u8]) -> Result<Self> {

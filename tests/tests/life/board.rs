@@ -49,13 +49,15 @@ fn a_board_lives_through_updates_bad_releases_and_power_cuts() -> Result<()> {
         (board, key)
     };
     let seed = seed()?;
-    let mut narrator = Narrator::new(scenario.step.len());
+    let mut narrator = Narrator::new(scenario.step.len() + scenario.cell.len());
     narrator.say(&format!(
         "random moments of this run: HYPRIOT_TEST_SEED={seed}"
     ));
     let mut stage = Stage::new(&factory, board, seed)?;
     stage.ssh_key = Some(ssh_key);
-    let played = stage.play(&scenario, &mut narrator);
+    let played = stage
+        .play(&scenario, &mut narrator)
+        .and_then(|()| cells(&mut stage, &scenario, &mut narrator));
     drop(stage);
     narrator.summary();
     let kept = if played.is_err() {
@@ -66,6 +68,19 @@ fn a_board_lives_through_updates_bad_releases_and_power_cuts() -> Result<()> {
     played.with_context(|| format!("seed {seed}; card and console log are kept in {kept}"))
 }
 
+/// The cells of the scenario, if it has some; `HYPRIOT_CELLS` names a part of those that are wanted.
+fn cells(stage: &mut Stage<'_>, scenario: &Scenario, narrator: &mut Narrator) -> Result<()> {
+    if scenario.cell.is_empty() {
+        return Ok(());
+    }
+    let only = std::env::var("HYPRIOT_CELLS").ok();
+    let only = only.filter(|part| !part.is_empty());
+    let sum = stage.cells(scenario, only.as_deref(), narrator);
+    narrator.say(&sum.to_string());
+    anyhow::ensure!(sum.breaches.is_empty(), "{}", sum.breaches.join("\n"));
+    Ok(())
+}
+
 /// What is played: `HYPRIOT_SCENARIO=power-cuts` for the long one.
 fn scenario() -> Result<Scenario> {
     let name = std::env::var("HYPRIOT_SCENARIO").unwrap_or_else(|_| "life".to_owned());
@@ -74,7 +89,10 @@ fn scenario() -> Result<Scenario> {
         "power-cuts" => Scenario::parse(include_str!("../../steps/power-cuts.toml")),
         "stick" => Scenario::parse(include_str!("../../steps/stick.toml")),
         "owner" => Scenario::parse(include_str!("../../steps/owner.toml")),
-        _ => anyhow::bail!("HYPRIOT_SCENARIO={name}: life, power-cuts, stick, owner or user-data"),
+        "faults" => Scenario::parse(include_str!("../../steps/faults.toml")),
+        _ => anyhow::bail!(
+            "HYPRIOT_SCENARIO={name}: life, power-cuts, stick, faults, owner or user-data"
+        ),
     }
 }
 

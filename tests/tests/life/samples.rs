@@ -92,6 +92,7 @@ fn one(factory: &Factory, sample: &Sample, narrator: &mut Narrator) -> Result<()
             step("the board is well".to_owned(), Action::Wait(well)),
             step("it did what it says".to_owned(), Action::Run(script)),
         ],
+        cell: Vec::new(),
     };
     stage.play(&scenario, narrator)
 }
