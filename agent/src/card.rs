@@ -1,5 +1,6 @@
 //! The card, and the ports through which the update works on it.
 
+pub mod aligned;
 pub mod bootloader;
 pub mod canary;
 pub mod disk;

@@ -12,6 +12,7 @@ use hypriot_updater::layout::{self, Partition};
 use hypriot_updater::slot::Slot;
 use nix::fcntl::{OFlag, PosixFadviseAdvice, posix_fadvise};
 
+use crate::card::aligned::{Aligned, PAGE, fits};
 use crate::card::ports::{Disk, Running, Slots};
 use hypriot_updater::mbr::{self, ReadError, Table};
 
@@ -23,6 +24,8 @@ pub struct Window {
     direct: Option<File>,
     /// What cannot be read past the cache is not read.
     strict: bool,
+    /// Writing goes past the cache as well, where that can be.
+    direct_writes: bool,
     start: u64,
     size: u64,
 }
@@ -30,11 +33,12 @@ pub struct Window {
 impl Window {
     /// The first `size` bytes behind `start` of an open device.
     pub fn new(file: File, start: u64, size: u64) -> Self {
-        let direct = direct(&file).ok();
+        let direct = direct(&file, false).ok();
         Self {
             file,
             direct,
             strict: false,
+            direct_writes: false,
             start,
             size,
         }
@@ -43,12 +47,27 @@ impl Window {
     /// The same, for whom the medium alone will do: where there is no reading past the kernel's cache, there is no reading.
     pub fn of_medium(file: File, start: u64, size: u64) -> io::Result<Self> {
         Ok(Self {
-            direct: Some(direct(&file)?),
+            direct: Some(direct(&file, false)?),
             file,
             strict: true,
+            direct_writes: false,
             start,
             size,
         })
+    }
+
+    /// The same, written past the cache, too: the medium is busy while the next bytes are made, a slot of new bytes does not
+    /// push what the board works with out of its memory, and the kernel counts the writing to us, with our priority.
+    fn uncached(file: File, size: u64) -> Self {
+        let both = direct(&file, true).ok();
+        Self {
+            direct_writes: both.is_some(),
+            direct: both.or_else(|| direct(&file, false).ok()),
+            file,
+            strict: false,
+            start: 0,
+            size,
+        }
     }
 
     fn place(&self, at: u64, len: usize) -> io::Result<u64> {
@@ -81,6 +100,13 @@ impl Disk for Window {
 
     fn write_at(&mut self, at: u64, data: &[u8]) -> io::Result<()> {
         let place = self.place(at, data.len())?;
+        if let (true, Some(direct)) = (self.direct_writes && fits(place, data), &self.direct) {
+            match direct.write_all_at(data, place) {
+                // a device whose blocks are larger than a page, or one that cannot: the whole once more, through the cache
+                Err(e) if e.kind() == io::ErrorKind::InvalidInput => (),
+                done => return done,
+            }
+        }
         self.file.write_all_at(data, place)
     }
 
@@ -99,38 +125,43 @@ impl Disk for Window {
     }
 }
 
-/// Opens a device once more, to be read from the medium itself: a card that lies must be found out before its slot is armed.
+/// Opens a device once more, to be read from the medium itself (and written): a card that lies must be found out before its slot is armed.
 ///
 /// O_DIRECT, because it alone is a promise: open(2) and `blkdev_read_iter` (block/fops.c) write back what is dirty in the
 /// range and then read past the page cache. `POSIX_FADV_DONTNEED` and `BLKFLSBUF` drop pages that nobody happens to hold
 /// (`invalidate_mapping_pages`), and say nothing about the others.
-fn direct(file: &File) -> io::Result<File> {
+fn direct(file: &File, write: bool) -> io::Result<File> {
     OpenOptions::new()
         .read(true)
+        .write(write)
         .custom_flags(OFlag::O_DIRECT.bits())
         .open(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 
-/// Memory, place and length must be multiples of the device's blocks (open(2)); a page is one of every block there is.
-const ALIGNED: usize = 4096;
-
 fn read_direct(file: &File, place: u64, buf: &mut [u8]) -> io::Result<()> {
-    let before = usize::try_from(place % ALIGNED as u64).unwrap_or(0);
-    let (from, wanted) = (place - before as u64, before + buf.len());
-    let len = wanted.next_multiple_of(ALIGNED);
-    let mut room = vec![0; len + ALIGNED];
-    let shift = room.as_ptr().align_offset(ALIGNED).min(ALIGNED);
-    let room = &mut room[shift..shift + len];
+    if fits(place, buf) {
+        let wanted = buf.len();
+        return read_up_to(file, place, buf, wanted);
+    }
+    let before = usize::try_from(place % PAGE as u64).unwrap_or(0);
+    let wanted = before..before + buf.len();
+    let mut room = Aligned::zeroed(wanted.end.next_multiple_of(PAGE));
+    read_up_to(file, place - before as u64, &mut room, wanted.end)?;
+    buf.copy_from_slice(&room[wanted]);
+    Ok(())
+}
+
+/// Reads at least `wanted` bytes: a file may end before its last page does.
+fn read_up_to(file: &File, place: u64, room: &mut [u8], wanted: usize) -> io::Result<()> {
     let mut filled = 0;
     while filled < wanted {
-        match file.read_at(&mut room[filled..], from + filled as u64) {
+        match file.read_at(&mut room[filled..], place + filled as u64) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(read) => filled += read,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => (),
             Err(e) => return Err(e),
         }
     }
-    buf.copy_from_slice(&room[before..wanted]);
     Ok(())
 }
 
@@ -219,7 +250,7 @@ impl Card {
                 node.display()
             )));
         }
-        Ok(Window::new(file, 0, partition.size))
+        Ok(Window::uncached(file, partition.size))
     }
 
     /// Opens the raw gap before the first partition, where the boot state lies. A card that is write-protected can be
@@ -365,6 +396,43 @@ mod tests {
         }
         let beyond = window.read_at((1 << 20) - 511, &mut [0; 512]);
         assert!(beyond.is_err());
+    }
+
+    #[test]
+    fn what_is_written_past_the_cache_is_there_for_everybody() {
+        let here = std::env::current_exe().unwrap();
+        let file = tempfile::tempfile_in(here.parent().unwrap()).unwrap();
+        file.set_len(1 << 20).unwrap();
+        let mut window = Window::uncached(file.try_clone().unwrap(), 1 << 20);
+        assert!(
+            window.direct_writes,
+            "the file system of the build folder can do it"
+        );
+        let mut shall = vec![0; 1 << 20];
+        // warm, so that a stale page would be seen
+        file.read_exact_at(&mut shall, 0).unwrap();
+        let mut pages = Aligned::zeroed(8 * PAGE);
+        pages.iter_mut().zip(0_u8..=255).for_each(|(b, n)| *b = n);
+        // through the cache for its place, its length, its memory; and past it
+        let rows = [
+            (0, 8 * PAGE),
+            (512, 512),
+            (3 * PAGE, 100),
+            (PAGE, 2 * PAGE),
+            (PAGE + 7, PAGE),
+        ];
+        for (at, len) in rows {
+            window.write_at(at as u64, &pages[..len]).unwrap();
+            shall[at..at + len].copy_from_slice(&pages[..len]);
+            let (mut cached, mut direct) = (vec![1; 1 << 20], Aligned::zeroed(1 << 20));
+            file.read_exact_at(&mut cached, 0).unwrap();
+            assert!(cached == shall, "{len} bytes at {at}, through the cache");
+            window.sync().unwrap();
+            window.read_at(0, &mut direct).unwrap();
+            assert!(direct[..] == shall[..], "{len} bytes at {at}, past it");
+        }
+        let (end, one) = ((1 << 20) - PAGE as u64 + 1, &pages[..PAGE]);
+        assert!(window.write_at(end, one).is_err(), "over the end");
     }
 
     #[test]

@@ -10,7 +10,13 @@ use super::idle::Place;
 use crate::card::ports::Running;
 
 /// Fills `out`, the room of exactly one segment; never more, whatever a frame says. False when it does not come out full.
-pub(super) fn decode(operation: &Operation, data: &[u8], reference: &[u8], out: &mut [u8]) -> bool {
+pub(super) fn decode<'r>(
+    context: &mut DCtx<'r>,
+    operation: &Operation,
+    data: &[u8],
+    reference: &'r [u8],
+    out: &mut [u8],
+) -> bool {
     let fill = |out: &mut [u8], from: &[u8]| {
         let same = out.len() == from.len();
         if same {
@@ -27,7 +33,6 @@ pub(super) fn decode(operation: &Operation, data: &[u8], reference: &[u8], out: 
         Operation::Same | Operation::Copy(_) => fill(out, reference),
         Operation::Zstd | Operation::Patch(_) => {
             let len = out.len();
-            let mut context = DCtx::create();
             // RFC 8878 has no name for it; zstd.h: the prefix is what lies before the content
             let ready = reference.is_empty() || context.ref_prefix(reference).is_ok();
             ready && context.decompress(out, data).is_ok_and(|n| n == len)

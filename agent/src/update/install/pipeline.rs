@@ -14,13 +14,16 @@ use std::time::Duration;
 use hypriot_keys::source::Source;
 use hypriot_updater::index::SegmentHash;
 use hypriot_updater::payload::Entry;
+use zstd::zstd_safe::DCtx;
 
 use super::InstallError;
 use super::decode::{decode, is_right};
 use super::idle::Place;
 use super::transfer::Transfer;
+use crate::card::aligned::Aligned;
 
-/// More decoders than this are never busy: a card writes slower than two of them decode.
+/// More decoders than this are never busy: a card writes slower than two of them decode. Whoever fetches and whoever writes
+/// mostly waits, so each core has one.
 const MOST_WORKERS: usize = 3;
 /// While nothing arrives, whoever waits is called this often.
 const PULSE: Duration = Duration::from_secs(2);
@@ -37,7 +40,7 @@ pub(super) struct Piece<'a> {
 /// What became of one.
 pub(super) enum Arrival {
     /// The bytes of the segment, compared with the index.
-    Segment(Vec<u8>),
+    Segment(Aligned),
     /// Data that needs bytes of the running slot, compared with the table.
     Data(Vec<u8>),
 }
@@ -88,7 +91,7 @@ pub(super) fn run<T>(
     let cores = thread::available_parallelism().map_or(1, usize::from);
     thread::scope(|scope| {
         let fetcher = scope.spawn(move || fetch(source, name, pieces, &to_workers));
-        for _ in 0..cores.saturating_sub(1).clamp(1, MOST_WORKERS) {
+        for _ in 0..cores.min(MOST_WORKERS) {
             let (queue, to_writer) = (Arc::clone(&queue), to_writer.clone());
             scope.spawn(move || work(name, pieces, &queue, &to_writer));
         }
@@ -124,6 +127,7 @@ fn work(
     fetched: &Mutex<Receiver<Fetched>>,
     to: &SyncSender<Made>,
 ) {
+    let mut context = DCtx::create();
     loop {
         let next = fetched
             .lock()
@@ -133,7 +137,7 @@ fn work(
             return;
         };
         let piece = &pieces[number];
-        let made = data.and_then(|data| make(name, piece, data));
+        let made = data.and_then(|data| make(name, piece, data, &mut context));
         if to.send((piece.n, made)).is_err() {
             return;
         }
@@ -141,7 +145,12 @@ fn work(
 }
 
 /// Nothing is decoded before the hash of its data is right.
-fn make(name: &str, piece: &Piece<'_>, data: Vec<u8>) -> Result<Arrival, InstallError> {
+fn make(
+    name: &str,
+    piece: &Piece<'_>,
+    data: Vec<u8>,
+    context: &mut DCtx<'_>,
+) -> Result<Arrival, InstallError> {
     let (name, segment) = (name.to_owned(), piece.n);
     if SegmentHash::of(&data) != piece.entry.hash {
         return Err(InstallError::Altered { name, segment });
@@ -149,8 +158,9 @@ fn make(name: &str, piece: &Piece<'_>, data: Vec<u8>) -> Result<Arrival, Install
     if piece.entry.operation.needs_base() {
         return Ok(Arrival::Data(data));
     }
-    let mut bytes = vec![0; piece.place.len];
-    if decode(&piece.entry.operation, &data, &[], &mut bytes) && is_right(&bytes, &piece.place) {
+    let mut bytes = Aligned::zeroed(piece.place.len);
+    let operation = &piece.entry.operation;
+    if decode(context, operation, &data, &[], &mut bytes) && is_right(&bytes, &piece.place) {
         return Ok(Arrival::Segment(bytes));
     }
     Err(InstallError::Segment { name, segment })

@@ -2,6 +2,7 @@
 
 use hypriot_keys::source::Source;
 use hypriot_updater::payload::{Entry, run_end};
+use zstd::zstd_safe::DCtx;
 
 use super::choose::Chosen;
 use super::decode::{decode, is_right, reference};
@@ -9,6 +10,7 @@ use super::idle::{Idle, Place};
 use super::pipeline::{self, Arrival, Arrivals, Piece};
 use super::transfer::GAP;
 use super::{Base, InstallError};
+use crate::card::aligned::Aligned;
 use crate::card::ports::Running;
 
 /// A running slot that fails this often is not the release that it is taken for.
@@ -94,7 +96,7 @@ impl Local<'_> {
         place: &Place,
         arrivals: &mut Arrivals,
         idle: &mut Idle<'_>,
-    ) -> Result<Option<Vec<u8>>, InstallError> {
+    ) -> Result<Option<Aligned>, InstallError> {
         let data = if entry.len == 0 {
             Vec::new()
         } else {
@@ -103,9 +105,15 @@ impl Local<'_> {
                 Arrival::Data(data) => data,
             }
         };
-        let mut bytes = vec![0; place.len];
+        let mut bytes = Aligned::zeroed(place.len);
         let made = reference(&entry.operation, place, self.running, &mut self.reference)
-            && decode(&entry.operation, &data, &self.reference, &mut bytes)
+            && decode(
+                &mut DCtx::create(),
+                &entry.operation,
+                &data,
+                &self.reference,
+                &mut bytes,
+            )
             && is_right(&bytes, place);
         if !made {
             tracing::warn!("the running slot does not hold what segment {n} is made from");
