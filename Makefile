@@ -7,7 +7,7 @@ TARGET ?= aarch64-unknown-linux-musl
 imagegen := $(CARGO) run --bin hypriot-imagegen --
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-power-cuts test-stick test-faults power-cut-proof fault-matrix
+.PHONY: help demo test test-power-cuts test-stick test-suite test-faults power-cut-proof fault-matrix
 .PHONY: bench-fleet bench-delta bench-install test-page test-popular test-owner test-user-data test-old-agent advisories
 .PHONY: test-flood test-boards test-fidelity fuzz bench-image lint agent deb sd-image
 .PHONY: test-integration release-tools docs docs-reference goss-parity bench-health lint-workflows lint-monitoring pictures
@@ -28,6 +28,9 @@ test-power-cuts: need-all ## ten random power cuts during updates of a virtual b
 
 test-stick: need-all ## a virtual board gets its update by a USB stick, ten minutes
 	HYPRIOT_SCENARIO=stick $(CARGO) test --workspace --test life a_board_lives -- --nocapture
+
+test-suite: need-all ## every self-test of a virtual board, after its first boot and after an update, a quarter of an hour
+	HYPRIOT_SCENARIO=suite $(CARGO) test --workspace --test life a_board_lives -- --nocapture
 
 test-owner: need-all ## an image with everything a recipe can say, flashed, started, validated and updated; a quarter of an hour
 	HYPRIOT_SCENARIO=owner $(CARGO) test --workspace --test life a_board_lives -- --nocapture

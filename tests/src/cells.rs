@@ -43,15 +43,15 @@ impl std::fmt::Display for Sum {
 impl Stage<'_> {
     /// Keeps a copy of the card of a board that was shut down in order.
     pub(crate) fn keep(&mut self, name: &str) -> Result<()> {
-        let key = self
-            .ssh_key
-            .as_deref()
-            .context("this stage has no SSH key")?;
+        let access = self
+            .access
+            .as_ref()
+            .context("this stage has no way into its board")?;
         let user = crate::access::USER;
         // the connection goes down with the board, which is no answer to judge
         drop(
             self.board
-                .ssh(key, user, "sudo systemctl poweroff", SHUTDOWN),
+                .ssh(&access.key, user, "sudo systemctl poweroff", SHUTDOWN),
         );
         self.board.wait_off(SHUTDOWN).context("shutting down")?;
         let kept = kept(&self.board.card(), name);

@@ -71,9 +71,9 @@ fn run() -> Result<()> {
         ..Hardware::virtual_board()?
     };
     let board = VirtualBoard::new(hardware, &factory.image(), dir.path())?;
-    let ssh_key = access::grant(&board.card(), dir.path())?;
+    let access = access::grant(&board.card(), dir.path())?;
     let mut stage = Stage::new(&factory, board, 1)?;
-    stage.ssh_key = Some(ssh_key);
+    stage.access = Some(access);
     let played = stage.play(&scenario, &mut narrator);
     if played.is_err() {
         let kept = dir.keep();

@@ -2,7 +2,7 @@
 //!
 //! * `exec`: processes that never outlive us
 //! * `boards`: `make test-boards`, every board's image
-//! * `board`: a virtual board that is switched on, asked, and unplugged; `access` lets the tests in
+//! * `board`: a virtual board that is switched on, asked, and unplugged; `access` lets the tests in, `clock` sets its time
 //! * `serve`: a file server for releases, which can be told to misbehave
 //! * `families`: what became of the old assertions
 //! * `glance`: the answers of the agent over HTTP, and its page; `browser`: a page as people see it
@@ -28,6 +28,7 @@ pub mod board;
 pub mod boards;
 pub mod browser;
 pub mod cells;
+pub mod clock;
 pub mod demo;
 pub mod exec;
 pub mod factory;

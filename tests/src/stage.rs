@@ -1,11 +1,11 @@
 //! Plays a scenario: a board, the server it updates from, and the hand that pulls the plug.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
+use crate::access::{self, Access};
 use crate::board::VirtualBoard;
 use crate::exec;
 use crate::factory::{Factory, PORT};
@@ -26,8 +26,8 @@ pub struct Stage<'a> {
     pub board: VirtualBoard,
     /// Where it looks for updates.
     pub server: Server,
-    /// The key that opens it, if a scenario runs scripts on it.
-    pub ssh_key: Option<PathBuf>,
+    /// The way into it, if a scenario runs scripts on it.
+    pub access: Option<Access>,
     /// State of the random numbers; printed, so that a failure can be played again.
     pub seed: u64,
     /// How many requests the server had answered when the board was last switched on.
@@ -52,7 +52,7 @@ impl<'a> Stage<'a> {
             factory,
             board,
             server: Server::start(&factory.repository(), PORT)?,
-            ssh_key: None,
+            access: None,
             seed,
             answered: 0,
             seen: Seen::default(),
@@ -176,14 +176,14 @@ impl<'a> Stage<'a> {
     }
 
     fn run(&self, script: &Script, narrator: &Narrator) -> Result<()> {
-        let key = self
-            .ssh_key
-            .as_deref()
-            .context("this stage has no SSH key")?;
+        let access = self
+            .access
+            .as_ref()
+            .context("this stage has no way into its board")?;
         let wrapped = format!("sudo sh -euc '{}'", script.script.replace('\'', r"'\''"));
         let output = self.board.ssh(
-            key,
-            crate::access::USER,
+            &access.key,
+            access::USER,
             &wrapped,
             Duration::from_secs(script.within),
         )?;

@@ -3,7 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
-use hypriot_tests::access;
+use hypriot_tests::access::{self, Access};
 use hypriot_tests::board::{Hardware, VirtualBoard};
 use hypriot_tests::factory::Factory;
 use hypriot_tests::narrate::Narrator;
@@ -40,13 +40,14 @@ fn a_board_lives_through_updates_bad_releases_and_power_cuts() -> Result<()> {
     } else {
         hardware
     };
-    let (board, ssh_key) = if let Some(owner) = &owner {
+    let (board, access) = if let Some(owner) = &owner {
         let (image, key) = owner.flash(&factory, dir.path())?;
-        (VirtualBoard::new(hardware, &image, dir.path())?, key)
+        let board = VirtualBoard::new(hardware, &image, dir.path())?;
+        (board, Access { key, clock: None })
     } else {
         let board = VirtualBoard::new(hardware, &factory.image(), dir.path())?;
-        let key = access::grant(&board.card(), dir.path())?;
-        (board, key)
+        let access = access::grant(&board.card(), dir.path())?;
+        (board, access)
     };
     let seed = seed()?;
     let mut narrator = Narrator::new(scenario.step.len() + scenario.cell.len());
@@ -54,7 +55,7 @@ fn a_board_lives_through_updates_bad_releases_and_power_cuts() -> Result<()> {
         "random moments of this run: HYPRIOT_TEST_SEED={seed}"
     ));
     let mut stage = Stage::new(&factory, board, seed)?;
-    stage.ssh_key = Some(ssh_key);
+    stage.access = Some(access);
     let played = stage
         .play(&scenario, &mut narrator)
         .and_then(|()| cells(&mut stage, &scenario, &mut narrator));
@@ -89,9 +90,10 @@ fn scenario() -> Result<Scenario> {
         "power-cuts" => Scenario::parse(include_str!("../../steps/power-cuts.toml")),
         "stick" => Scenario::parse(include_str!("../../steps/stick.toml")),
         "owner" => Scenario::parse(include_str!("../../steps/owner.toml")),
+        "suite" => Scenario::parse(include_str!("../../steps/suite.toml")),
         "faults" => Scenario::parse(include_str!("../../steps/faults.toml")),
         _ => anyhow::bail!(
-            "HYPRIOT_SCENARIO={name}: life, power-cuts, stick, faults, owner or user-data"
+            "HYPRIOT_SCENARIO={name}: life, power-cuts, stick, faults, owner, suite or user-data"
         ),
     }
 }

@@ -63,7 +63,7 @@ fn one(factory: &Factory, sample: &Sample, narrator: &mut Narrator) -> Result<()
     let card = flash(factory, sample, &public, dir.path())?;
     let board = VirtualBoard::new(Hardware::virtual_board()?, &card, dir.path())?;
     let mut stage = Stage::new(factory, board, 1)?;
-    stage.ssh_key = Some(key);
+    stage.access = Some(access::Access { key, clock: None });
     let step = |say: String, action| Step {
         say,
         action,
