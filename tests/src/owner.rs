@@ -249,6 +249,8 @@ mod tests {
     #[test]
     fn the_recipe_that_says_everything_is_one() {
         let text = RECIPE.replace("@ARCHIVE@", "http://127.0.0.1:1");
+        // what is beside it is looked at when it is built
+        let text = text.replace("base = \"default\"", "version = \"1.0.0\"");
         let recipe = recipe::parse("tests/owner/recipe.toml", &text).unwrap();
         assert_eq!(
             recipe.containers.len() + recipe.runs.len() + recipe.users.len(),

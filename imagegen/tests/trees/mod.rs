@@ -166,7 +166,7 @@ impl System {
         for (script, text) in scripts {
             put(&format!("DEBIAN/{script}"), text, 0o755);
         }
-        put(&format!("usr/lib/modules/1-{name}/empty"), "", 0o644);
+        put(&format!("usr/lib/modules/1/{name}"), "", 0o644);
         let deb = self.dir.path().join(format!("{name}.deb"));
         let build = Cmd::new("dpkg-deb").args(["--root-owner-group", "--build"]);
         exec::run(build.arg(&files_of).arg(&deb)).unwrap();
