@@ -285,23 +285,24 @@ impl VirtualBoard {
 
     fn ssh_once(&self, key: &Path, user: &str, script: &str, within: Duration) -> Result<String> {
         let mut c = exec::command("ssh");
-        c.args(["-q", "-o", "BatchMode=yes", "-o", "ConnectTimeout=60"])
-            // The board is new each time: there is no key to know it by, and it is on our own loopback.
-            .args([
-                "-o",
-                "StrictHostKeyChecking=no",
-                "-o",
-                "UserKnownHostsFile=/dev/null",
-            ])
-            .args(["-o", "IdentitiesOnly=yes", "-i"])
-            .arg(key)
-            .args([
-                "-p",
-                &self.ssh_port.to_string(),
-                &format!("{user}@127.0.0.1"),
-                script,
-            ]);
+        c.args(["-q", "-o", "BatchMode=yes", "-o", "ConnectTimeout=60"]);
+        for option in self.ssh_options(key, user) {
+            c.args(["-o", &option]);
+        }
+        c.args(["127.0.0.1", script]);
         exec::run(c, within)
+    }
+
+    /// What ssh is told by `-o`. The board is new each time: there is no key to know it by, and it is on our own loopback.
+    pub fn ssh_options(&self, key: &Path, user: &str) -> [String; 6] {
+        [
+            format!("Port={}", self.ssh_port),
+            format!("User={user}"),
+            format!("IdentityFile={}", key.display()),
+            "IdentitiesOnly=yes".to_owned(),
+            "StrictHostKeyChecking=no".to_owned(),
+            "UserKnownHostsFile=/dev/null".to_owned(),
+        ]
     }
 
     /// Puts a stick in whose content is `image`. The hardware must have USB ([`Hardware::with_usb`]).

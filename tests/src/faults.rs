@@ -193,7 +193,7 @@ fn one(card: &Path, dir: &Path, fault: Fault) -> Result<()> {
 }
 
 /// The owner's settings on the data partition: the upper layer of `/etc`.
-const SETTINGS: &str = "overlay/etc/upper/hypriot/agent.toml";
+const SETTINGS: &str = "overlay/etc/upper/hypriot/agent.d/50-owner.toml";
 
 /// The boot state as it lies on the card.
 pub fn copies(card: &Path) -> Result<Copies> {
@@ -293,7 +293,7 @@ mod tests {
         debugfs(
             &card,
             dir,
-            "mkdir overlay\nmkdir overlay/etc\nmkdir overlay/etc/upper\nmkdir overlay/etc/upper/hypriot\n",
+            "mkdir overlay\nmkdir overlay/etc\nmkdir overlay/etc/upper\nmkdir overlay/etc/upper/hypriot\nmkdir overlay/etc/upper/hypriot/agent.d\n",
         )?;
         let owner = dir.join("agent.toml");
         scratch(&owner, "[update]\npoll_seconds = 60\n")?;

@@ -1,6 +1,7 @@
 //! An image that is its owner's own: `tests/owner/recipe.toml`, which says everything a recipe can, and the things it names, made with
 //! the tools that owners make them with: an archive of their own signed by their own key, a kernel's package, a container.
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,6 +22,10 @@ const RECIPE: &str = include_str!("../owner/recipe.toml");
 /// A kernel of Debian's that the board would not get by itself stands for one that an owner has compiled.
 const KERNEL: &str = "linux-image-cloud-arm64";
 
+/// Where the archive is. An image whose apt asks 127.0.0.1 is refused: that is a mistake of whoever builds on the machine with the
+/// archive. All of 127/8 leads to this machine (RFC 1122, 3.2.1.3).
+const ARCHIVE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+
 /// The recipe, laid out with all it names, and the archive, which is served as long as this lives.
 #[derive(Debug)]
 pub struct Owner {
@@ -34,7 +39,7 @@ impl Owner {
         let dir = factory.dir.join("owner");
         let archive = dir.join("archive");
         std::fs::create_dir_all(&archive)?;
-        let server = Server::start(&archive, 0)?;
+        let server = Server::start_on(ARCHIVE, &archive, 0)?;
         put(
             &dir.join("recipe.toml"),
             &RECIPE.replace("@ARCHIVE@", &server.url()),

@@ -70,8 +70,13 @@ impl Server {
 
     /// Serves `root` on the loopback address; port 0 takes any free one.
     pub fn start(root: &Path, port: u16) -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
-            .with_context(|| format!("listening on 127.0.0.1:{port} (is another demo running?)"))?;
+        Self::start_on(Ipv4Addr::LOCALHOST, root, port)
+    }
+
+    /// Serves `root` on another address of this machine.
+    pub fn start_on(address: Ipv4Addr, root: &Path, port: u16) -> Result<Self> {
+        let listener = TcpListener::bind((address, port))
+            .with_context(|| format!("listening on {address}:{port} (is another demo running?)"))?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Mutex::new(Shared::default()));
         let (root, state) = (root.to_owned(), Arc::clone(&shared));

@@ -137,6 +137,10 @@ impl<'a> Stage<'a> {
 
     /// `hypriot-fleet validate`, as whoever flashed the card calls it.
     fn validate(&self, narrator: &Narrator) -> Result<()> {
+        let access = self
+            .access
+            .as_ref()
+            .context("this stage has no way into its board")?;
         let mut fleet = exec::command(exec::workspace_program("hypriot-fleet")?);
         let host = self.board.url("");
         fleet
@@ -145,7 +149,11 @@ impl<'a> Stage<'a> {
             .arg("--image")
             .arg(self.factory.image())
             .arg("--expect")
-            .arg(self.factory.expectations());
+            .arg(self.factory.expectations())
+            .args(["--ssh", "--load", "2"]);
+        for option in self.board.ssh_options(&access.key, access::USER) {
+            fleet.args(["--ssh-option", &option]);
+        }
         let said = exec::run(fleet, Duration::from_mins(20))?;
         narrator.say(&said);
         Ok(())
