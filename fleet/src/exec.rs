@@ -8,8 +8,9 @@ use tokio::io::{
     AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, BufReader,
 };
 
-/// Longest line that is read; a board writes lines of a few hundred bytes.
-const LINE: u64 = 64 * 1024;
+/// Longest line that is read. What a board says of the thousand tests of an image (`selftest -f json`) is one line of half a
+/// megabyte.
+const LINE: u64 = 8 * 1024 * 1024;
 /// So much of what a program says on stderr is kept: the end of it says why.
 const WORDS: usize = 8 * 1024;
 
@@ -87,6 +88,10 @@ async fn lines(
         if read == 0 {
             return Ok(last);
         }
+        // half a line is no answer, and what is made of it would be a lie
+        if read as u64 == LINE && !line.ends_with(b"\n") {
+            bail!("it wrote a line of over {} MiB", LINE >> 20);
+        }
         let text = String::from_utf8_lossy(&line);
         let text = text.trim_end();
         if !text.is_empty() {
@@ -106,5 +111,27 @@ async fn tail(mut from: impl AsyncRead + Unpin) -> Result<String> {
         kept.extend_from_slice(&buffer[..read]);
         let over = kept.len().saturating_sub(WORDS);
         kept.drain(..over);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn told(script: &str) -> Result<Vec<String>> {
+        let arguments = ["-c".to_owned(), script.to_owned()];
+        let mut lines = Vec::new();
+        let mut tell = |line: &str| lines.push(line.to_owned());
+        run("sh", &arguments, &[], Duration::from_mins(1), &mut tell).await?;
+        Ok(lines)
+    }
+
+    #[tokio::test]
+    async fn a_long_answer_in_one_line_is_told_whole_and_one_without_end_is_refused() {
+        let lines = told("printf '%0600000d\\n' 1; echo end").await.unwrap();
+        let lengths: Vec<usize> = lines.iter().map(String::len).collect();
+        assert_eq!(lengths, [600_000, 3]);
+        let e = told("yes | tr -d '\\n'").await.unwrap_err();
+        assert!(e.to_string().contains("over 8 MiB"), "{e:#}");
     }
 }
