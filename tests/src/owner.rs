@@ -20,7 +20,7 @@ use crate::serve::Server;
 
 const RECIPE: &str = include_str!("../owner/recipe.toml");
 /// A kernel of Debian's that the board would not get by itself stands for one that an owner has compiled.
-const KERNEL: &str = "linux-image-cloud-arm64";
+const KERNEL: &str = "linux-image-rt-arm64";
 
 /// Where the archive is. An image whose apt asks 127.0.0.1 is refused: that is a mistake of whoever builds on the machine with the
 /// archive. All of 127/8 leads to this machine (RFC 1122, 3.2.1.3).
