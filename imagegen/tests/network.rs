@@ -131,18 +131,13 @@ fn room() -> Option<PathBuf> {
     board.boot_packages.clear();
     let recipe = recipe::parse("the room's recipe", RECIPE).unwrap();
     let options = root_tree::Options {
-        cache: cache.clone(),
-        mirror: Asked {
-            main: std::env::var("HYPRIOT_MIRROR").ok(),
-            security: std::env::var("HYPRIOT_SECURITY_MIRROR").ok(),
-        },
-        keyring: None,
-        lock: None,
-        update: false,
-        frozen: false,
+        mirror: Asked::of_environment(),
         configure: Mode::Native,
-        helper: PathBuf::from(env!("CARGO_BIN_EXE_hypriot-imagegen")),
-        now: SystemTime::now(),
+        ..root_tree::Options::new(
+            cache.clone(),
+            PathBuf::from(env!("CARGO_BIN_EXE_hypriot-imagegen")),
+            SystemTime::now(),
+        )
     };
     let lock = match root_tree::fetch(&recipe, &board, &options, Progress::Quiet) {
         Ok(lock) => lock,

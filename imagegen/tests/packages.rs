@@ -33,18 +33,14 @@ fn cache() -> PathBuf {
 #[expect(clippy::disallowed_methods, reason = "a test is the outermost place")]
 fn options(cache: &Path) -> Options {
     std::fs::create_dir_all(cache).unwrap();
-    let main = std::env::var("HYPRIOT_MIRROR").ok();
-    let security = std::env::var("HYPRIOT_SECURITY_MIRROR").ok();
     Options {
-        cache: cache.canonicalize().unwrap(),
-        mirror: Asked { main, security },
-        keyring: None,
-        lock: None,
-        update: false,
-        frozen: false,
+        mirror: Asked::of_environment(),
         configure: Mode::Native,
-        helper: PathBuf::from(env!("CARGO_BIN_EXE_hypriot-imagegen")),
-        now: SystemTime::now(),
+        ..Options::new(
+            cache.canonicalize().unwrap(),
+            PathBuf::from(env!("CARGO_BIN_EXE_hypriot-imagegen")),
+            SystemTime::now(),
+        )
     }
 }
 

@@ -7,7 +7,6 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, ensure};
 use hypriot_imagegen::arch::Arch;
-use hypriot_imagegen::configure::Mode;
 use hypriot_imagegen::fetch::store::Store;
 use hypriot_imagegen::inputs::mirror::Asked;
 use hypriot_imagegen::lock;
@@ -253,17 +252,7 @@ fn fetch(
 )]
 pub fn options(cache: &Path) -> root_tree::Options {
     root_tree::Options {
-        cache: cache.to_owned(),
-        mirror: Asked {
-            main: std::env::var("HYPRIOT_MIRROR").ok(),
-            security: std::env::var("HYPRIOT_SECURITY_MIRROR").ok(),
-        },
-        keyring: None,
-        lock: None,
-        update: false,
-        frozen: false,
-        configure: Mode::Auto,
-        helper: PathBuf::new(),
-        now: SystemTime::now(),
+        mirror: Asked::of_environment(),
+        ..root_tree::Options::new(cache.to_owned(), PathBuf::new(), SystemTime::now())
     }
 }

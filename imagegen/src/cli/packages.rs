@@ -118,18 +118,11 @@ impl MirrorArgs {
     pub(super) fn read(&self) -> anyhow::Result<(Options, Progress)> {
         std::fs::create_dir_all(&self.cache).map_err(|e| crate::files::named(&self.cache, &e))?;
         let opts = Options {
-            cache: self.cache.canonicalize()?,
             mirror: Asked {
                 main: self.mirror.clone(),
                 security: self.security_mirror.clone(),
             },
-            keyring: None,
-            lock: None,
-            update: false,
-            frozen: false,
-            configure: Mode::Auto,
-            helper: std::env::current_exe()?,
-            now: now(),
+            ..Options::new(self.cache.canonicalize()?, std::env::current_exe()?, now())
         };
         let progress = if self.quiet {
             Progress::Quiet

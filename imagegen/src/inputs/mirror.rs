@@ -68,6 +68,16 @@ pub struct Asked {
     pub security: Option<String>,
 }
 
+impl Asked {
+    /// What the environment says, for whoever reads no command line.
+    pub fn of_environment() -> Self {
+        Self {
+            main: std::env::var("HYPRIOT_MIRROR").ok(),
+            security: std::env::var("HYPRIOT_SECURITY_MIRROR").ok(),
+        }
+    }
+}
+
 /// The apt of a machine.
 #[derive(Debug, Clone, Default)]
 pub struct Apt {

@@ -105,6 +105,23 @@ pub struct Options {
     pub now: SystemTime,
 }
 
+impl Options {
+    /// What a command means that says nothing: this machine's mirror, Debian's keys, the kept lock, scripts run as they can be.
+    pub fn new(cache: PathBuf, helper: PathBuf, now: SystemTime) -> Self {
+        Self {
+            cache,
+            mirror: Asked::default(),
+            keyring: None,
+            lock: None,
+            update: false,
+            frozen: false,
+            configure: Mode::Auto,
+            helper,
+            now,
+        }
+    }
+}
+
 /// A finished tree and what goes with it.
 #[derive(Debug, Clone)]
 pub struct RootTree {

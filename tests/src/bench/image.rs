@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use hypriot_imagegen::arch::Arch;
@@ -11,7 +11,6 @@ use hypriot_imagegen::configure::{Mode, emulator};
 use hypriot_imagegen::fetch::store::Store;
 use hypriot_imagegen::files;
 use hypriot_imagegen::inputs::board::{self, Board};
-use hypriot_imagegen::inputs::mirror::Asked;
 use hypriot_imagegen::inputs::recipe::{self, Recipe};
 use hypriot_imagegen::lock::Lock;
 use hypriot_imagegen::pipeline::root_tree::{self, Options};
@@ -22,6 +21,7 @@ use hypriot_imagegen::tree::Tree;
 use super::mirror;
 use crate::exec;
 use crate::narrate::Narrator;
+use crate::peers;
 
 /// The board that is measured, and the architecture of its twin.
 const BOARD: &str = "qemu-arm64";
@@ -127,22 +127,11 @@ impl Place {
         Ok(lock)
     }
 
-    #[expect(clippy::disallowed_methods, reason = "a bench is the outermost place")]
     fn options(&self) -> Options {
-        let asked = |name| std::env::var(name).ok();
         Options {
-            cache: self.cache.clone(),
-            mirror: Asked {
-                main: asked("HYPRIOT_MIRROR"),
-                security: asked("HYPRIOT_SECURITY_MIRROR"),
-            },
-            keyring: None,
-            lock: None,
-            update: false,
-            frozen: false,
             configure: Mode::Native,
             helper: self.helper.clone(),
-            now: SystemTime::now(),
+            ..peers::options(&self.cache)
         }
     }
 
