@@ -111,7 +111,7 @@ impl Whole {
         Ok(command)
     }
 
-    /// A shell script with this root directory, and `work` at `/work`. It sees this machine's devices; what it mounts and what it
+    /// A shell script with this root directory, and `work` at `/bench`. It sees this machine's devices; what it mounts and what it
     /// writes elsewhere is gone with it.
     pub fn script(&self, work: &Path, script: &str) -> Result<Command> {
         let layer = work.join("layer");
@@ -134,11 +134,11 @@ mount -t tmpfs tmpfs "$layer"
 mkdir "$layer/up" "$layer/work" "$layer/root"
 root=$layer/root
 mount -t overlay overlay -o "lowerdir=$home,upperdir=$layer/up,workdir=$layer/work" "$root"
-mkdir -p "$root/dev" "$root/proc" "$root/sys" "$root/run" "$root/tmp" "$root/work"
+mkdir -p "$root/dev" "$root/proc" "$root/sys" "$root/run" "$root/tmp" "$root/bench"
 mount --rbind /dev "$root/dev"
 mount -t proc proc "$root/proc"
 mount --rbind /sys "$root/sys"
-mount --bind "$work" "$root/work"
+mount --bind "$work" "$root/bench"
 for dir in bin sbin lib lib64; do
     [ -e "$root/$dir" ] || ln -s "usr/$dir" "$root/$dir"
 done

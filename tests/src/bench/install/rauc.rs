@@ -15,7 +15,7 @@ const BUNDLE: &str = "bench.raucb";
 
 /// A key that signs nothing but this bundle, and the bundle: compressed like ours.
 const MAKE: &str = r#"set -e
-cd /work
+cd /bench
 openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -subj /CN=bench -days 365 2>/dev/null
 rm -f bench.raucb
 rauc --cert cert.pem --key key.pem --keyring cert.pem --mksquashfs-args="-comp zstd -Xcompression-level 9 -b 128k" \
@@ -25,9 +25,9 @@ rauc --cert cert.pem --key key.pem --keyring cert.pem --mksquashfs-args="-comp z
 /// Fetches the bundle and installs it. The service is up before the clock runs; the memory is the service's.
 const INSTALL: &str = r#"set -e
 mkdir -p /run/dbus /run/rauc
-dbus-daemon --config-file=/work/bus.conf --fork --print-address=3 --print-pid=4 3>/run/dbus/address 4>/run/dbus/pid
+dbus-daemon --config-file=/bench/bus.conf --fork --print-address=3 --print-pid=4 3>/run/dbus/address 4>/run/dbus/pid
 export DBUS_STARTER_BUS_TYPE=session DBUS_SESSION_BUS_ADDRESS=$(cat /run/dbus/address)
-rauc --conf=/work/system.conf --override-boot-slot=A service >/run/rauc/log 2>&1 &
+rauc --conf=/bench/system.conf --override-boot-slot=A service >/run/rauc/log 2>&1 &
 service=$!
 tries=0
 until rauc status >/dev/null 2>&1; do
@@ -36,11 +36,11 @@ until rauc status >/dev/null 2>&1; do
     sleep 0.1
 done
 begun=$(date +%s.%N)
-curl -sS -f -o /work/fetched.raucb "$URL"
-rauc install /work/fetched.raucb || { cat /run/rauc/log; exit 1; }
+curl -sS -f -o /bench/fetched.raucb "$URL"
+rauc install /bench/fetched.raucb || { cat /run/rauc/log; exit 1; }
 ended=$(date +%s.%N)
 echo "took=$(echo "$ended $begun" | mawk '{ printf "%.2f", $1 - $2 }') kib=$(mawk '/VmHWM/ { print $2 }' /proc/$service/status)"
-rm /work/fetched.raucb
+rm /bench/fetched.raucb
 "#;
 
 /// What dbus-daemon needs to be nobody's bus but ours.
@@ -111,7 +111,7 @@ impl Rauc {
 /// `system.conf`: the slots are the partitions of our card.
 fn system(place: &Place) -> String {
     let mut out = "[system]\ncompatible=bench\nbootloader=noop\nmountprefix=/run/rauc/mount\nstatusfile=/run/rauc/status\n\n\
-         [keyring]\npath=/work/cert.pem\n"
+         [keyring]\npath=/bench/cert.pem\n"
         .to_owned();
     for (number, slot) in Slot::ALL.into_iter().enumerate() {
         let [boot, root] = place.board.devices(slot).map(Path::display);

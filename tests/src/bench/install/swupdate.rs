@@ -15,7 +15,7 @@ const ARCHIVE: &str = "bench.swu";
 
 /// Debian's build takes nothing that is not signed (CMS). The archive is made as SWUpdate's manual says.
 const MAKE: &str = r"set -e
-cd /work
+cd /bench
 openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out cert.pem -subj /CN=bench -days 365 \
     -addext keyUsage=digitalSignature -addext extendedKeyUsage=emailProtection 2>/dev/null
 openssl cms -sign -in sw-description -out sw-description.sig -signer cert.pem -inkey key.pem -outform DER -nosmimecap -binary
@@ -38,7 +38,7 @@ watch() {
     while largest $1; do echo $most > /run/swupdate/kib; sleep 0.2; done 2>/dev/null
 }
 begun=$(date +%s.%N)
-swupdate -l 1 -k /work/cert.pem -H bench:1.0 -M -m -d "-u $URL" >/run/swupdate/log 2>&1 &
+swupdate -l 1 -k /bench/cert.pem -H bench:1.0 -M -m -d "-u $URL" >/run/swupdate/log 2>&1 &
 main=$!
 watch $main &
 wait $main || { cat /run/swupdate/log; exit 1; }
