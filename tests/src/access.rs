@@ -8,15 +8,13 @@ use anyhow::Result;
 
 use crate::clock::TimeServer;
 use crate::exec;
+use crate::factory::HOST_SEEN_FROM_BOARD as HOST;
 
 /// The user the tests are on the board; may do everything through sudo.
 pub const USER: &str = "tester";
 
 /// Where the first FAT partition begins.
 const SETTINGS_AT: u64 = hypriot_updater::layout::CONFIG.start;
-
-/// This machine, as a board in QEMU's user network sees it (qemu-doc, "Using the user mode network stack").
-const HOST: &str = "10.0.2.2";
 
 /// A way into a board, and what the board has outside of itself.
 #[derive(Debug)]

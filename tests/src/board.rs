@@ -82,12 +82,7 @@ impl VirtualBoard {
     pub fn new(hardware: Hardware, image: &Path, dir: &Path) -> Result<Self> {
         std::fs::create_dir_all(dir)?;
         let card = dir.join("card.img");
-        // cp keeps the holes, and shares the blocks where the file system can.
-        let mut cp = exec::command("cp");
-        cp.args(["--sparse=always", "--reflink=auto"])
-            .arg(image)
-            .arg(&card);
-        exec::run(cp, Duration::from_mins(5))?;
+        copy(image, &card)?;
         let file = OpenOptions::new().write(true).open(&card)?;
         let used = file.metadata()?.len();
         ensure!(
@@ -360,4 +355,12 @@ impl Drop for VirtualBoard {
             eprintln!("stopping the virtual board: {e:#}");
         }
     }
+}
+
+/// Copies a card: keeps the holes, and shares the blocks where the file system can.
+pub(crate) fn copy(from: &Path, to: &Path) -> Result<()> {
+    let mut cp = exec::command("cp");
+    cp.args(["--sparse=always", "--reflink=auto"]);
+    cp.arg(from).arg(to);
+    exec::run(cp, Duration::from_mins(5)).map(drop)
 }

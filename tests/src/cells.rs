@@ -1,11 +1,11 @@
 //! Plays the cells of the fault matrix that need a whole board: each begins with a copy of a card that a scenario kept.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 
-use crate::exec;
+use crate::board;
 use crate::faults::{self, Cell};
 use crate::narrate::Narrator;
 use crate::stage::{Stage, TRIED};
@@ -43,10 +43,7 @@ impl std::fmt::Display for Sum {
 impl Stage<'_> {
     /// Keeps a copy of the card of a board that was shut down in order.
     pub(crate) fn keep(&mut self, name: &str) -> Result<()> {
-        let access = self
-            .access
-            .as_ref()
-            .context("this stage has no way into its board")?;
+        let access = self.way_in()?;
         let user = crate::access::USER;
         // the connection goes down with the board, which is no answer to judge
         drop(
@@ -55,7 +52,7 @@ impl Stage<'_> {
         );
         self.board.wait_off(SHUTDOWN).context("shutting down")?;
         let kept = kept(&self.board.card(), name);
-        copy(&self.board.card(), &kept)
+        board::copy(&self.board.card(), &kept)
     }
 
     /// Plays all cells, or those that `only` names a part of. One that ends badly is told of, and the next one is played.
@@ -86,7 +83,7 @@ impl Stage<'_> {
         self.board.power_off()?;
         let card = self.board.card();
         let dir = card.parent().context("a card lies in a folder")?.to_owned();
-        copy(&kept(&card, &cell.card), &card)?;
+        board::copy(&kept(&card, &cell.card), &card)?;
         if let Some(deadline) = cell.deadline {
             faults::hurry(&card, deadline)?;
         }
@@ -113,29 +110,17 @@ impl Stage<'_> {
     }
 
     fn told(&mut self, words: &str) -> Result<()> {
-        let begun = Instant::now();
-        loop {
-            let body = self.board.get("/health?verbose").map(|answer| answer.body);
-            if body.as_ref().is_ok_and(|body| body.contains(words)) {
-                return Ok(());
-            }
-            ensure!(
-                begun.elapsed() < TOLD,
-                "its health does not say {words:?}: {body:?}"
-            );
-            std::thread::sleep(Duration::from_secs(2));
-        }
+        let mut last = None;
+        let found = self.board.wait("its words", TOLD, |board| {
+            let body = board.get("/health?verbose").map(|answer| answer.body);
+            let says = body.as_ref().is_ok_and(|body| body.contains(words));
+            last = Some(body);
+            says.then_some(())
+        });
+        found.with_context(|| format!("its health does not say {words:?}: {last:?}"))
     }
 }
 
 fn kept(card: &Path, name: &str) -> PathBuf {
     card.with_file_name(format!("kept-{name}.img"))
-}
-
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    // keeps the holes, and shares the blocks where the file system can
-    let mut cp = exec::command("cp");
-    cp.args(["--sparse=always", "--reflink=auto"]);
-    cp.arg(from).arg(to);
-    exec::run(cp, Duration::from_mins(5)).map(drop)
 }

@@ -8,6 +8,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use hypriot_imagegen::host::cross;
 
 /// A command that ends with the thread that starts it.
 ///
@@ -20,6 +21,15 @@ pub fn command(program: impl AsRef<OsStr>) -> Command {
     let mut c = Command::new("setpriv");
     c.args(["--pdeathsig", "KILL", "--"]).arg(program);
     c.stdin(Stdio::null());
+    c
+}
+
+/// The cargo that built us, without what it told us of our own crate ([`cross::outer_cargo`]).
+pub fn cargo() -> Command {
+    let mut c = command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for name in cross::outer_cargo() {
+        c.env_remove(name);
+    }
     c
 }
 

@@ -17,7 +17,7 @@ pub const VIRTUAL: &str = "qemu-arm64";
 /// The port the update server listens on; the image is told, so it is always the same.
 pub const PORT: u16 = 8099;
 /// QEMU's user network shows this machine to the board under this address (QEMU, "Network emulation").
-const HOST_SEEN_FROM_BOARD: &str = "10.0.2.2";
+pub(crate) const HOST_SEEN_FROM_BOARD: &str = "10.0.2.2";
 /// The name of the agent's payload files ends like this.
 const PAYLOAD: &str = ".payload";
 
@@ -169,6 +169,17 @@ impl Factory {
         self.made().join(format!("{}.img", self.stem(FIRST)))
     }
 
+    /// Flashes the image into a file of `dir`, as an owner does it, with this user-data and `more` arguments.
+    pub fn flash(&self, dir: &Path, user_data: &str, more: &[&str]) -> Result<PathBuf> {
+        let (mine, to) = (dir.join("mine.yaml"), dir.join("flashed.img"));
+        write(&mine, user_data)?;
+        let (image, to_text, mine) = (text(&self.image()), text(&to), text(&mine));
+        let args = ["flash", &image, &to_text, "--yes", "--userdata", &mine];
+        self.imagegen(&[&args[..], more].concat())
+            .context("flashing")?;
+        Ok(to)
+    }
+
     /// Builds the host tools and has them install what this machine lacks.
     pub fn tools(&self) -> Result<()> {
         self.programs()?;
@@ -179,10 +190,7 @@ impl Factory {
 
     /// Builds the host tools. `cargo test` builds no programs of other crates.
     pub fn programs(&self) -> Result<()> {
-        let mut cargo = exec::command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        for name in hypriot_imagegen::host::cross::outer_cargo() {
-            cargo.env_remove(name);
-        }
+        let mut cargo = exec::cargo();
         // the whole workspace: with `-p` the dependencies would get other features, and be built once more
         cargo
             .current_dir(&self.root)

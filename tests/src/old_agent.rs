@@ -191,10 +191,7 @@ fn built(revision: &str, dir: &Path) -> Result<PathBuf> {
             "{revision} is not in the history here; a shallow clone has none: git fetch --unshallow"
         )
     })?;
-    let mut cargo = exec::command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    for name in hypriot_imagegen::host::cross::outer_cargo() {
-        cargo.env_remove(name);
-    }
+    let mut cargo = exec::cargo();
     let target = root.join("target/old-agent");
     cargo
         .current_dir(&tree)

@@ -66,15 +66,7 @@ impl Owner {
     /// Flashes an image into a file, as an owner does it, and gives the image and the key that opens the board.
     pub fn flash(&self, factory: &Factory, dir: &Path) -> Result<(PathBuf, PathBuf)> {
         let (key, public) = access::key(dir)?;
-        let user_data = dir.join("mine.yaml");
-        put(&user_data, &access::user_data(&public))?;
-        let to = dir.join("flashed.img");
-        factory.imagegen(&[
-            "flash",
-            &text(&factory.image()),
-            &text(&to),
-            "--userdata",
-            &text(&user_data),
+        let more = [
             "--hostname",
             "pearl",
             "--ssid",
@@ -85,8 +77,8 @@ impl Owner {
             "DE",
             "--cmdline",
             "flash.word=1",
-            "--yes",
-        ])?;
+        ];
+        let to = factory.flash(dir, &access::user_data(&public), &more)?;
         Ok((to, key))
     }
 }

@@ -95,6 +95,13 @@ impl<'a> Stage<'a> {
         }
     }
 
+    /// The way into the board.
+    pub(crate) fn way_in(&self) -> Result<&Access> {
+        self.access
+            .as_ref()
+            .context("this stage has no way into its board")
+    }
+
     /// What the board says about itself now.
     pub fn health(&self) -> Result<Health> {
         Health::parse(&self.board.get("/health")?.body)
@@ -137,10 +144,7 @@ impl<'a> Stage<'a> {
 
     /// `hypriot-fleet validate`, as whoever flashed the card calls it.
     fn validate(&self, narrator: &Narrator) -> Result<()> {
-        let access = self
-            .access
-            .as_ref()
-            .context("this stage has no way into its board")?;
+        let access = self.way_in()?;
         let mut fleet = exec::command(exec::workspace_program("hypriot-fleet")?);
         let host = self.board.url("");
         fleet
@@ -184,10 +188,7 @@ impl<'a> Stage<'a> {
     }
 
     fn run(&self, script: &Script, narrator: &Narrator) -> Result<()> {
-        let access = self
-            .access
-            .as_ref()
-            .context("this stage has no way into its board")?;
+        let access = self.way_in()?;
         let wrapped = format!("sudo sh -euc '{}'", script.script.replace('\'', r"'\''"));
         let output = self.board.ssh(
             &access.key,

@@ -127,10 +127,7 @@ fn run(asked: &[String]) -> Result<bool> {
 }
 
 fn cargo(root: &Path, args: &[&str]) -> std::process::Command {
-    let mut cargo = exec::command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    for name in hypriot_imagegen::host::cross::outer_cargo() {
-        cargo.env_remove(name);
-    }
+    let mut cargo = exec::cargo();
     cargo.current_dir(root).args(args);
     cargo
 }

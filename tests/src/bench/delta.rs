@@ -442,7 +442,7 @@ fn applied(made: &Made, base: &Side, releases: &Releases, dir: &Path) -> Result<
         },
     )?;
     let server = Server::start(&site, 0)?;
-    let done = board.install(&format!("http://127.0.0.1:{}/", server.port()))?;
+    let done = board.install(&format!("{}/", server.url()))?;
     ensure!(
         done.well && done.said.contains("as a delta from"),
         "the agent did not install the delta: {}",

@@ -201,7 +201,7 @@ impl Place {
     }
 
     fn url(&self, name: &str) -> String {
-        format!("http://127.0.0.1:{}/{name}", self.server.port())
+        format!("{}/{name}", self.server.url())
     }
 
     /// Something else in the slot, that looks like a system: everything lies a sector further in front.

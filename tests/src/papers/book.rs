@@ -31,10 +31,7 @@ fn mdbook(root: &Path) -> Result<PathBuf> {
     {
         return Ok(program);
     }
-    let mut cargo = exec::command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    for name in hypriot_imagegen::host::cross::outer_cargo() {
-        cargo.env_remove(name);
-    }
+    let mut cargo = exec::cargo();
     cargo
         .args(["install", "--locked", "--force", "--root"])
         .arg(&tools)

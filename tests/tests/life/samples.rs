@@ -1,8 +1,8 @@
 //! Samples of user-data, each flashed as an owner does it, started, and looked at: `tests/user-data/samples.toml`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use hypriot_imagegen::files;
 use hypriot_tests::access;
 use hypriot_tests::board::{Hardware, VirtualBoard};
@@ -98,32 +98,16 @@ fn one(factory: &Factory, sample: &Sample, narrator: &mut Narrator) -> Result<()
 }
 
 /// The image with this user-data, in a file.
-fn flash(
-    factory: &Factory,
-    sample: &Sample,
-    public: &str,
-    dir: &Path,
-) -> Result<std::path::PathBuf> {
+fn flash(factory: &Factory, sample: &Sample, public: &str, dir: &Path) -> Result<PathBuf> {
     let tester = access::user(public);
     let user_data = sample.user_data.replace("@TESTER@\n", &tester);
     let user_data = user_data.replace("@TESTER@", &tester.replace('\n', "\r\n"));
-    let (mine, to) = (dir.join("mine.yaml"), dir.join("flashed.img"));
-    files::replace(&mine, user_data.as_bytes())?;
-    let shown = |path: &Path| path.display().to_string();
-    let mut args = vec![
-        "flash".to_owned(),
-        shown(&factory.image()),
-        shown(&to),
-        "--yes".to_owned(),
-        "--userdata".to_owned(),
-        shown(&mine),
-    ];
+    let network = dir.join("network.yaml");
+    let shown = network.display().to_string();
+    let mut more = Vec::new();
     if let Some(text) = &sample.network_config {
-        let network = dir.join("network.yaml");
         files::replace(&network, text.as_bytes())?;
-        args.extend(["--network-config".to_owned(), shown(&network)]);
+        more.extend(["--network-config", &*shown]);
     }
-    let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    factory.imagegen(&args).context("flashing")?;
-    Ok(to)
+    factory.flash(dir, &user_data, &more)
 }
