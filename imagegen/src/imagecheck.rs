@@ -33,6 +33,7 @@ use crate::formats::erofs::read::Erofs;
 use crate::formats::fat::read::Fat;
 use crate::formats::{Blocks, Window};
 use crate::inputs::board::{self, Board, BoardError};
+use crate::inputs::recipe::Recipe;
 
 mod docker;
 mod first_partition;
@@ -105,6 +106,8 @@ struct Card<'a, B: ?Sized> {
     boot: Fat<'a, Window<'a, B>>,
     root: Erofs<'a, Window<'a, B>>,
     board: Board,
+    /// What it was made by, as its record says; without a record, nobody knows.
+    recipe: Option<Recipe>,
     version: String,
     /// Release of its kernel.
     kernel: String,
@@ -191,12 +194,19 @@ fn check_with<B: Blocks + ?Sized>(
     let (Some(kernel), Some(records), Some(boot_files)) = (kernel, records, boot_files) else {
         return found.all;
     };
+    let record = root.read(record::BUILD).ok();
+    let record = record.and_then(|bytes| record::parse(&bytes).ok());
+    let recipe = record.map(|record| record.recipe);
+    // What its recipe left out of the board's own packages is no fault of the image.
+    let excluded = recipe.as_ref().map_or(&[][..], |recipe| &recipe.exclude);
+    let board = board.without(excluded);
     let card = Card {
         disk,
         config,
         boot,
         root,
         board,
+        recipe,
         version,
         kernel,
         records,
@@ -277,9 +287,5 @@ pub(crate) fn settings<B: Blocks + ?Sized>(
         board.name,
         settings.board
     );
-    // What its recipe left out of the board's own packages is no fault of the image.
-    let record = root.read(record::BUILD).ok();
-    let record = record.and_then(|bytes| record::parse(&bytes).ok());
-    let excluded = record.map(|r| r.recipe.exclude).unwrap_or_default();
-    Ok((board.without(&excluded), settings.version))
+    Ok((board, settings.version))
 }

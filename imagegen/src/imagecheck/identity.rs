@@ -6,7 +6,6 @@
 use anyhow::{Context, ensure};
 
 use super::{Card, Findings};
-use crate::bake::record;
 use crate::formats::Blocks;
 use crate::image::card;
 use crate::image::table;
@@ -134,9 +133,7 @@ fn accounts<B: Blocks + ?Sized>(card: &Card<'_, B>, found: &mut Findings) {
     );
     let sudo = || {
         // But those whom the recipe names, as the image's record says.
-        let record = card.root.read(record::BUILD).ok();
-        let record = record.and_then(|bytes| record::parse(&bytes).ok());
-        let users = record.map(|r| r.recipe.users).unwrap_or_default();
+        let users = card.recipe.as_ref().map_or(&[][..], |r| &r.users);
         let named = |path: &str| {
             let name = path.strip_prefix("etc/sudoers.d/recipe-");
             users

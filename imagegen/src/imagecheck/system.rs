@@ -4,7 +4,6 @@ use anyhow::{Context, ensure};
 
 use super::{Card, Findings};
 use crate::bake::SETTINGS;
-use crate::bake::record;
 use crate::formats::Blocks;
 
 /// Mount points that hold nothing.
@@ -41,10 +40,8 @@ const OWNERS_FILES: [&str; 3] = ["user-data", "meta-data", "network-config"];
 
 pub(super) fn check<B: Blocks + ?Sized>(card: &Card<'_, B>, found: &mut Findings) {
     // A recipe may give the image a name of its own; then it says so in the image's record.
-    let record = card.root.read(record::BUILD).ok();
-    let record = record.and_then(|bytes| record::parse(&bytes).ok());
-    let own = record.and_then(|r| r.recipe.hostname);
-    let own = own.unwrap_or_else(|| "black-pearl".to_owned());
+    let own = card.recipe.as_ref().and_then(|r| r.hostname.as_deref());
+    let own = own.unwrap_or("black-pearl");
     let hostname = || {
         let text = card.text("etc/hostname")?;
         ensure!(text == format!("{own}\n"), "it is {text:?}, not {own}");
@@ -53,7 +50,7 @@ pub(super) fn check<B: Blocks + ?Sized>(card: &Card<'_, B>, found: &mut Findings
     found.check("the host name is black-pearl, or the recipe's", hostname());
     let hosts = || {
         let text = card.text("etc/hosts")?;
-        for name in ["localhost", own.as_str()] {
+        for name in ["localhost", own] {
             let known = text.lines().any(|l| {
                 let mut words = l.split('#').next().unwrap_or_default().split_whitespace();
                 words.next().is_some() && words.any(|w| w == name)
