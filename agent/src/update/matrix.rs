@@ -56,8 +56,11 @@ fn with_a_fleet() -> (u32, Vec<String>) {
         for data in Data::ALL {
             for software in Software::ALL {
                 for phase in PHASES {
-                    let (config, raw) = (Config::Fine, Raw::Fine);
-                    let end = live(data, config, software, raw, fleet, phase, Planted::No);
+                    let cell = Cell {
+                        fleet,
+                        ..Cell::of(data, software, phase)
+                    };
+                    let end = cell.live(Planted::No);
                     cells += 1;
                     let named = |b| format!("{fleet:?} {data:?} {software:?} {phase:?}: {b}");
                     breaches.extend(end.breach.map(named));
@@ -68,56 +71,72 @@ fn with_a_fleet() -> (u32, Vec<String>) {
     (cells, breaches)
 }
 
-/// One life. `planted` is a fault of the agent itself, to see that the matrix finds it.
-fn live(
+/// One cell of the matrix: what breaks, in which phase of an update to which software.
+#[derive(Debug, Clone, Copy)]
+struct Cell {
     data: Data,
     config: Config,
     software: Software,
     raw: Raw,
     fleet: Fleet,
     phase: Phase,
-    planted: Planted,
-) -> End {
-    let world = World::new(software, planted, fleet);
-    live_in(world, data, config, software, raw, fleet, phase)
 }
 
-/// The life of a board that was just switched on.
-fn live_in(
-    mut world: World,
-    data: Data,
-    config: Config,
-    software: Software,
-    raw: Raw,
-    fleet: Fleet,
-    phase: Phase,
-) -> End {
-    world.until(|w, step| reached(phase, w, step));
-    world.strike(data, config, raw);
-    world.strike_fleet(fleet);
-    world.rest();
-    // the owner, who sees that something is wrong, restarts the board: that must arm nothing
-    world.orderly_reboot();
-    world.rest();
-    let mut breach = judge(&world, software).err();
-    // and when all is mended: the board comes to rest again, and what is bad is tried no more
-    world.mend();
-    world.orderly_reboot();
-    world.rest();
-    breach = breach.or_else(|| judge(&world, software).err());
-    breach = breach.or_else(|| judge_lock(&world, fleet, software).err());
-    let (reboots, tries) = (world.reboots(), world.tries());
-    world.rest();
-    if (reboots, tries) != (world.reboots(), world.tries()) {
-        breach = breach.or_else(|| Some("does not come to rest".into()));
+impl Cell {
+    /// With nothing else broken, and no lock service.
+    fn of(data: Data, software: Software, phase: Phase) -> Self {
+        Self {
+            data,
+            config: Config::Fine,
+            software,
+            raw: Raw::Fine,
+            fleet: Fleet::None,
+            phase,
+        }
     }
-    let reboots = world.reboots();
-    breach = breach.or_else(|| (reboots > MOST_REBOOTS).then(|| format!("{reboots} reboots")));
-    // what the settings say has no part in it
-    if config == Config::Fine {
-        breach = breach.or_else(|| stays(&mut world).err());
+
+    /// One life. `planted` is a fault of the agent itself, to see that the matrix finds it.
+    fn live(self, planted: Planted) -> End {
+        self.live_in(World::new(self.software, planted, self.fleet))
     }
-    End { reboots, breach }
+
+    /// The life of a board that was just switched on.
+    fn live_in(self, mut world: World) -> End {
+        let Self {
+            data,
+            config,
+            software,
+            raw,
+            fleet,
+            phase,
+        } = self;
+        world.until(|w, step| reached(phase, w, step));
+        world.strike(data, config, raw);
+        world.strike_fleet(fleet);
+        world.rest();
+        // the owner, who sees that something is wrong, restarts the board: that must arm nothing
+        world.orderly_reboot();
+        world.rest();
+        let mut breach = judge(&world, software).err();
+        // and when all is mended: the board comes to rest again, and what is bad is tried no more
+        world.mend();
+        world.orderly_reboot();
+        world.rest();
+        breach = breach.or_else(|| judge(&world, software).err());
+        breach = breach.or_else(|| judge_lock(&world, fleet, software).err());
+        let (reboots, tries) = (world.reboots(), world.tries());
+        world.rest();
+        if (reboots, tries) != (world.reboots(), world.tries()) {
+            breach = breach.or_else(|| Some("does not come to rest".into()));
+        }
+        let reboots = world.reboots();
+        breach = breach.or_else(|| (reboots > MOST_REBOOTS).then(|| format!("{reboots} reboots")));
+        // what the settings say has no part in it
+        if config == Config::Fine {
+            breach = breach.or_else(|| stays(&mut world).err());
+        }
+        End { reboots, breach }
+    }
 }
 
 /// A board that is well starts the same slot again and again: its starts are not taken for failed ones.
@@ -219,7 +238,12 @@ fn all(planted: Planted) -> (u32, Vec<String>, u32) {
             for software in Software::ALL {
                 for raw in Raw::ALL {
                     for phase in PHASES {
-                        let end = live(data, config, software, raw, Fleet::None, phase, planted);
+                        let cell = Cell {
+                            config,
+                            raw,
+                            ..Cell::of(data, software, phase)
+                        };
+                        let end = cell.live(planted);
                         cells += 1;
                         most = most.max(end.reboots);
                         breaches.extend(end.breach.map(|b| {
@@ -264,8 +288,11 @@ fn a_lost_boot_state_leaves_no_board_on_the_release_that_was_on_trial() {
                 }
                 for phase in PHASES {
                     let world = World::in_slot(Slot::B, software, Planted::No, Fleet::None);
-                    let config = Config::Fine;
-                    let end = live_in(world, data, config, software, raw, Fleet::None, phase);
+                    let cell = Cell {
+                        raw,
+                        ..Cell::of(data, software, phase)
+                    };
+                    let end = cell.live_in(world);
                     cells += 1;
                     let named = |b| format!("{data:?} {software:?} {raw:?} {phase:?}: {b}");
                     breaches.extend(end.breach.map(named));
