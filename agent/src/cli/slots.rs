@@ -259,6 +259,8 @@ fn show(told: Tell<'_>, json: bool, shown: &mut String) {
             "segments": s.total,
             "written": s.written,
             "fetched": s.fetched,
+            "delta_from": s.delta_from,
+            "worn": s.worn,
         })
         .to_string(),
         Tell::Rebooting if json => serde_json::json!({ "event": "rebooting" }).to_string(),
@@ -268,10 +270,7 @@ fn show(told: Tell<'_>, json: bool, shown: &mut String) {
             daemon::stage_name(p.stage),
             p.done * 10 / p.total.max(1) * 10
         ),
-        Tell::Installed(release, s) => format!(
-            "{}: {} of {} segments written, {} bytes fetched",
-            release.version, s.written, s.total, s.fetched
-        ),
+        Tell::Installed(release, s) => format!("{}: {s}", release.version),
         Tell::Rebooting => "restarting the board".into(),
     };
     if *shown != line {
