@@ -10,10 +10,6 @@ pub mod cmdline;
 pub mod config;
 /// One file with all that a maintainer asks for, without secrets.
 pub mod diagnose;
-/// The only place that starts processes.
-pub mod exec;
-/// The only place that replaces files.
-pub mod files;
 /// What makes this board another than its neighbours: its SSH host keys.
 pub mod identity;
 /// Process 1 of the initramfs: mounts the slot, makes the data partition at first boot, hands over to systemd.
@@ -42,3 +38,6 @@ pub mod stick;
 pub mod system;
 /// The update loop: look, decide ([`hypriot_updater::decide`]), act.
 pub mod update;
+
+/// The only places that start processes and replace files.
+pub use hypriot_base::{exec, files};

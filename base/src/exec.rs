@@ -1,27 +1,27 @@
-//! The only place of the agent that starts processes.
+//! Processes that do not outlive us: a limit in time, bounded capture of what they print, an end for all that they started, and an
+//! error that names the program and shows its last words.
 //!
-//! Every process gets a time limit, a process group of its own that is killed as a whole, no terminal, and bounded
-//! capture of what it prints. Its last lines of stderr are part of the error.
+//! No thread is used: a process that has left its process id namespace (`unshare`) gets none from the kernel.
 
 use std::ffi::{OsStr, OsString};
-use std::io::{self, Read, Write};
-use std::os::fd::AsFd;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::io::{self, Write as _};
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
+use self::watch::watch;
+
+mod watch;
 
 /// What is kept of each of stdout and stderr unless the caller asks for more.
 const KEEP: usize = 64 * 1024;
-/// How long the group gets between SIGTERM and SIGKILL.
-const GRACE: Duration = Duration::from_millis(500);
-/// How long to go on reading after the process has ended, for a child of it that still holds the pipe.
+/// How long a program may take unless the caller says otherwise.
+const LIMIT: Duration = Duration::from_secs(30);
+/// How long to go on listening after it has ended, to a child of it that still holds its pipes.
 const LINGER: Duration = Duration::from_millis(200);
+/// Lines of a program's errors that ours show.
+const SHOWN_LINES: usize = 5;
 
 /// A program to run, with its limits.
 #[derive(Debug, Clone)]
@@ -29,11 +29,37 @@ pub struct Cmd {
     program: OsString,
     args: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
+    no_env: Vec<OsString>,
+    clear_env: bool,
     directory: Option<PathBuf>,
     root: Option<PathBuf>,
     stdin: Vec<u8>,
     timeout: Duration,
+    linger: Duration,
     keep: usize,
+    excess: Excess,
+    group: Group,
+    show_stderr: bool,
+    shown_lines: usize,
+    hint: &'static str,
+}
+
+/// What becomes of a program that prints more than is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Excess {
+    /// The rest is thrown away, and [`Output::truncated`] says so.
+    Cut,
+    /// It is ended, and there is no output.
+    Refuse,
+}
+
+/// Whom a signal reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Group {
+    /// It has a process group of its own, which is ended as a whole.
+    Own,
+    /// It is in ours: what a person types at the terminal reaches it.
+    Ours,
 }
 
 /// How a process ended.
@@ -56,44 +82,63 @@ pub struct Output {
     pub stderr: Vec<u8>,
     /// Whether it printed more than was kept.
     pub truncated: bool,
+    /// Its last lines, of stderr if there are any.
+    pub last: String,
+}
+
+impl Output {
+    /// Standard output as text, trailing white space removed.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).trim_end().to_owned()
+    }
 }
 
 /// Why there is no [`Output`], or not a good one.
 #[derive(Debug, thiserror::Error)]
 pub enum ExecError {
     /// There is no such program.
-    #[error("{program}: not found; install it or correct PATH")]
+    #[error("{program}: not found; {hint}")]
     Missing {
         /// Its name.
         program: String,
+        /// What to do.
+        hint: &'static str,
     },
-    /// The system refused to start it or to talk to it.
-    #[error("{program}: {source}")]
+    /// The system refused to start it.
+    #[error("{program}: cannot be started: {source}")]
     Start {
         /// Its name.
         program: String,
         /// The cause.
         source: io::Error,
     },
+    /// Its pipes broke, or it printed more than it may.
+    #[error("{program}: talking to it failed: {source}")]
+    Talk {
+        /// Its name.
+        program: String,
+        /// The cause.
+        source: io::Error,
+    },
     /// It ran longer than allowed and was killed with all its children.
-    #[error("{program}: killed after {} s{}", after.as_secs_f32(), tail(stderr))]
+    #[error("{program}: killed after {} s{}", after.as_secs_f32(), tail(last))]
     TimedOut {
         /// Its name.
         program: String,
         /// The limit.
         after: Duration,
-        /// The end of what it printed on stderr.
-        stderr: String,
+        /// Its last lines.
+        last: String,
     },
     /// It ended with another exit code than 0.
-    #[error("{program}: {exit}{}", tail(stderr))]
+    #[error("{program}: {exit}{}", tail(last))]
     Failed {
         /// Its name.
         program: String,
         /// How it ended.
         exit: Exit,
-        /// The end of what it printed on stderr.
-        stderr: String,
+        /// Its last lines.
+        last: String,
     },
 }
 
@@ -113,11 +158,19 @@ impl Cmd {
             program: program.as_ref().to_owned(),
             args: Vec::new(),
             env: Vec::new(),
+            no_env: Vec::new(),
+            clear_env: false,
             directory: None,
             root: None,
             stdin: Vec::new(),
-            timeout: Duration::from_secs(30),
+            timeout: LIMIT,
+            linger: LINGER,
             keep: KEEP,
+            excess: Excess::Cut,
+            group: Group::Own,
+            show_stderr: false,
+            shown_lines: SHOWN_LINES,
+            hint: "install it or correct PATH",
         }
     }
 
@@ -141,6 +194,20 @@ impl Cmd {
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
         self.env
             .push((name.as_ref().to_owned(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// Keeps variables of ours from it.
+    #[must_use]
+    pub fn without_env(mut self, names: impl IntoIterator<Item = OsString>) -> Self {
+        self.no_env.extend(names);
+        self
+    }
+
+    /// Starts from an empty environment: nothing of ours leaks in.
+    #[must_use]
+    pub fn clear_env(mut self) -> Self {
+        self.clear_env = true;
         self
     }
 
@@ -172,51 +239,113 @@ impl Cmd {
         self
     }
 
-    /// Keeps up to `bytes` of each of stdout and stderr.
+    /// Listens for so long, after it has ended, to what it left running and still holds its output; 200 ms otherwise.
+    #[must_use]
+    pub fn linger(mut self, limit: Duration) -> Self {
+        self.linger = limit;
+        self
+    }
+
+    /// Keeps up to `bytes` of each of stdout and stderr; the rest is thrown away.
     #[must_use]
     pub fn keep(mut self, bytes: usize) -> Self {
         self.keep = bytes;
         self
     }
 
+    /// Keeps all of stdout; of a program that prints more than `bytes` there, nothing.
+    #[must_use]
+    pub fn whole(mut self, bytes: usize) -> Self {
+        self.keep = bytes;
+        self.excess = Excess::Refuse;
+        self
+    }
+
+    /// Leaves it in our process group, so that an interrupt at the terminal reaches it and it may ask for a password there. Then it
+    /// alone is killed at its limit, and not what it started.
+    #[must_use]
+    pub fn at_the_terminal(mut self) -> Self {
+        self.group = Group::Ours;
+        self
+    }
+
+    /// Lets it write to our standard error, a terminal perhaps, instead of keeping what it writes there.
+    #[must_use]
+    pub fn show_stderr(mut self) -> Self {
+        self.show_stderr = true;
+        self
+    }
+
+    /// So many of its last lines are in an error.
+    #[must_use]
+    pub fn shown_lines(mut self, lines: usize) -> Self {
+        self.shown_lines = lines;
+        self
+    }
+
+    /// What a person does when there is no such program.
+    #[must_use]
+    pub fn hint(mut self, hint: &'static str) -> Self {
+        self.hint = hint;
+        self
+    }
+
     /// Runs it to its end; another exit code than 0 is an error.
     pub fn run(&self) -> Result<Output, ExecError> {
-        let output = self.output()?;
+        self.run_telling(|_| {})
+    }
+
+    /// Like [`Self::run`]; `tell` hears every line that it prints on either stream, as it comes.
+    pub fn run_telling(&self, tell: impl FnMut(&str)) -> Result<Output, ExecError> {
+        let output = self.output_telling(tell)?;
         if output.exit == Exit::Code(0) {
             return Ok(output);
         }
         Err(ExecError::Failed {
             program: self.name(),
             exit: output.exit,
-            stderr: last_lines(&output.stderr),
+            last: output.last,
         })
     }
 
     /// Runs it to its end, whatever its exit code.
     pub fn output(&self) -> Result<Output, ExecError> {
+        self.output_telling(|_| {})
+    }
+
+    fn output_telling(&self, mut tell: impl FnMut(&str)) -> Result<Output, ExecError> {
         let mut child = self.start()?;
-        let group = child.id();
-        let watched = watch(&mut child, &self.stdin, self.timeout, self.keep);
+        let seen = watch(self, &mut child, &mut tell);
         // Also after a normal end: what it left running in its group must not outlive the limit.
-        end_group(&mut child, group, watched.is_ok());
-        let start_error = |source| ExecError::Start {
-            program: self.name(),
-            source,
-        };
-        let watched = watched.map_err(start_error)?;
-        match watched.status {
+        watch::end(&mut child, self.group, seen.is_ok());
+        let seen = seen.map_err(|source| self.not_talked(source))?;
+        match seen.status {
             Some(status) => Ok(Output {
-                exit: exit_of(status),
-                stdout: watched.stdout.bytes,
-                stderr: watched.stderr.bytes,
-                truncated: watched.stdout.truncated || watched.stderr.truncated,
+                exit: status.into(),
+                truncated: seen.truncated(),
+                last: seen.last(),
+                stdout: seen.stdout.bytes,
+                stderr: seen.stderr.bytes,
             }),
             None => Err(ExecError::TimedOut {
                 program: self.name(),
                 after: self.timeout,
-                stderr: last_lines(&watched.stderr.bytes),
+                last: seen.last(),
             }),
         }
+    }
+
+    /// Starts it so that it waits for the end of its input before it acts. It prints where we print.
+    pub fn hold(&self) -> Result<Held, ExecError> {
+        let started = self
+            .command()
+            .stdin(Stdio::piped())
+            .stdout(Stdio::inherit())
+            .stderr(Stdio::inherit())
+            .spawn();
+        let child = started.map_err(|source| self.not_started(source))?;
+        let cmd = self.clone();
+        Ok(Held { child, cmd })
     }
 
     /// Replaces this process by the program. Returns only when that failed.
@@ -226,17 +355,22 @@ impl Cmd {
     }
 
     fn start(&self) -> Result<Child, ExecError> {
-        self.command()
-            .stdin(if self.stdin.is_empty() {
-                Stdio::null()
-            } else {
-                Stdio::piped()
-            })
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0)
-            .spawn()
-            .map_err(|source| self.not_started(source))
+        let mut command = self.command();
+        command.stdin(if self.stdin.is_empty() {
+            Stdio::null()
+        } else {
+            Stdio::piped()
+        });
+        command.stderr(if self.show_stderr {
+            Stdio::inherit()
+        } else {
+            Stdio::piped()
+        });
+        if self.group == Group::Own {
+            command.process_group(0);
+        }
+        let started = command.stdout(Stdio::piped()).spawn();
+        started.map_err(|source| self.not_started(source))
     }
 
     #[expect(
@@ -252,14 +386,30 @@ impl Cmd {
                 chroot
             }
         };
-        command.args(&self.args);
-        // Programs are read by us: their words must not depend on the owner's language.
-        command.env("LC_ALL", "C.UTF-8");
+        if self.clear_env {
+            command.env_clear();
+        } else {
+            // Programs are read by us: their words must not depend on the owner's language.
+            command.env("LC_ALL", "C.UTF-8");
+        }
+        for name in &self.no_env {
+            command.env_remove(name);
+        }
         command.envs(self.env.iter().map(|(k, v)| (k, v)));
+        command.args(&self.args);
         if let Some(directory) = &self.directory {
             command.current_dir(directory);
         }
         command
+    }
+
+    /// The command line, for messages.
+    pub fn display(&self) -> String {
+        std::iter::once(&self.program)
+            .chain(&self.args)
+            .map(|word| word.to_string_lossy())
+            .collect::<Vec<_>>()
+            .join(" ")
     }
 
     fn name(&self) -> String {
@@ -269,168 +419,75 @@ impl Cmd {
     fn not_started(&self, source: io::Error) -> ExecError {
         let program = self.name();
         if source.kind() == io::ErrorKind::NotFound {
-            return ExecError::Missing { program };
+            return ExecError::Missing {
+                program,
+                hint: self.hint,
+            };
         }
         ExecError::Start { program, source }
     }
-}
 
-/// What was seen of a process until its end or its limit.
-struct Watched {
-    /// `None`: it was still running at its limit.
-    status: Option<ExitStatus>,
-    stdout: Capture,
-    stderr: Capture,
-}
-
-/// The first bytes of a stream; the rest is read and thrown away, so that the writer never blocks.
-struct Capture {
-    bytes: Vec<u8>,
-    keep: usize,
-    truncated: bool,
-    open: bool,
-}
-
-impl Capture {
-    fn new(keep: usize) -> Self {
-        Self {
-            bytes: Vec::new(),
-            keep,
-            truncated: false,
-            open: true,
-        }
-    }
-
-    fn take(&mut self, from: &mut impl Read) {
-        let mut buffer = [0; 8192];
-        loop {
-            match from.read(&mut buffer) {
-                Ok(0) => {
-                    self.open = false;
-                    return;
-                }
-                Ok(n) => {
-                    let room = self.keep - self.bytes.len();
-                    self.bytes.extend_from_slice(&buffer[..n.min(room)]);
-                    self.truncated |= n > room;
-                }
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
-                Err(_) => {
-                    self.open = false;
-                    return;
-                }
-            }
-        }
+    fn not_talked(&self, source: io::Error) -> ExecError {
+        let program = self.name();
+        ExecError::Talk { program, source }
     }
 }
 
-fn watch(child: &mut Child, input: &[u8], limit: Duration, keep: usize) -> io::Result<Watched> {
-    let pipe = || io::Error::other("a pipe that was asked for is not there");
-    let mut out = child.stdout.take().ok_or_else(pipe)?;
-    let mut err = child.stderr.take().ok_or_else(pipe)?;
-    let mut stdin = child.stdin.take();
-    nonblocking(&out)?;
-    nonblocking(&err)?;
-    if let Some(stdin) = &stdin {
-        nonblocking(stdin)?;
-    }
-    let (mut stdout, mut stderr) = (Capture::new(keep), Capture::new(keep));
-    let (mut input, started) = (input, Instant::now());
-    let (mut ended, mut nap) = (None, 1);
-    loop {
-        let mut fds = Vec::with_capacity(3);
-        if stdout.open {
-            fds.push(PollFd::new(out.as_fd(), PollFlags::POLLIN));
+/// A program that was started and waits for the end of its input before it acts.
+#[derive(Debug)]
+pub struct Held {
+    child: Child,
+    cmd: Cmd,
+}
+
+impl Held {
+    /// Gives it the rest of its input and waits for it, as long as it takes.
+    pub fn release(mut self, input: &[u8]) -> Result<(), ExecError> {
+        if let Some(mut pipe) = self.child.stdin.take() {
+            pipe.write_all(input).map_err(|e| self.cmd.not_talked(e))?;
         }
-        if stderr.open {
-            fds.push(PollFd::new(err.as_fd(), PollFlags::POLLIN));
+        let status = self.child.wait().map_err(|e| self.cmd.not_talked(e))?;
+        if status.success() {
+            return Ok(());
         }
-        if let Some(stdin) = &stdin {
-            fds.push(PollFd::new(stdin.as_fd(), PollFlags::POLLOUT));
-        }
-        // A short sleep that grows: the end of a process whose pipes a child still holds wakes nobody.
-        match poll(&mut fds, PollTimeout::from(nap)) {
-            Ok(0) => nap = (nap * 2).min(50u8),
-            Ok(_) | Err(nix::errno::Errno::EINTR) => nap = 1,
-            Err(e) => return Err(e.into()),
-        }
-        stdout.take(&mut out);
-        stderr.take(&mut err);
-        if let Some(pipe) = &mut stdin {
-            match pipe.write(input) {
-                Ok(n) => input = &input[n..],
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-                // It does not want the rest (EPIPE); that is its right.
-                Err(_) => input = &[],
-            }
-            if input.is_empty() {
-                stdin = None;
-            }
-        }
-        if ended.is_none() {
-            ended = child.try_wait()?.map(|status| (status, Instant::now()));
-        }
-        let done = match ended {
-            Some((_, at)) => !(stdout.open || stderr.open) || at.elapsed() >= LINGER,
-            None => started.elapsed() >= limit,
-        };
-        if done {
-            return Ok(Watched {
-                status: ended.map(|(status, _)| status),
-                stdout,
-                stderr,
-            });
-        }
+        Err(ExecError::Failed {
+            program: self.cmd.name(),
+            exit: status.into(),
+            last: String::new(),
+        })
     }
 }
 
-/// Ends all that is left of the process group, politely first when the leader has not ended, and reaps the leader.
-fn end_group(child: &mut Child, group: u32, watched: bool) {
-    let Ok(group) = i32::try_from(group).map(Pid::from_raw) else {
-        return;
-    };
-    let ended = |child: &mut Child| matches!(child.try_wait(), Ok(Some(_)));
-    if watched && !ended(child) && killpg(group, Signal::SIGTERM).is_ok() {
-        let asked = Instant::now();
-        while !ended(child) && asked.elapsed() < GRACE {
-            std::thread::sleep(Duration::from_millis(10));
-        }
+impl From<ExitStatus> for Exit {
+    fn from(status: ExitStatus) -> Self {
+        status.code().map_or_else(
+            || Self::Signal(status.signal().unwrap_or_default()),
+            Self::Code,
+        )
     }
-    // The only possible failure is ESRCH: nobody is left, which is what we want.
-    let _someone_was_left = killpg(group, Signal::SIGKILL).is_ok();
-    drop(child.wait());
 }
 
-fn nonblocking(fd: &impl AsFd) -> io::Result<()> {
-    let flags = OFlag::from_bits_truncate(fcntl(fd, FcntlArg::F_GETFL)?);
-    fcntl(fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
-    Ok(())
+/// Where a program of this name lies on the PATH, or in the system directories that an ordinary user's PATH leaves out.
+pub fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin", "/sbin"].map(PathBuf::from))
+        .map(|directory| directory.join(program))
+        .find(|p| p.is_file())
 }
 
-fn exit_of(status: ExitStatus) -> Exit {
-    status.code().map_or_else(
-        || Exit::Signal(status.signal().unwrap_or_default()),
-        Exit::Code,
-    )
+/// Whether a program of this name can be found.
+pub fn exists(program: &str) -> bool {
+    find(program).is_some()
 }
 
-/// The end of a process's stderr that goes into an error: its last lines usually say why.
-fn last_lines(stderr: &[u8]) -> String {
-    let text = String::from_utf8_lossy(stderr);
-    let lines: Vec<&str> = text.trim_end().lines().rev().take(5).collect();
-    let mut text = lines.into_iter().rev().collect::<Vec<_>>().join("\n");
-    while text.len() > 2000 {
-        text.remove(0);
-    }
-    text
-}
-
-fn tail(stderr: &str) -> String {
-    if stderr.is_empty() {
+fn tail(last: &str) -> String {
+    if last.is_empty() {
         String::new()
+    } else if last.contains('\n') {
+        format!(":\n{last}")
     } else {
-        format!(": {stderr}")
+        format!(": {last}")
     }
 }
 

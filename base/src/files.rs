@@ -1,20 +1,25 @@
-//! The only place of the agent that replaces files: temporary, fsync, rename, fsync of the directory.
+//! Files that count: temporary beside them, mode, fsync, rename, fsync of the directory.
 //!
 //! A file written here is either wholly the old one or wholly the new one, after any power cut, and once a function
 //! has returned `Ok` the new one stays.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::fcntl::OFlag;
 
 /// Marks our temporary files, so that [`sweep`] can tell them from an owner's.
 const MARK: &str = ".hypriot-new-";
+/// Names of 64 random bits that were all taken: somebody works against us.
+const MAX_TRIES: usize = 8;
+/// So much of a file's own name is in its temporary one: NAME_MAX of limits.h is 255.
+const LONGEST: usize = 200;
 
 /// A file operation that failed, with the file it was about.
 #[derive(Debug)]
@@ -39,6 +44,13 @@ impl std::error::Error for FileError {
     }
 }
 
+/// For callers that speak of the file themselves.
+impl From<FileError> for io::Error {
+    fn from(e: FileError) -> Self {
+        e.source
+    }
+}
+
 /// Replaces the file at `path` by `bytes` with permission bits `mode`, atomically and durably.
 ///
 /// The directory must exist. A symbolic link at `path` is replaced, not followed.
@@ -49,20 +61,21 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
 /// Like [`replace`], for content that is too large to hold in memory: `fill` writes it.
 ///
 /// When `fill` fails, the old file stays and nothing of the new one is left behind.
-pub fn replace_with(
+pub fn replace_with<T>(
     path: &Path,
     mode: u32,
-    fill: impl FnOnce(&mut File) -> io::Result<()>,
-) -> Result<(), FileError> {
+    fill: impl FnOnce(&mut File) -> io::Result<T>,
+) -> Result<T, FileError> {
     let error = |source| FileError {
         doing: "replacing",
         path: path.to_owned(),
         source,
     };
-    let (directory, temporary) = temporary_beside(path).map_err(error)?;
-    let done = write_new(&temporary, mode, fill)
-        .and_then(|()| rename(&temporary, path))
-        .and_then(|()| sync_directory(&directory));
+    let directory = directory_of(path);
+    let (mut new, temporary) = temporary_beside(path, directory).map_err(error)?;
+    let done = complete(&mut new, mode, fill)
+        .and_then(|value| rename(&temporary, path).map(|()| value))
+        .and_then(|value| sync_directory(directory).map(|()| value));
     if done.is_err() {
         // The write already failed and its error says why: a leftover is what `sweep` is for.
         drop(fs::remove_file(&temporary));
@@ -70,10 +83,10 @@ pub fn replace_with(
     done.map_err(error)
 }
 
-/// Gives the directory `fresh`, which is complete and synced, the name `path` in the same directory. Durable on return.
+/// Gives what is complete and synced at `fresh`, a file or a directory, the name `path` on the same file system. Durable on return.
 pub fn appear(fresh: &Path, path: &Path) -> Result<(), FileError> {
     rename(fresh, path)
-        .and_then(|()| sync_directory(&directory_of(path)))
+        .and_then(|()| sync_directory(directory_of(path)))
         .map_err(|source| FileError {
             doing: "making",
             path: path.to_owned(),
@@ -89,7 +102,7 @@ pub fn remove(path: &Path) -> Result<(), FileError> {
         source,
     };
     match fs::remove_file(path) {
-        Ok(()) => sync_directory(&directory_of(path)).map_err(error),
+        Ok(()) => sync_directory(directory_of(path)).map_err(error),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(e) => Err(error(e)),
     }
@@ -111,7 +124,7 @@ pub fn make_directories(path: &Path) -> Result<(), FileError> {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists && directory.is_dir() => {}
             other => other.map_err(error)?,
         }
-        sync_directory(&directory_of(directory)).map_err(error)?;
+        sync_directory(directory_of(directory)).map_err(error)?;
     }
     Ok(())
 }
@@ -127,15 +140,17 @@ pub fn sweep(directory: &Path) -> Result<(), FileError> {
     };
     for entry in fs::read_dir(directory).map_err(error)? {
         let entry = entry.map_err(error)?;
-        let ours = entry
-            .file_name()
-            .to_str()
-            .is_some_and(|name| name.starts_with('.') && name.contains(MARK));
-        if ours {
+        if is_temporary(&entry.file_name()) {
             fs::remove_file(entry.path()).map_err(error)?;
         }
     }
     Ok(())
+}
+
+/// Whether a file of this name is one that [`replace`] has not finished.
+pub fn is_temporary(name: &OsStr) -> bool {
+    let name = name.to_string_lossy();
+    name.starts_with('.') && name.contains(MARK)
 }
 
 /// Opens a file that has an end. A pipe waits for a writer who may never come, a device has no end, and some do something when
@@ -165,13 +180,18 @@ pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
         path: path.to_owned(),
         source,
     };
-    let mut bytes = Vec::new();
     open(path)
-        .and_then(|file| file.take(limit.saturating_add(1)).read_to_end(&mut bytes))
-        .map_err(error)?;
+        .and_then(|file| at_most(file, limit))
+        .map_err(error)
+}
+
+/// All of what is open here, if it has no more than `limit` bytes.
+pub fn at_most(from: impl Read, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    from.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {
         let text = format!("larger than the {limit} bytes that such a file may have");
-        return Err(error(io::Error::new(io::ErrorKind::FileTooLarge, text)));
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
     }
     Ok(bytes)
 }
@@ -190,21 +210,16 @@ pub fn sync_directory(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
-fn write_new(
-    temporary: &Path,
+fn complete<T>(
+    new: &mut File,
     mode: u32,
-    fill: impl FnOnce(&mut File) -> io::Result<()>,
-) -> io::Result<()> {
-    // create_new: never through a symbolic link that somebody put there.
-    let mut new = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(temporary)?;
-    fill(&mut new)?;
-    // Set after opening, because the umask took its share of the mode given there.
+    fill: impl FnOnce(&mut File) -> io::Result<T>,
+) -> io::Result<T> {
+    let value = fill(new)?;
+    // Set after opening, because the umask took its share of the mode given there; and before the sync, which covers it.
     new.set_permissions(fs::Permissions::from_mode(mode))?;
-    new.sync_all()
+    new.sync_all()?;
+    Ok(value)
 }
 
 #[expect(
@@ -215,27 +230,40 @@ fn rename(from: &Path, to: &Path) -> io::Result<()> {
     fs::rename(from, to)
 }
 
-fn temporary_beside(path: &Path) -> io::Result<(PathBuf, PathBuf)> {
-    // Unique within the process (threads) and between processes (the daemon and a command of the operator).
-    static NEXT: AtomicU32 = AtomicU32::new(0);
+/// A new file beside the one that it becomes. Its name is one that no other writer has, be it a thread, another process, or one that
+/// a power cut ended and whose number this process has now; and nobody who may write into the directory can tell it before.
+fn temporary_beside(path: &Path, directory: &Path) -> io::Result<(File, PathBuf)> {
     let name = path
         .file_name()
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not the name of a file"))?;
-    let directory = directory_of(path);
-    let mut temporary = OsString::from(".");
-    temporary.push(name);
-    temporary.push(format!(
-        "{MARK}{}-{}",
-        std::process::id(),
-        NEXT.fetch_add(1, Ordering::Relaxed)
-    ));
-    Ok((directory.clone(), directory.join(temporary)))
+    for _ in 0..MAX_TRIES {
+        // a hasher's keys are the system's randomness
+        let random = RandomState::new().build_hasher().finish();
+        let mut own = OsString::from(".");
+        own.push(OsStr::from_bytes(
+            &name.as_bytes()[..name.len().min(LONGEST)],
+        ));
+        own.push(format!("{MARK}{random:016x}"));
+        let temporary = directory.join(own);
+        // create_new: never through a symbolic link that somebody put there.
+        let opened = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&temporary);
+        match opened {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+            other => return other.map(|file| (file, temporary)),
+        }
+    }
+    Err(io::ErrorKind::AlreadyExists.into())
 }
 
-fn directory_of(path: &Path) -> PathBuf {
+fn directory_of(path: &Path) -> &Path {
     match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-        _ => PathBuf::from("."),
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
     }
 }
 

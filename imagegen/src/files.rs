@@ -1,12 +1,18 @@
-//! Owns how this crate writes files that count: whole and durable under their final name, or not at all. Also content hashes.
+//! Owns how this crate writes files that count: whole and durable under their final name ([`hypriot_base::files`]), readable for
+//! everybody, with errors that say what to do. Also content hashes.
 
 pub mod inroot;
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Write as _};
 use std::path::Path;
 
-/// Replaces `path` by `bytes`: temporary file beside it, fsync, rename, fsync of the directory.
+use hypriot_base::files::{self as durable, FileError};
+
+/// What we publish is for everybody, whatever the umask (reproducible).
+const ORDINARY: u32 = 0o644;
+
+/// Replaces `path` by `bytes`, and makes its folder.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     replace_with(path, |f| f.write_all(bytes))
 }
@@ -16,33 +22,19 @@ pub fn replace_with<T>(
     path: &Path,
     fill: impl FnOnce(&mut File) -> io::Result<T>,
 ) -> io::Result<T> {
-    let dir = parent(path);
-    fs::create_dir_all(dir)?;
-    let mut tmp = tempfile::Builder::new()
-        .prefix(".tmp-")
-        .tempfile_in(dir)
-        .map_err(|e| named(dir, &e))?;
-    let value = fill(tmp.as_file_mut()).map_err(|e| named(path, &e))?;
-    tmp.as_file().sync_all().map_err(|e| named(path, &e))?;
-    set_ordinary_mode(tmp.as_file())?;
-    tmp.persist(path).map_err(|e| named(path, &e.error))?;
-    sync_dir(dir)?;
-    Ok(value)
+    if let Some(dir) = path.parent() {
+        fs::create_dir_all(dir).map_err(|e| named(dir, &e))?;
+    }
+    durable::replace_with(path, ORDINARY, fill).map_err(|e| hinted(&e))
 }
 
 /// Moves a complete file or directory to its final name, durably. Both must lie on one file system.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this is the one place that renames"
-)]
 pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
-    fs::rename(from, to).map_err(|e| named(to, &e))?;
-    sync_dir(parent(to))
+    durable::appear(from, to).map_err(|e| hinted(&e))
 }
 
-/// Makes the names in a directory durable.
-pub fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
+fn hinted(e: &FileError) -> io::Error {
+    named(&e.path, &e.source)
 }
 
 /// A cache key over named inputs: no two different lists of inputs give the same text to the hash (lengths are hashed too).
@@ -76,36 +68,25 @@ pub fn named(path: &Path, e: &io::Error) -> io::Error {
     io::Error::new(e.kind(), format!("{place}: {text}{hint}"))
 }
 
-fn parent(path: &Path) -> &Path {
-    match path.parent() {
-        Some(p) if !p.as_os_str().is_empty() => p,
-        _ => Path::new("."),
-    }
-}
-
-/// Temporary files are made 0600; what we publish is for everybody, whatever the umask (reproducible).
-fn set_ordinary_mode(file: &File) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    file.set_permissions(fs::Permissions::from_mode(0o644))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn failed_write_keeps_the_old_file_and_leaves_no_other() {
+    fn a_failed_write_names_the_file_once_and_what_is_written_is_for_everybody() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("x");
+        let path = dir.path().join("new/x");
         replace(&path, b"old").unwrap();
-        let e = replace_with(&path, |f| {
-            f.write_all(b"ne")
-                .and(Err::<(), _>(io::Error::other("power")))
-        })
-        .unwrap_err();
-        assert!(e.to_string().contains("power"));
+        let mode =
+            std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&path).unwrap().permissions());
+        assert_eq!(mode & 0o777, ORDINARY);
+        let full = || io::Error::from(io::ErrorKind::StorageFull);
+        let e = replace_with(&path, |_| Err::<(), _>(full()))
+            .unwrap_err()
+            .to_string();
+        assert!(e.contains("--cache"), "{e}");
+        assert_eq!(e.matches("new/x").count(), 1, "{e}");
         assert_eq!(fs::read(&path).unwrap(), b"old");
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[test]

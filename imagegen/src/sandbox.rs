@@ -26,7 +26,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
-use crate::exec::{self, Cmd, ExecError};
+use crate::exec::{self, ExecError};
 
 /// What shall happen in the sandbox.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -102,18 +102,16 @@ pub fn run(
     limit: Duration,
     on_line: impl FnMut(&str),
 ) -> Result<(), ExecError> {
-    let json = serde_json::to_vec(plan).map_err(|e| ExecError::Io {
+    let json = serde_json::to_vec(plan).map_err(|e| ExecError::Talk {
         program: "the sandbox".to_owned(),
         source: e.into(),
     })?;
-    exec::run(
-        Cmd::new(helper)
-            .arg("inside")
-            .stdin(json)
-            .timeout(limit)
-            .on_line(on_line),
-    )
-    .map(drop)
+    exec::tool(helper)
+        .arg("inside")
+        .stdin(json)
+        .timeout(limit)
+        .run_telling(on_line)
+        .map(drop)
 }
 
 /// The first process: new namespaces, ids mapped one to one. It is root already, if only of a user namespace ([`ids`]).
@@ -134,7 +132,7 @@ fn enter() -> anyhow::Result<()> {
     let plan = read_plan()?;
     let me = std::env::current_exe()?;
     let pid = std::process::id().to_string();
-    let mapper = exec::start_held(&Cmd::new(&me).arg("inside-map").arg(&pid))?;
+    let mapper = exec::tool(&me).arg("inside-map").arg(&pid).hold()?;
     unshare(
         CloneFlags::CLONE_NEWUSER
             | CloneFlags::CLONE_NEWNS
@@ -148,7 +146,7 @@ fn enter() -> anyhow::Result<()> {
     die_with_parent()?;
     let json = serde_json::to_vec(&plan)?;
     // It prints on our standard output what is wrong.
-    exec::start_held(&Cmd::new(&me).arg("inside-first"))?.release(&json)?;
+    exec::tool(&me).arg("inside-first").hold()?.release(&json)?;
     Ok(())
 }
 
@@ -204,7 +202,7 @@ pub fn first() -> ExitCode {
         let Some((program, args)) = step.argv.split_first() else {
             continue;
         };
-        let cmd = Cmd::new(program)
+        let cmd = exec::tool(program)
             .args(args)
             .clear_env()
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
@@ -215,9 +213,11 @@ pub fn first() -> ExitCode {
             .env("SYSTEMD_OFFLINE", "1")
             .env("INITRD", "No")
             .timeout(Duration::from_secs(step.seconds))
-            .on_line(print_line);
+            // What a script left in the background and still prints belongs to its step: else what a tree holds would be a matter
+            // of who was faster.
+            .linger(Duration::from_secs(step.seconds));
         let cmd = step.env.iter().fold(cmd, |c, (k, v)| c.env(k, v));
-        if let Err(e) = exec::run(cmd) {
+        if let Err(e) = cmd.run_telling(print_line) {
             if !matches!(e, ExecError::Failed { .. }) {
                 print_line(&format!("sandbox: {e}"));
             }

@@ -13,8 +13,8 @@ pub(crate) fn tool(program: &str, package: &str, args: &[&str]) -> String {
     let found = exec::find(program)
         .or_else(|| Some(std::path::Path::new("/usr/sbin").join(program)).filter(|p| p.exists()))
         .unwrap_or_else(|| panic!("{program} is missing: apt-get install {package}"));
-    match exec::run(exec::Cmd::new(found).args(args)) {
-        Ok(out) => format!("{}{}", out.text(), out.stderr_tail),
+    match exec::tool(found).args(args).run() {
+        Ok(out) => format!("{}{}", out.text(), out.last),
         Err(e) => panic!("{e}"),
     }
 }

@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use hypriot_imagegen::exec::{self, Cmd};
+use hypriot_imagegen::exec;
 use hypriot_imagegen::files;
 
 /// Runs the program in `dir`, in a world without the checkout.
@@ -16,8 +16,8 @@ fn run(dir: &Path, args: &str) -> Result<String, String> {
         checkout.display(),
         dir.display()
     );
-    let unshare = Cmd::new("unshare").args(["--map-root-user", "--mount", "sh", "-ec", &script]);
-    let done = exec::run(unshare.timeout(Duration::from_mins(5)));
+    let unshare = exec::tool("unshare").args(["--map-root-user", "--mount", "sh", "-ec", &script]);
+    let done = unshare.timeout(Duration::from_mins(5)).run();
     done.map(|o| o.text()).map_err(|e| e.to_string())
 }
 

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use hypriot_imagegen::agent_deb::{self, Spec};
 use hypriot_imagegen::arch::Arch;
 use hypriot_imagegen::debian::deb::write::Package;
-use hypriot_imagegen::exec::{self, Cmd};
+use hypriot_imagegen::exec;
 use hypriot_imagegen::files;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -82,15 +82,13 @@ impl Root {
     }
 
     fn dpkg(&self, args: &[&str]) -> Result<String, String> {
-        let cmd = Cmd::new("chroot").arg(&self.0).arg("dpkg").args(args);
+        let cmd = exec::tool("chroot").arg(&self.0).arg("dpkg").args(args);
         let cmd = cmd
             .env("LC_ALL", "C")
             .env("DEBIAN_FRONTEND", "noninteractive");
         // dpkg looks for programs of the system directories
         let cmd = cmd.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
-        exec::run(cmd)
-            .map(|out| out.text())
-            .map_err(|e| e.to_string())
+        cmd.run().map(|out| out.text()).map_err(|e| e.to_string())
     }
 
     /// Installs it. Where dpkg would ask about a conffile, that is an error: nobody is there.
@@ -120,7 +118,11 @@ impl Root {
             form,
             "hypriot-agent",
         ];
-        exec::run(Cmd::new("dpkg-query").args(cmd).dir(&self.0)).map_or(String::new(), |o| o.text())
+        exec::tool("dpkg-query")
+            .args(cmd)
+            .directory(&self.0)
+            .run()
+            .map_or(String::new(), |o| o.text())
     }
 
     fn text(&self, path: &str) -> String {
@@ -346,8 +348,8 @@ fn image_is_refused_and_a_refused_upgrade_leaves_the_old_version_whole() {
         for script in ["preinst", "postinst", "prerm", "postrm"] {
             let path = root.0.join("tmp").join(script);
             files::replace(&path, &version("3.0").scripts[script]).unwrap();
-            let strange = Cmd::new("sh").arg(&path).arg("strange");
-            let e = exec::run(strange).unwrap_err().to_string();
+            let strange = exec::tool("sh").arg(&path).arg("strange");
+            let e = strange.run().unwrap_err().to_string();
             assert!(e.contains("unknown argument"), "{e}");
         }
     });

@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime};
 
 use hypriot_imagegen::arch::Arch;
 use hypriot_imagegen::configure::Mode;
-use hypriot_imagegen::exec::{self, Cmd};
+use hypriot_imagegen::exec;
 use hypriot_imagegen::fetch::store::Store;
 use hypriot_imagegen::files;
 use hypriot_imagegen::inputs::userdata::edit::{self, Network};
@@ -175,8 +175,8 @@ fn unpacked(cache: &Path, lock: &Lock) -> PathBuf {
     }
     for package in lock.packages.iter().filter(|p| p.name != "base-files") {
         let deb = store.path(package.sha256);
-        let unpack = Cmd::new("dpkg-deb").arg("-x").arg(&deb).arg(work.path());
-        exec::run(unpack.timeout(Duration::from_mins(2))).unwrap();
+        let unpack = exec::tool("dpkg-deb").arg("-x").arg(&deb).arg(work.path());
+        unpack.timeout(Duration::from_mins(2)).run().unwrap();
     }
     for dir in ["dev", "proc", "sys", "run", "tmp", "etc/ssl/certs"] {
         fs::create_dir_all(work.path().join(dir)).unwrap();

@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 
 use hypriot_imagegen::arch::Arch;
 use hypriot_imagegen::configure::Mode;
-use hypriot_imagegen::exec::{self, Cmd};
+use hypriot_imagegen::exec;
 use hypriot_imagegen::files;
 use hypriot_imagegen::inputs::board;
 use hypriot_imagegen::inputs::mirror::Asked;
@@ -173,14 +173,13 @@ fn apt_says(name: &str, lock: &Lock, dir: &Path) -> BTreeSet<String> {
     let apt = |args: &[&str]| {
         let cmd = settings
             .iter()
-            .fold(Cmd::new("apt-get"), |c, s| c.args(["-o", s]));
-        exec::run(
-            cmd.args(args)
-                .timeout(Duration::from_mins(5))
-                .env("LC_ALL", "C"),
-        )
-        .unwrap()
-        .text()
+            .fold(exec::tool("apt-get"), |c, s| c.args(["-o", s]));
+        cmd.args(args)
+            .timeout(Duration::from_mins(5))
+            .env("LC_ALL", "C")
+            .run()
+            .unwrap()
+            .text()
     };
     // One directory serves all boards of an architecture and a list of components.
     if !dir.join("updated").exists() {
@@ -202,7 +201,9 @@ fn apt_says(name: &str, lock: &Lock, dir: &Path) -> BTreeSet<String> {
         .cloned()
         .collect();
     for list in lists.lines() {
-        let text = exec::run(Cmd::new("/usr/lib/apt/apt-helper").args(["cat-file", list]))
+        let text = exec::tool("/usr/lib/apt/apt-helper")
+            .args(["cat-file", list])
+            .run()
             .unwrap()
             .text();
         let essential = text
@@ -369,7 +370,9 @@ fn unreachable_mirror_is_named_with_the_fix() {
 #[test]
 fn command_line_mistakes_are_explained() {
     let run = |args: &[&str]| {
-        exec::run(Cmd::new(env!("CARGO_BIN_EXE_hypriot-imagegen")).args(args))
+        exec::tool(env!("CARGO_BIN_EXE_hypriot-imagegen"))
+            .args(args)
+            .run()
             .unwrap_err()
             .to_string()
     };

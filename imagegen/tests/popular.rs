@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use hypriot_imagegen::exec::{self, Cmd};
+use hypriot_imagegen::exec;
 use hypriot_imagegen::files;
 use serde::Deserialize;
 
@@ -44,13 +44,13 @@ fn servers_that_owners_install_are_configured_without_emulation() {
             .concat()
         );
         files::replace(&path, recipe.as_bytes()).unwrap();
-        let build = Cmd::new(env!("CARGO_BIN_EXE_hypriot-imagegen"))
+        let build = exec::tool(env!("CARGO_BIN_EXE_hypriot-imagegen"))
             .args(["root", "--board", "qemu-arm64", "--configure", "native"])
             .arg("--recipe")
             .arg(&path)
             .env("HYPRIOT_CACHE", &cache)
             .timeout(Duration::from_hours(1));
-        match exec::run(build) {
+        match build.run() {
             Ok(_) => println!("popular: {} ok", packages.join(" ")),
             Err(e) => {
                 println!("popular: {} failed", packages.join(" "));

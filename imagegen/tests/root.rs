@@ -12,7 +12,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use hypriot_imagegen::exec::{self, Cmd, ExecError, Output};
+use hypriot_imagegen::exec::{self, ExecError, Output};
 use hypriot_imagegen::files;
 use hypriot_imagegen::sha256::Sha256;
 use hypriot_imagegen::tree::{Entry, Kind, Tree};
@@ -31,11 +31,11 @@ fn shared_cache() -> PathBuf {
 }
 
 fn imagegen(cache: &Path, args: &[&str], env: &[(&str, &str)]) -> Result<Output, ExecError> {
-    let cmd = Cmd::new(PROGRAM)
+    let cmd = exec::tool(PROGRAM)
         .args(args)
         .env("HYPRIOT_CACHE", cache)
         .timeout(Duration::from_mins(30));
-    exec::run(env.iter().fold(cmd, |c, (k, v)| c.env(k, v)))
+    env.iter().fold(cmd, |c, (k, v)| c.env(k, v)).run()
 }
 
 /// The small recipe's file and its lock in the shared cache, everything fetched; or `None` and the reason.
@@ -189,7 +189,12 @@ fn look(tree: &Tree, at: &Path) {
             && tree.get("usr/lib/x86_64-linux-gnu").is_none(),
         "no trace of the sandbox"
     );
-    let verified = exec::run(Cmd::new("dpkg").arg("--root").arg(at).args(["--verify"])).unwrap();
+    let verified = exec::tool("dpkg")
+        .arg("--root")
+        .arg(at)
+        .args(["--verify"])
+        .run()
+        .unwrap();
     assert_eq!(
         verified.text(),
         "",
@@ -256,7 +261,11 @@ impl User {
         let open = std::fs::Permissions::from_mode(0o755);
         std::fs::set_permissions(dir, open).unwrap();
         let owner = format!("{id}:{id}", id = Self::ID);
-        exec::run(Cmd::new("chown").args(["-R", &owner]).arg(&home)).unwrap();
+        exec::tool("chown")
+            .args(["-R", &owner])
+            .arg(&home)
+            .run()
+            .unwrap();
         Self { home, files }
     }
 
@@ -271,8 +280,8 @@ impl User {
             shared = shared_cache().display(),
             id = Self::ID,
         );
-        let cmd = Cmd::new("unshare").args(["-m", "sh", "-ec", &outside]);
-        exec::run(cmd.timeout(Duration::from_mins(30))).unwrap()
+        let cmd = exec::tool("unshare").args(["-m", "sh", "-ec", &outside]);
+        cmd.timeout(Duration::from_mins(30)).run().unwrap()
     }
 
     fn build(&self) -> PathBuf {
@@ -288,15 +297,13 @@ impl User {
     /// Nothing of his builds is anybody else's.
     fn deletes_everything(&self) {
         let cache = self.home.join("cache");
-        let foreign =
-            exec::run(
-                Cmd::new("find")
-                    .arg(&cache)
-                    .args(["!", "-uid", &Self::ID.to_string()]),
-            );
+        let foreign = exec::tool("find")
+            .arg(&cache)
+            .args(["!", "-uid", &Self::ID.to_string()])
+            .run();
         assert_eq!(foreign.unwrap().text(), "", "files of subordinate ids");
         let id = Self::ID.to_string();
-        let rm = Cmd::new("setpriv").args([
+        let rm = exec::tool("setpriv").args([
             "--reuid",
             &id,
             "--regid",
@@ -305,7 +312,7 @@ impl User {
             "rm",
             "-rf",
         ]);
-        exec::run(rm.arg(&cache)).unwrap();
+        rm.arg(&cache).run().unwrap();
         assert!(!cache.exists());
     }
 }
@@ -352,7 +359,9 @@ fn full_disk_is_said_and_leaves_nothing_half_written() {
         small = small.display(),
         shared = shared_cache().display(),
     );
-    let e = exec::run(Cmd::new("unshare").args(["-m", "sh", "-c", &script]))
+    let e = exec::tool("unshare")
+        .args(["-m", "sh", "-c", &script])
+        .run()
         .unwrap_err()
         .to_string();
     assert!(
@@ -383,11 +392,11 @@ fn download_killed_in_the_middle_goes_on() {
         "--lock",
         &lock,
     ];
-    let cut = Cmd::new(PROGRAM)
+    let cut = exec::tool(PROGRAM)
         .args(args)
         .env("HYPRIOT_CACHE", &cache)
         .timeout(Duration::from_millis(2500));
-    let first = exec::run(cut);
+    let first = cut.run();
     let there = || walk(&cache.join("sha256"));
     let before = there();
     imagegen(&cache, &args, &[]).unwrap();

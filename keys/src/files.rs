@@ -1,17 +1,12 @@
-//! The only place of this crate that replaces files: temporary file, fsync, rename, fsync of the directory.
+//! Files of this crate: public or private, and not there without being an error. How they are replaced is [`hypriot_base::files`]'s.
 
-use std::ffi::{OsStr, OsString};
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::fs::File;
+use std::io;
+use std::path::Path;
 use std::vec::Vec;
 
-/// How the name of an unfinished file ends.
-const TEMPORARY: &str = ".new";
-/// Leftovers of earlier processes with our number, at most.
-const MAX_TRIES: usize = 1000;
+use hypriot_base::files;
+pub use hypriot_base::files::is_temporary;
 
 /// Who may read a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,138 +19,52 @@ pub enum Access {
 
 /// Puts `bytes` at `path`, whole or not at all, and durably: after a power cut the old or the new file is there.
 pub fn replace(path: &Path, bytes: &[u8], access: Access) -> io::Result<()> {
-    let directory = parent(path);
-    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
     let mode = match access {
         Access::Public => 0o644,
         Access::Private => 0o600,
     };
-    let (mut file, temporary) = temporary(directory, name, mode)?;
-    let result = file
-        .write_all(bytes)
-        .and_then(|()| file.sync_all())
-        .and_then(|()| rename(&temporary, path));
-    if result.is_err() {
-        remove_if_there(&temporary)?;
-    }
-    result?;
-    sync_directory(directory)
-}
-
-/// A new file beside the one that it becomes, under a name that no other writer has: two that wrote into one would each publish
-/// half of the other's bytes. Nothing that is there already is opened, links neither (`create_new`).
-fn temporary(directory: &Path, name: &OsStr, mode: u32) -> io::Result<(File, PathBuf)> {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let process = std::process::id();
-    for _ in 0..MAX_TRIES {
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let mut own = OsString::from(".");
-        own.push(name);
-        own.push(std::format!(".{process}-{count}{TEMPORARY}"));
-        let path = directory.join(own);
-        match OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(mode)
-            .open(&path)
-        {
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-            other => return other.map(|file| (file, path)),
-        }
-    }
-    Err(io::ErrorKind::AlreadyExists.into())
-}
-
-/// Whether a file of this name is one that [`replace`] has not finished.
-pub fn is_temporary(name: &OsStr) -> bool {
-    let name = name.as_encoded_bytes();
-    name.starts_with(b".") && name.ends_with(TEMPORARY.as_bytes())
+    #[cfg(test)]
+    power::write(path, bytes)?;
+    Ok(files::replace(path, bytes, mode)?)
 }
 
 /// Removes what writers that died left in a directory. Only for who knows that nobody writes there now.
 pub fn sweep(directory: &Path) -> io::Result<()> {
-    let entries = match fs::read_dir(directory) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-        other => other?,
-    };
-    for entry in entries {
-        let entry = entry?;
-        if is_temporary(&entry.file_name()) {
-            remove_if_there(&entry.path())?;
-        }
+    if !directory.is_dir() {
+        return Ok(());
     }
-    Ok(())
+    Ok(files::sweep(directory)?)
 }
 
 /// Removes a file durably; that it is not there is no error.
 pub fn remove(path: &Path) -> io::Result<()> {
-    remove_if_there(path)?;
-    sync_directory(parent(path))
+    #[cfg(test)]
+    power::use_some()?;
+    Ok(files::remove(path)?)
 }
 
-/// Reads a file of at most `limit` bytes; `None` when it is not there.
+/// Reads a file of at most `limit` bytes; `None` when it is not there. A pipe will do: a passphrase or a key may come out of another
+/// program (`--key <(pass …)`).
 pub fn read(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(e),
     };
-    let mut bytes = Vec::new();
-    file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > limit {
-        return Err(io::Error::new(
-            io::ErrorKind::FileTooLarge,
-            std::format!("longer than {limit} bytes"),
-        ));
-    }
-    Ok(Some(bytes))
+    Ok(Some(files::at_most(file, limit)?))
 }
 
-/// Makes a directory and its parents, durably as far as the last two levels go.
+/// Makes a directory and its parents, durably.
 pub fn make_directory(path: &Path) -> io::Result<()> {
-    if path.is_dir() {
-        return Ok(());
-    }
-    fs::create_dir_all(path)?;
-    sync_directory(path)?;
-    sync_directory(parent(path))
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this is the one place: `replace` syncs before and after"
-)]
-fn rename(from: &Path, to: &Path) -> io::Result<()> {
-    #[cfg(test)]
-    faults::step()?;
-    fs::rename(from, to)
-}
-
-fn remove_if_there(path: &Path) -> io::Result<()> {
-    #[cfg(test)]
-    faults::step()?;
-    match fs::remove_file(path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
-}
-
-fn parent(path: &Path) -> &Path {
-    match path.parent() {
-        Some(directory) if !directory.as_os_str().is_empty() => directory,
-        _ => Path::new("."),
-    }
-}
-
-fn sync_directory(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
+    Ok(files::make_directories(path)?)
 }
 
 /// The power, for tests: after so many changes of the disk of this thread every further one fails.
 #[cfg(test)]
-pub(crate) mod faults {
+pub(crate) mod power {
     use std::cell::Cell;
     use std::io;
+    use std::path::Path;
 
     std::thread_local! {
         static LEFT: Cell<Option<usize>> = const { Cell::new(None) };
@@ -165,7 +74,7 @@ pub(crate) mod faults {
         LEFT.set(changes);
     }
 
-    pub(super) fn step() -> io::Result<()> {
+    pub(super) fn use_some() -> io::Result<()> {
         match LEFT.get() {
             Some(0) => Err(io::Error::other("the power is off")),
             Some(n) => {
@@ -174,5 +83,16 @@ pub(crate) mod faults {
             }
             None => Ok(()),
         }
+    }
+
+    /// A cut here leaves the file that was not finished, with half of its bytes.
+    pub(super) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+        use_some().inspect_err(|_| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let left = path.with_file_name(std::format!(".{name}.hypriot-new-cut"));
+            std::fs::File::create(left)
+                .and_then(|mut file| io::Write::write_all(&mut file, &bytes[..bytes.len() / 2]))
+                .expect("the disk of a test has room");
+        })
     }
 }

@@ -163,7 +163,7 @@ pub(super) fn run(what: Run, view: Option<&UpdateView>, patience: Duration) -> R
         return Err(ExecError::Failed {
             program: "the unit of the tests".into(),
             exit: output.exit,
-            stderr: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+            last: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
         }
         .into());
     }

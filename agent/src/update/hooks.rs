@@ -200,8 +200,8 @@ fn one(path: &Path, call: &Call, limit: Duration, how: How) -> Result<(), Refusa
 fn said(path: &Path, error: &ExecError) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let text = match error {
-        ExecError::Failed { exit, stderr, .. } if stderr.is_empty() => exit.to_string(),
-        ExecError::Failed { exit, stderr, .. } => format!("{exit}: {stderr}"),
+        ExecError::Failed { exit, last, .. } if last.is_empty() => exit.to_string(),
+        ExecError::Failed { exit, last, .. } => format!("{exit}: {last}"),
         other => other.to_string(),
     };
     let clean = |c: char| if c.is_control() { ' ' } else { c };

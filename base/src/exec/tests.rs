@@ -1,5 +1,7 @@
 //! Tests of [`super`]. Shell scripts stand for the programs that misbehave.
 
+use std::time::Instant;
+
 use super::*;
 
 fn sh(script: &str) -> Cmd {
@@ -45,7 +47,7 @@ fn hanging_program_is_killed_with_all_its_children() {
         .timeout(Duration::from_millis(300))
         .run()
         .expect_err("hangs");
-    assert!(matches!(&error, ExecError::TimedOut { stderr, .. } if stderr == "last"));
+    assert!(matches!(&error, ExecError::TimedOut { last, .. } if last == "last"));
     assert!(started.elapsed() < Duration::from_secs(5));
     assert!(gone(&pid), "its child still runs");
 }
@@ -78,6 +80,14 @@ fn background_child_that_holds_the_pipe_neither_blocks_nor_survives() {
 }
 
 #[test]
+fn what_is_left_in_the_background_is_heard_where_somebody_waits_for_it() {
+    let late = sh("(sleep 0.6; echo late) & echo early");
+    assert_eq!(late.run().expect("ends").text(), "early");
+    let heard = late.linger(Duration::from_secs(20)).run().expect("ends");
+    assert_eq!(heard.text(), "early\nlate");
+}
+
+#[test]
 fn flood_of_output_is_bounded() {
     let output = sh("head -c 3000000 /dev/zero; head -c 300000 /dev/zero >&2")
         .keep(1000)
@@ -85,6 +95,15 @@ fn flood_of_output_is_bounded() {
         .expect("ends");
     assert_eq!((output.stdout.len(), output.stderr.len()), (1000, 1000));
     assert!(output.truncated);
+}
+
+#[test]
+fn a_flood_has_a_limit_in_time_as_well() {
+    let started = Instant::now();
+    let flood = Cmd::new("cat").arg("/dev/zero").keep(10);
+    let error = flood.timeout(Duration::from_millis(300)).run();
+    assert!(matches!(error, Err(ExecError::TimedOut { .. })));
+    assert!(started.elapsed() < Duration::from_secs(10));
 }
 
 #[test]
@@ -98,6 +117,74 @@ fn stdin_is_given_in_full_or_not_at_all() {
 }
 
 #[test]
+fn a_program_that_prints_more_than_it_may_is_ended_where_nothing_may_be_cut() {
+    let started = Instant::now();
+    let error = sh("yes").whole(1 << 20).run().expect_err("no end");
+    assert!(error.to_string().contains("1048576 bytes"), "{error}");
+    assert!(started.elapsed() < Duration::from_secs(20));
+    let fits = sh("head -c 1000 /dev/zero").whole(1000).run();
+    assert_eq!(fits.expect("fits").stdout.len(), 1000);
+}
+
+#[test]
+fn lines_are_told_whole_as_they_come_and_the_last_one_needs_no_end() {
+    let mut told = Vec::new();
+    let script = "printf a; sleep 0.2; echo b; echo c >&2; sleep 0.2; echo; printf d";
+    let tell = |line: &str| told.push(line.to_owned());
+    sh(script).run_telling(tell).expect("ends");
+    assert_eq!(told, ["ab", "c", "", "d"]);
+}
+
+#[test]
+fn a_line_without_end_is_told_in_pieces_and_memory_stays() {
+    let mut longest = 0;
+    let tell = |line: &str| longest = longest.max(line.len());
+    let done = sh("head -c 3000000 /dev/zero | tr '\\0' x").keep(10);
+    done.run_telling(tell).expect("ends");
+    assert!((1..100_000).contains(&longest), "{longest}");
+}
+
+#[test]
+fn the_last_words_are_the_last_however_much_came_before_and_those_of_stdout_if_there_are_no_others()
+{
+    let much = "seq 100000 >&2; echo why >&2; exit 1";
+    let text = sh(much).keep(100).shown_lines(1).run().expect_err("fails");
+    assert_eq!(text.to_string(), "sh: exit code 1: why");
+    let text = sh("echo why; exit 1").run().expect_err("fails").to_string();
+    assert_eq!(text, "sh: exit code 1: why");
+}
+
+#[test]
+fn errors_that_go_to_the_terminal_are_not_waited_for() {
+    let shown = sh("echo kept").show_stderr().run().expect("ends");
+    assert_eq!(shown.text(), "kept");
+}
+
+#[test]
+fn a_program_at_the_terminal_stays_in_our_group_and_still_has_a_limit() {
+    let group = "cut -d' ' -f5 /proc/self/stat";
+    let own = sh(group).run().expect("ends").text();
+    let ours = sh(group).at_the_terminal().run().expect("ends").text();
+    let we = nix::unistd::getpgrp().to_string();
+    assert!(own != we && ours == we, "{own} {ours} {we}");
+    let hangs = Cmd::new("sleep").arg("600").at_the_terminal();
+    let error = hangs.timeout(Duration::from_millis(200)).run();
+    assert!(matches!(error, Err(ExecError::TimedOut { .. })));
+}
+
+#[test]
+fn a_held_program_acts_when_it_is_released() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("file");
+    let script = format!("cat > {}", file.display());
+    let held = sh(&script).hold().expect("starts");
+    held.release(b"all").expect("ends well");
+    assert_eq!(std::fs::read(&file).expect("written"), b"all");
+    let held = sh("cat; exit 3").hold().expect("starts");
+    assert!(held.release(b"").is_err());
+}
+
+#[test]
 fn environment_and_directory_arrive() {
     let output = sh("echo $A $LC_ALL; pwd")
         .env("A", "b")
@@ -105,6 +192,10 @@ fn environment_and_directory_arrive() {
         .run()
         .expect("ends");
     assert_eq!(output.stdout, b"b C.UTF-8\n/\n");
+    let hidden = Cmd::new("env").without_env(["PATH".into()]);
+    assert!(!hidden.run().expect("ends").text().contains("\nPATH="));
+    let empty = Cmd::new("/usr/bin/env").clear_env().env("A", "b");
+    assert_eq!(empty.run().expect("ends").text(), "A=b");
 }
 
 fn gone(pid: &Path) -> bool {

@@ -31,7 +31,7 @@ fn failing_fill_keeps_the_old_file_and_no_temporary() {
     replace(&path, b"old", 0o644).expect("first");
     let failed = replace_with(&path, 0o644, |to| {
         to.write_all(b"half")?;
-        Err(io::Error::other("disk full"))
+        Err::<(), _>(io::Error::other("disk full"))
     });
     let text = failed.expect_err("the fill failed").to_string();
     assert!(
@@ -71,6 +71,14 @@ fn oversized_file_is_refused_not_cut() {
     replace(&path, &[7; 101], 0o644).expect("written");
     assert_eq!(read(&path, 101).expect("fits").len(), 101);
     assert!(read(&path, 100).is_err());
+}
+
+#[test]
+fn a_name_of_any_length_has_a_temporary_one() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("n".repeat(255));
+    replace(&path, b"x", 0o644).expect("written");
+    assert_eq!(read(&path, 1).expect("there"), b"x");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::image::{now, row, say, signers};
 use super::packages::MirrorArgs;
-use crate::exec::{self, Cmd};
+use crate::exec;
 use crate::fetch::store::Store;
 use crate::files;
 use crate::inputs::board::{self, Board};
@@ -269,7 +269,7 @@ fn build(
 ) -> Result<Made> {
     let name = &next.board.name;
     progress.note(&format!("{name}: making {version}"));
-    let mut cmd = Cmd::new(&opts.helper)
+    let mut cmd = exec::tool(&opts.helper)
         .args([
             "image",
             "--json",
@@ -292,7 +292,11 @@ fn build(
             cmd = cmd.arg(option).arg(value);
         }
     }
-    let done = exec::run(cmd.args(&args.image).timeout(BUILD).show_stderr())
+    let done = cmd
+        .args(&args.image)
+        .timeout(BUILD)
+        .show_stderr()
+        .run()
         .with_context(|| format!("board {name}: {version} was not made"))?;
     let answer: Value = serde_json::from_slice(&done.stdout)
         .with_context(|| format!("board {name}: the answer of `image`"))?;
@@ -310,16 +314,15 @@ fn play(args: &RefreshArgs, made: &Made, version: &Version, progress: Progress) 
         return Ok(());
     };
     progress.note(&format!("{}: playing {version}", made.board));
-    let cmd = Cmd::new("sh")
+    let cmd = exec::tool("sh")
         .args(["-c", command])
         .env("HYPRIOT_BOARD", &made.board)
         .env("HYPRIOT_VERSION", version.to_string())
         .env("HYPRIOT_LAST_VERSION", made.last.to_string())
         .env("HYPRIOT_INDEX", &made.index)
         .env("HYPRIOT_IMAGE", made.image.as_deref().unwrap_or_default())
-        .timeout(Duration::from_secs(args.play_minutes * 60))
-        .on_line(|line| progress.note(line));
-    if let Err(e) = exec::run(cmd) {
+        .timeout(Duration::from_secs(args.play_minutes * 60));
+    if let Err(e) = cmd.run_telling(|line| progress.note(line)) {
         bail!(
             "board {}: {version} failed where it was played, so no board gets it: {e}",
             made.board

@@ -236,10 +236,11 @@ pub fn build(request: &Request, say: &mut dyn FnMut(&str)) -> Result<Vec<Built>,
             Way::Installed(_) | Way::BuildStd(_) => Some(tools::zig(&request.cache, say)?),
         };
         let cmd = command(request, &targets, way, zig.as_ref());
-        exec::run(cmd.on_line(&mut *say)).map_err(|source| CrossError::Tool {
-            targets: names,
-            source,
-        })?;
+        cmd.run_telling(&mut *say)
+            .map_err(|source| CrossError::Tool {
+                targets: names,
+                source,
+            })?;
     }
     let taken = ways.iter().map(|(target, way)| {
         let made = intermediate(request, way).join(target.triple());
@@ -287,12 +288,7 @@ fn take(made: &Path, target: Processor, out: &Path) -> Result<Built, CrossError>
 }
 
 /// The command line that builds. Paths of this machine are mapped away, so that every machine gets the same bytes.
-fn command<'a>(
-    request: &Request,
-    targets: &[&str],
-    way: &Way,
-    zig: Option<&tools::Zig>,
-) -> Cmd<'a> {
+fn command(request: &Request, targets: &[&str], way: &Way, zig: Option<&tools::Zig>) -> Cmd {
     let mut flags = vec!["-C link-self-contained=no".to_owned()];
     for (from, to) in [(&request.root, "/hypriot"), (&cargo_home(), "/cargo")] {
         flags.push(format!("--remap-path-prefix={}={to}", from.display()));
@@ -300,13 +296,13 @@ fn command<'a>(
     let cmd = match (way, zig) {
         (Way::Installed(t) | Way::BuildStd(t), Some(zig)) => {
             flags.push(format!("--remap-path-prefix={}=/rust", t.sysroot.display()));
-            zig.env(Cmd::new(&zig.cargo_zigbuild))
+            zig.env(exec::tool(&zig.cargo_zigbuild))
                 .arg("zigbuild")
                 .env("CARGO", &t.cargo)
                 .env("RUSTC", &t.rustc)
                 .env("RUSTFLAGS", flags.join(" "))
         }
-        _ => Cmd::new("cross")
+        _ => exec::tool("cross")
             .arg("build")
             .env("CROSS_CONFIG", request.root.join("cross.toml")),
     };
@@ -323,7 +319,7 @@ fn command<'a>(
         .args(targets.iter().flat_map(|target| ["--target", target]))
         .arg("--target-dir")
         .arg(intermediate(request, way))
-        .dir(&request.root)
+        .directory(&request.root)
         .without_env(outer_cargo())
         .timeout(Duration::from_hours(1));
     match way {
@@ -359,25 +355,23 @@ fn cargo_home() -> PathBuf {
 }
 
 fn answers(program: &str, args: &[&str]) -> bool {
-    exec::run(
-        Cmd::new(program)
-            .args(args)
-            .timeout(Duration::from_secs(20)),
-    )
-    .is_ok()
+    exec::tool(program)
+        .args(args)
+        .timeout(Duration::from_secs(20))
+        .run()
+        .is_ok()
 }
 
 /// The toolchain behind these two programs, if they run, are a pair and are new enough for this workspace.
 fn toolchain(root: &Path, cargo: &Path, rustc: &Path) -> Option<Toolchain> {
     let ask = |program: &Path, what: &[&str]| {
-        exec::run(
-            Cmd::new(program)
-                .args(what)
-                .dir(root)
-                .timeout(Duration::from_mins(1)),
-        )
-        .ok()
-        .map(|o| o.text())
+        exec::tool(program)
+            .args(what)
+            .directory(root)
+            .timeout(Duration::from_mins(1))
+            .run()
+            .ok()
+            .map(|o| o.text())
     };
     let versions = [ask(cargo, &["--version"])?, ask(rustc, &["--version"])?];
     if versions.iter().any(|v| minor_version(v) < Some(MIN_MINOR)) {

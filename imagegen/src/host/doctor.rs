@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::arch::Processor;
-use crate::exec::{self, Cmd, ExecError};
+use crate::exec::{self, ExecError};
 use crate::host::cross;
 
 /// What somebody wants to do.
@@ -388,8 +388,8 @@ pub fn met(root: &Path, sign: Sign) -> bool {
         Sign::Binfmt(name) => Path::new("/proc/sys/fs/binfmt_misc").join(name).exists(),
         // Debian ships `venv` without `ensurepip` until python3-venv is installed.
         Sign::PythonVenv => {
-            let probe = Cmd::new("python3").args(["-c", "import venv, ensurepip"]);
-            exec::run(probe.timeout(Duration::from_mins(1))).is_ok()
+            let probe = exec::tool("python3").args(["-c", "import venv, ensurepip"]);
+            probe.timeout(Duration::from_mins(1)).run().is_ok()
         }
         Sign::CrossBuild => {
             let target = Processor::Aarch64;
@@ -433,9 +433,9 @@ pub fn install(
 ) -> Result<(), DoctorError> {
     let apt = |args: &[&str]| {
         let cmd = if sudo {
-            Cmd::new("sudo").arg("apt-get")
+            exec::tool("sudo").arg("apt-get")
         } else {
-            Cmd::new("apt-get")
+            exec::tool("apt-get")
         };
         cmd.env("DEBIAN_FRONTEND", "noninteractive")
             .args(["-q", "-y", "-o", "Acquire::Retries=3"])
@@ -448,7 +448,7 @@ pub fn install(
     loop {
         tries += 1;
         say(&format!("apt-get install {}", packages.join(" ")));
-        let installed = exec::run(apt(&wanted).on_line(&mut *say));
+        let installed = apt(&wanted).run_telling(&mut *say);
         match (after(installed.is_ok(), enough, tries), installed) {
             (After::Refresh { pause }, _) => {
                 say("the package lists may be old, or a mirror is in the middle of an update");
@@ -468,7 +468,7 @@ pub fn install(
         // apt takes an index it cannot fetch for a warning, and goes on with an old one (apt-get(8)). A failure does not
         // matter by itself: the next install tells.
         let update = ["update", "-o", "APT::Update::Error-Mode=any"];
-        if let Err(e) = exec::run(apt(&update).on_line(&mut *say)) {
+        if let Err(e) = apt(&update).run_telling(&mut *say) {
             say(&e.to_string());
         }
     }

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::exec::{self, Cmd, ExecError};
+use crate::exec::{self, ExecError};
 
 #[cfg(test)]
 mod tests;
@@ -98,14 +98,14 @@ pub struct Archive {
 
 impl Apt {
     fn ask(&self, program: &str, args: &[&str]) -> Result<String, ExecError> {
-        let mut cmd = Cmd::new(program)
+        let mut cmd = exec::tool(program)
             .args(args)
             .env("LC_ALL", "C")
             .timeout(APT_LIMIT);
         if let Some(config) = &self.config {
             cmd = cmd.env("APT_CONFIG", config);
         }
-        Ok(exec::run(cmd)?.text())
+        Ok(cmd.run()?.text())
     }
 
     /// The archives it takes packages from.

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::ids::{self, IdsError, Maps};
-use crate::exec::{self, Cmd, ExecError};
+use crate::exec::{self, ExecError};
 
 /// Longer than the slowest of them, a tree whose scripts are all emulated, takes.
 const LIMIT: Duration = Duration::from_hours(8);
@@ -78,14 +78,12 @@ pub(crate) fn run<E: Errand>(helper: &Path, errand: &E) -> Result<String, Errand
     };
     let json = serde_json::to_vec(&order)?;
     let mut said = String::new();
-    let ran = exec::run(
-        Cmd::new(helper)
-            .arg("inside-errand")
-            .stdin(json)
-            .timeout(LIMIT)
-            .show_stderr()
-            .on_line(|line| said.extend([line, "\n"])),
-    );
+    let ran = exec::tool(helper)
+        .arg("inside-errand")
+        .stdin(json)
+        .timeout(LIMIT)
+        .show_stderr()
+        .run_telling(|line| said.extend([line, "\n"]));
     match ran {
         Ok(_) => Ok(said),
         Err(ExecError::Failed { .. }) if !said.is_empty() => {

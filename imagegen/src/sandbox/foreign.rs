@@ -7,7 +7,7 @@ use nix::mount::MsFlags;
 
 use super::world::fs_mount;
 use super::{Foreign, write_proc};
-use crate::exec::{self, Cmd, ExecError};
+use crate::exec::{self, ExecError};
 
 /// Where the table lies, below /proc.
 pub(super) const TABLE: &str = "sys/fs/binfmt_misc";
@@ -21,10 +21,14 @@ pub(super) enum Table {
 /// Where only the host's table counts, it must know this architecture, and have opened its emulator before we changed root.
 pub(super) fn probe(foreign: &Foreign) -> anyhow::Result<()> {
     // It is in every tree, and never one of the programs that are covered.
-    match exec::run(Cmd::new("/usr/sbin/ldconfig").arg("--version").clear_env()) {
-        Err(ExecError::Start { source, .. }) => Err(anyhow::anyhow!(
+    match exec::tool("/usr/sbin/ldconfig")
+        .arg("--version")
+        .clear_env()
+        .run()
+    {
+        Err(e @ (ExecError::Start { .. } | ExecError::Missing { .. })) => Err(anyhow::anyhow!(
             "this kernel keeps no table of foreign programs per user namespace (Linux 6.7 does), and the machine's own does not \
-             run those of the board ({source}): as root, register {} with the flag F (Debian: apt-get install qemu-user-static \
+             run those of the board ({e}): as root, register {} with the flag F (Debian: apt-get install qemu-user-static \
              binfmt-support), or build on a newer kernel",
             foreign.interpreter.display()
         )),

@@ -7,7 +7,7 @@ use std::path::Path;
 use nix::sched::{CloneFlags, unshare};
 use serde::{Deserialize, Serialize};
 
-use crate::exec::{self, Cmd};
+use crate::exec;
 
 /// Ids a root tree needs besides root's: every owner that Debian knows is below (policy 9.2.2, `nobody` is 65534).
 const NEEDED: u32 = 65_536;
@@ -230,10 +230,10 @@ fn has_all(map: &str) -> bool {
 /// Makes this process root of a user namespace with these ids. It must have no other thread.
 pub(crate) fn become_root(maps: &Maps) -> anyhow::Result<()> {
     let pid = std::process::id().to_string();
-    let mapper = Cmd::new(std::env::current_exe()?)
+    let mapper = exec::tool(std::env::current_exe()?)
         .arg("inside-map")
         .arg(&pid);
-    let mapper = exec::start_held(&mapper)?;
+    let mapper = mapper.hold()?;
     unshare(CloneFlags::CLONE_NEWUSER).map_err(refused)?;
     mapper.release(&serde_json::to_vec(maps)?)?;
     // Root of the namespace may do this, unless a security module has taken the capabilities away.
@@ -259,10 +259,10 @@ pub(super) fn map(pid: u32, maps: &Maps) -> anyhow::Result<()> {
     for (program, ranges) in MAPPERS.iter().zip([&maps.users, &maps.groups]) {
         let numbers = ranges.iter().flat_map(|r| [r.0, r.1, r.2]);
         let found = exec::find(program).ok_or(IdsError::NoMapper(program))?;
-        let cmd = Cmd::new(found)
+        let cmd = exec::tool(found)
             .arg(pid.to_string())
             .args(numbers.map(|n| n.to_string()));
-        exec::run(cmd).map_err(|e| {
+        cmd.run().map_err(|e| {
             anyhow::anyhow!(
                 "{e}\n{program} must be set-user-id root or have its file capability, and the file system it lies on and \
                  the container we run in must let it (no `nosuid`, no `no-new-privileges`)"

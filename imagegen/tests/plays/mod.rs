@@ -468,8 +468,6 @@ fn accounts() -> io::Result<()> {
         return Err(io::Error::other("still root"));
     }
     let limit = std::time::Duration::from_secs(5);
-    let cmd = hypriot_imagegen::exec::Cmd::new("/usr/bin/true").timeout(limit);
-    hypriot_imagegen::exec::run(cmd)
-        .map(drop)
-        .map_err(io::Error::other)
+    let cmd = hypriot_imagegen::exec::tool("/usr/bin/true").timeout(limit);
+    cmd.run().map(drop).map_err(io::Error::other)
 }

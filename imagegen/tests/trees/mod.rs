@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hypriot_imagegen::arch::Arch;
-use hypriot_imagegen::exec::{self, Cmd, ExecError, Output};
+use hypriot_imagegen::exec::{self, ExecError, Output};
 use hypriot_imagegen::fetch::store::Store;
 use hypriot_imagegen::files;
 use hypriot_imagegen::lock::{self, Lock};
@@ -28,11 +28,11 @@ pub(crate) fn shared_cache() -> PathBuf {
 }
 
 pub(crate) fn imagegen(cache: &Path, args: &[&str]) -> Result<Output, ExecError> {
-    let cmd = Cmd::new(PROGRAM)
+    let cmd = exec::tool(PROGRAM)
         .args(args)
         .env("HYPRIOT_CACHE", cache)
         .timeout(Duration::from_hours(2));
-    exec::run(cmd)
+    cmd.run()
 }
 
 /// Whether the board's programs run here as they are, so that there is nothing to test; then it is said.
@@ -168,8 +168,8 @@ impl System {
         }
         put(&format!("usr/lib/modules/1/{name}"), "", 0o644);
         let deb = self.dir.path().join(format!("{name}.deb"));
-        let build = Cmd::new("dpkg-deb").args(["--root-owner-group", "--build"]);
-        exec::run(build.arg(&files_of).arg(&deb)).unwrap();
+        let build = exec::tool("dpkg-deb").args(["--root-owner-group", "--build"]);
+        build.arg(&files_of).arg(&deb).run().unwrap();
         let bytes = std::fs::read(&deb).unwrap();
         let sha256 = Sha256::of(&bytes);
         files::replace(&self.store.path(sha256), &bytes).unwrap();
@@ -197,6 +197,6 @@ impl System {
         let args = ["root", "--board", BOARD, "--configure", configure];
         let named = ["--lock", &lock, "--recipe", &recipe];
         let out = imagegen(self.store.root(), &[&args[..], &named].concat())?;
-        Ok((PathBuf::from(out.text()), out.stderr_tail))
+        Ok((PathBuf::from(out.text()), out.last))
     }
 }

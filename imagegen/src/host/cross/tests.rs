@@ -88,7 +88,7 @@ fn the_crate_that_an_outer_cargo_runs_is_nothing_an_inner_one_hears_of() {
     for name in ["CARGO_PKG_NAME", "CARGO_MANIFEST_DIR"] {
         assert!(hidden.iter().any(|n| n == name), "{name}: {hidden:?}");
     }
-    let cmd = Cmd::new("env").without_env(hidden);
-    let left = exec::run(cmd).unwrap().text();
+    let cmd = exec::tool("env").without_env(hidden);
+    let left = cmd.run().unwrap().text();
     assert!(!left.contains("CARGO_PKG_NAME="), "{left}");
 }

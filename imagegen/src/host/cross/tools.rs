@@ -48,7 +48,7 @@ pub enum ToolsError {
 
 impl Zig {
     /// Gives a command the tools, with caches inside the project.
-    pub fn env<'a>(&self, cmd: Cmd<'a>) -> Cmd<'a> {
+    pub fn env(&self, cmd: Cmd) -> Cmd {
         cmd.env("CARGO_ZIGBUILD_ZIG_PATH", &self.program)
             .env("CARGO_ZIGBUILD_CACHE_DIR", self.cache.join("zigbuild"))
             .env("ZIG_GLOBAL_CACHE_DIR", self.cache.join("zig"))
@@ -87,9 +87,11 @@ fn install(dir: &Path, say: &mut dyn FnMut(&str)) -> Result<(), ToolsError> {
         dir: dir.to_owned(),
         source,
     };
-    let venv = Cmd::new("python3").args(["-m", "venv", "--clear"]).arg(dir);
-    exec::run(venv).map_err(failed)?;
-    let pip = Cmd::new(dir.join("bin/python"))
+    let venv = exec::tool("python3")
+        .args(["-m", "venv", "--clear"])
+        .arg(dir);
+    venv.run().map_err(failed)?;
+    let pip = exec::tool(dir.join("bin/python"))
         .args([
             "-m",
             "pip",
@@ -99,9 +101,8 @@ fn install(dir: &Path, say: &mut dyn FnMut(&str)) -> Result<(), ToolsError> {
             "--progress-bar=off",
         ])
         .args(PACKAGES)
-        .timeout(Duration::from_mins(20))
-        .on_line(say);
-    exec::run(pip).map_err(failed)?;
+        .timeout(Duration::from_mins(20));
+    pip.run_telling(say).map_err(failed)?;
     files::replace(&dir.join(COMPLETE), b"").map_err(|e| ToolsError::Incomplete {
         dir: dir.to_owned(),
         what: e.to_string(),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::*;
-use crate::files::faults;
+use crate::files::power;
 use crate::repo::{Options, Rotation};
 
 const NOW: Timestamp = Timestamp(1_800_000_000);
@@ -77,9 +77,9 @@ fn a_power_cut_between_any_two_writes_leaves_a_valid_repository_and_loses_no_rel
         let mut cuts = 0;
         loop {
             let desk = Desk::new();
-            faults::cut_after(Some(cuts));
+            power::cut_after(Some(cuts));
             let done = second(&desk, new_root).is_ok();
-            faults::cut_after(None);
+            power::cut_after(None);
             let seen = desk.seen().unwrap_or_else(|e| panic!("cut {cuts}: {e}"));
             assert!(
                 seen == ["one"] || seen == ["one", "two"],
