@@ -153,6 +153,9 @@ pub struct UpdateView {
     /// The last drill.
     #[serde(default)]
     pub drill: Option<DrillView>,
+    /// The hooks of after an update that are still to end well: `after-commit` or `after-rollback`.
+    #[serde(default)]
+    pub owes: Option<String>,
 }
 
 /// Why nothing is done.

@@ -70,6 +70,7 @@ struct Update {
     phase: String,
     trial: Option<Trial>,
     last_attempt: Option<Attempt>,
+    owes: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -96,6 +97,7 @@ pub fn seen(reply: &Reply) -> Option<rollout::Answer> {
         _ => return None,
     };
     let update = document.update;
+    let owes = update.as_ref().is_some_and(|u| u.owes.is_some());
     let (trial, last) = update.map_or((None, None), |u| (u.trial, u.last_attempt));
     Some(rollout::Answer {
         health,
@@ -111,6 +113,7 @@ pub fn seen(reply: &Reply) -> Option<rollout::Answer> {
             outcome: clean(&l.outcome),
             at: clean(&l.at),
         }),
+        owes,
     })
 }
 
@@ -163,7 +166,10 @@ fn update(update: &Update) -> String {
         (None, Some(last)) if last.outcome == "failed" || last.outcome == "unknown" => {
             format!("{} rolled back", last.version)
         }
-        _ => update.phase.clone(),
+        _ => match &update.owes {
+            Some(hooks) => format!("hooks {hooks} to end well"),
+            None => update.phase.clone(),
+        },
     };
     clean(&text)
 }
@@ -252,6 +258,10 @@ mod tests {
         assert_eq!(
             row(r#"{"phase":"idle","lastAttempt":{"version":"3","outcome":"confirmed"}}"#),
             "idle"
+        );
+        assert_eq!(
+            row(r#"{"phase":"idle","owes":"after-commit"}"#),
+            "hooks after-commit to end well"
         );
     }
 

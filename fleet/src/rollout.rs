@@ -70,6 +70,8 @@ pub struct Answer {
     pub trial: Option<Trial>,
     /// The update that ended last.
     pub last: Option<Attempt>,
+    /// Hooks that bring it back into service have not ended well yet: a node of a Swarm is still drained.
+    pub owes: bool,
 }
 
 /// How a board says it is.

@@ -56,6 +56,7 @@ pub(crate) fn example() -> Report {
             waits: None,
             lock: None,
             drill: None,
+            owes: None,
         },
         selftests: None,
         owner_tests: None,

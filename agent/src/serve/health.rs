@@ -116,6 +116,10 @@ struct Update<'a> {
     /// The last update that came to an end.
     #[serde(skip_serializing_if = "Option::is_none")]
     last_attempt: Option<Attempt<'a>>,
+    /// Hooks of the owner's that are still to end well, `after-commit` or `after-rollback`: what was taken out of service before the
+    /// restart is not back yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    owes: Option<&'a str>,
 }
 
 /// A trial that has not ended.
@@ -348,5 +352,6 @@ fn update(report: &Report, depth: Depth) -> Update<'_> {
                 .filter(|_| depth == Depth::Detailed),
             at: attempt.at,
         }),
+        owes: view.owes.as_deref(),
     }
 }

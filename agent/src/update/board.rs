@@ -10,6 +10,7 @@ use hypriot_updater::health::{TestResult, verdict};
 use hypriot_updater::record::Record;
 use hypriot_updater::slot::{Digest, Slot};
 
+use super::hooks::Event;
 use super::lock::{FleetLock, Http};
 use super::machine;
 use super::offer::Tuf;
@@ -292,7 +293,17 @@ pub fn view(seen: &Seen, error: Option<&str>) -> UpdateView {
             at: d.at,
             seconds: d.seconds(),
         }),
+        owes: owes(seen).map(|event| event.name().into()),
     }
+}
+
+/// The hooks that put back what those of before a restart prepared, once the trial is over or was called off.
+fn owes(seen: &Seen) -> Option<Event> {
+    let after = seen.record.after.as_ref()?;
+    seen.boot
+        .trial
+        .is_none()
+        .then(|| Event::after(after.outcome))
 }
 
 /// The lock as it is known here; none where no service is set.
@@ -327,5 +338,39 @@ pub fn view_of(seen: &Seen, policy: &Policy, error: Option<&str>) -> UpdateView 
     UpdateView {
         waits,
         ..view(seen, error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hypriot_updater::record::{After, Outcome};
+
+    use super::*;
+    use crate::update::why::tests::calm;
+
+    #[test]
+    fn who_waits_for_a_board_is_told_that_its_hooks_have_not_put_it_back_into_service() {
+        let mut seen = calm();
+        assert_eq!(view(&seen, None).owes, None);
+        for (outcome, hooks) in [
+            (Outcome::Confirmed, "after-commit"),
+            (Outcome::Failed, "after-rollback"),
+            (Outcome::NeverTried, "after-rollback"),
+        ] {
+            seen.record.after = Some(After {
+                outcome,
+                version: seen.running.clone(),
+            });
+            assert_eq!(view(&seen, None).owes.as_deref(), Some(hooks));
+        }
+        // how it ends, and with it which hooks, is open as long as the trial is
+        seen.boot.trial = Some(Trial {
+            slot: Slot::B,
+            phase: Phase::Armed,
+            id: Digest([2; 32]).short(),
+            rearms: 0,
+            deadline: 900,
+        });
+        assert_eq!(view(&seen, None).owes, None);
     }
 }

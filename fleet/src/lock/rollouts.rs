@@ -314,5 +314,7 @@ fn words(board: &Board) -> rollout::Answer {
         boot: report.boot.clone(),
         trial: None,
         last: report.last.clone().or_else(|| board.ended.clone()),
+        // a board gives its lock back after its hooks
+        owes: false,
     }
 }

@@ -44,7 +44,12 @@ impl View<'_> {
         }
         let taken = since(told.at);
         if taken > self.plan.patience {
-            return Some(Err(format!("is not done after {taken} s")));
+            let hooks = if seen.answer.as_ref().is_some_and(|a| a.owes) {
+                ": its hooks of after the update have not ended well (`hypriot-agent why` on the board says more)"
+            } else {
+                ""
+            };
+            return Some(Err(format!("is not done after {taken} s{hooks}")));
         }
         None
     }
@@ -84,6 +89,9 @@ impl View<'_> {
                     told.version
                 ))
             });
+        }
+        if answer.owes {
+            return None;
         }
         let soak = if self.waits_longer(n, told) {
             self.plan.soak

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::Answer;
 use super::decide::View;
 use super::journal::{Action, State};
 
@@ -20,11 +21,12 @@ impl View<'_> {
         self.seen[n].is_some_and(|s| s.asks)
     }
 
-    /// It does its work: answers, is good, and nothing is being tried on it.
+    /// It does its work: answers, is good, nothing is being tried on it, and its hooks have put it back into service.
     pub(super) fn up(&self, n: usize) -> bool {
         let answer = self.seen[n].and_then(|s| s.answer.as_ref());
-        self.answers(n)
-            && answer.is_some_and(|a| self.good(a) && a.trial.as_ref().is_none_or(|t| t.armed))
+        let works =
+            |a: &Answer| self.good(a) && a.trial.as_ref().is_none_or(|t| t.armed) && !a.owes;
+        self.answers(n) && answer.is_some_and(works)
     }
 
     /// Whether it is missed by the cluster, or may be at any moment because of us.

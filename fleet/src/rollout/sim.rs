@@ -31,6 +31,10 @@ pub(crate) enum Fault {
     LosesFirst,
     /// Its clock is years off.
     WrongClock,
+    /// The hooks that put it back into service need minutes.
+    HooksTakeLong,
+    /// They never end well.
+    HooksFail,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -157,7 +161,9 @@ impl Sim {
             let answer = board.answer().filter(|_| !split);
             if let Some(answer) = answer {
                 board.heard = Some(now);
-                if answer.health == Health::Fail {
+                if answer.owes {
+                    board.good_since = None;
+                } else if answer.health == Health::Fail {
                     board.good_since = None;
                     board.bad_since.get_or_insert(now);
                 } else {
@@ -191,7 +197,7 @@ impl SimBoard {
     /// Whether the cluster misses it.
     pub(crate) fn down(&self) -> bool {
         self.answer()
-            .is_none_or(|a| a.health == Health::Fail || a.trial.is_some_and(|t| !t.armed))
+            .is_none_or(|a| a.health == Health::Fail || a.trial.is_some_and(|t| !t.armed) || a.owes)
     }
 
     fn takes(&self, seconds: u64) -> u64 {
@@ -294,7 +300,12 @@ impl SimBoard {
             }
             Phase::OnTrial => {
                 self.settle("confirmed");
-                self.enter(Phase::Settled, 10);
+                let hooks = if self.fault == Fault::HooksTakeLong {
+                    300
+                } else {
+                    10
+                };
+                self.enter(Phase::Settled, hooks);
             }
             Phase::RebootingBack => {
                 self.swap();
@@ -329,6 +340,12 @@ impl SimBoard {
                 armed,
             }),
             last: self.last.clone(),
+            owes: self.phase == Phase::Settled
+                && match self.fault {
+                    Fault::HooksTakeLong => self.left > 0,
+                    Fault::HooksFail => self.version == NEW,
+                    _ => false,
+                },
         })
     }
 }

@@ -7,6 +7,7 @@ use super::plan::{Canary, Plan, Share};
 use super::sim::{Fault, NEW, Phase, Sim};
 use super::{Answer, BoardSeen, Order, decide};
 
+mod hooks;
 mod property;
 
 /// A hand that does what it is told.

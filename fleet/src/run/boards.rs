@@ -169,10 +169,12 @@ fn hear(seen: &mut BoardSeen, answer: Option<crate::rollout::Answer>, now: u64) 
         seen.bad_since.get_or_insert(now);
     } else {
         seen.bad_since = None;
-        if !seen.answer.as_ref().is_some_and(same) {
+        if answer.owes || !seen.answer.as_ref().is_some_and(same) {
             seen.good_since = None;
         }
-        seen.good_since.get_or_insert(now);
+        if !answer.owes {
+            seen.good_since.get_or_insert(now);
+        }
     }
     seen.heard = Some(now);
     seen.answer = Some(answer);

@@ -43,6 +43,13 @@ pub(super) fn put(body: &mut String, report: &Report) {
             format_args!("<p>Last update: {version}, {outcome}, at {}.</p>", last.at),
         );
     }
+    if let Some(hooks) = &view.owes {
+        let hooks = text(hooks);
+        write(
+            body,
+            format_args!("<p>Not back in service: hooks {hooks} have not ended well.</p>"),
+        );
+    }
     if let Some(drill) = &view.drill {
         let outcome = if drill.passed {
             "came back"

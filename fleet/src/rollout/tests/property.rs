@@ -24,6 +24,8 @@ fn fault() -> impl Strategy<Value = Fault> {
         1 => Just(Fault::Absent),
         1 => Just(Fault::LosesFirst),
         1 => Just(Fault::WrongClock),
+        1 => Just(Fault::HooksTakeLong),
+        1 => Just(Fault::HooksFail),
     ]
 }
 
