@@ -175,7 +175,14 @@ pub struct Board {
     /// How it came back from what it went for last, by what it said then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<Attempt>,
+    /// Starts of it that were followed by another one, the newest last. A board that restarts has a new one: who speaks out of one of
+    /// these is a second board with the same identity.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub over: Vec<String>,
 }
+
+/// So many are remembered: a second board that is on speaks more often than the first restarts.
+const STARTS: usize = 4;
 
 impl Board {
     /// It should have said something long ago.
@@ -332,6 +339,12 @@ impl Group {
                 board.good_since = None;
             }
             board.good_since.get_or_insert(at);
+        }
+        let followed = !before.boot.is_empty() && !report.boot.is_empty();
+        if followed && before.boot != report.boot {
+            board.over.push(before.boot.clone());
+            let old = board.over.len().saturating_sub(STARTS);
+            board.over.drain(..old);
         }
         board.heard = at;
         board.report = report.clone();

@@ -248,6 +248,7 @@ fn ended_badly(group: &Group) -> Option<Answer> {
     ))
 }
 
+/// Who has no say at all in this group.
 pub(super) fn stranger(work: &Work<'_>, who: &Who) -> Option<Answer> {
     let Some(group) = work.books.group(&who.group) else {
         return Some(no(
@@ -258,7 +259,19 @@ pub(super) fn stranger(work: &Work<'_>, who: &Who) -> Option<Answer> {
             ),
         ));
     };
-    (!group.boards.contains_key(&who.board) && group.boards.len() >= BOARDS).then(|| {
+    let known = group.boards.get(&who.board);
+    if known.is_some_and(|b| b.over.contains(&who.report.boot)) {
+        return Some(no(
+            "identity_in_use",
+            format!(
+                "{} was heard of from a later start than this one: two boards with the identity {}; give the second an identity of \
+                 its own (a cloned card?)",
+                group.called(&who.board),
+                who.board
+            ),
+        ));
+    }
+    (known.is_none() && group.boards.len() >= BOARDS).then(|| {
         no(
             "invalid_client_identity",
             format!("the group {} has {BOARDS} boards already", who.group),

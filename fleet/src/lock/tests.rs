@@ -4,6 +4,7 @@ use super::*;
 
 mod failed;
 mod plans;
+mod twins;
 
 const GROUP: &str = "default";
 const START: u64 = 1_000_000;
@@ -272,18 +273,6 @@ fn a_clock_that_was_set_back_keeps_nobody_out_for_years() {
     assert_eq!(kind(&s.lock("b", report("1", "2"))), "yes");
     let until = s.group().locks["b"].until;
     assert_eq!(until, START + 1800, "not before what has happened already");
-}
-
-#[test]
-fn two_boards_with_one_identity_do_not_share_a_lock() {
-    let mut s = Service::new(slots(1));
-    let named = |name: &str| Report {
-        name: name.into(),
-        ..report("1", "2")
-    };
-    assert_eq!(kind(&s.lock("a", named("n1"))), "yes");
-    assert_eq!(kind(&s.lock("a", named("n2"))), "identity_in_use");
-    assert_eq!(kind(&s.lock("a", named("n1"))), "yes");
 }
 
 #[test]

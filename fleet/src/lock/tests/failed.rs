@@ -151,7 +151,11 @@ fn words_that_are_late_repeated_or_untrue_fail_nobody() {
     ] {
         let mut s = Service::new(slots(1));
         // a stranger's words, and those of a board that is not out, are heard and no more
-        assert_eq!(kind(&s.failed("a", says.clone())), "yes", "{danger}");
+        let before = Report {
+            boot: "b0".into(),
+            ..says.clone()
+        };
+        assert_eq!(kind(&s.failed("a", before)), "yes", "{danger}");
         assert!(s.group().paused.is_none(), "{danger}");
         s.lock("a", went());
         assert_eq!(kind(&s.failed("a", says)), answer, "{danger}");
@@ -269,20 +273,26 @@ proptest! {
         words in prop::collection::vec(say(), 1..60),
     ) {
         let mut s = Service::new(super::slots(slots));
+        let mut starts = [0; 5];
         for (n, word) in words {
             let board = format!("n{n}");
+            if matches!(word, Say::Steady | Say::Failed(..)) {
+                starts[n] += 1;
+            }
+            let boot = format!("b{}", starts[n]);
             let before = s.group().clone();
             let out: Vec<String> = before.locks.keys().cloned().collect();
             match word {
                 Say::Lock => {
-                    let yes = s.lock(&board, went()) == Answer::Done;
+                    let yes = s.lock(&board, Report { boot, ..went() }) == Answer::Done;
                     prop_assert!(!yes || before.paused.is_none() || before.locks.contains_key(&board));
                     let failed = before.locks.get(&board).is_some_and(|l| l.failed.is_some());
                     prop_assert!(!(yes && failed), "let go with a failed lock");
                 }
-                Say::Steady => { s.steady(&board, Report { boot: "b2".into(), ..report("2", "") }); }
+                Say::Steady => { s.steady(&board, Report { boot, ..report("2", "") }); }
                 Say::Failed(version, at) => {
-                    s.failed(&board, back(attempt(version, "failed", &format!("t{at}"))));
+                    let told = back(attempt(version, "failed", &format!("t{at}")));
+                    s.failed(&board, Report { boot, ..told });
                     let now: Vec<String> = s.group().locks.keys().cloned().collect();
                     prop_assert_eq!(&now, &out, "who is out is who was out");
                     let failed = s.group().locks.get(&board).is_some_and(|l| l.failed.is_some());
