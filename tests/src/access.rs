@@ -41,7 +41,7 @@ pub fn user(public_key: &str) -> String {
 
 /// Where the board finds a time server on `port` of this machine, at each of its starts. timesyncd knows no other port than NTP's, which
 /// nobody but root may have here.
-fn time_from(port: u16) -> String {
+pub(crate) fn time_from(port: u16) -> String {
     format!(
         "bootcmd:\n  \
          - iptables -t nat -A OUTPUT -d {HOST} -p udp --dport 123 -j DNAT --to-destination {HOST}:{port}\n  \
@@ -49,6 +49,11 @@ fn time_from(port: u16) -> String {
          - printf '[Time]\\nNTP={HOST}\\nFallbackNTP=\\n' > /run/systemd/timesyncd.conf.d/tests.conf\n  \
          - systemctl --no-block try-restart systemd-timesyncd\n"
     )
+}
+
+/// A script as words for ssh: root runs it, and it ends with the first command that fails.
+pub fn as_root(script: &str) -> String {
+    format!("sudo sh -euc '{}'", script.replace('\'', r"'\''"))
 }
 
 /// Makes a key in `dir`: its file, and its public half.

@@ -52,6 +52,17 @@ impl Hardware {
         self
     }
 
+    /// The same with a second network, which it shares with all boards of this `port` (QEMU, `-netdev socket,mcast=`). Its packets do
+    /// not leave this machine.
+    #[must_use]
+    pub fn with_lan(mut self, port: u16, number: u8) -> Self {
+        let lan = format!("socket,id=lan,mcast=239.77.0.1:{port},localaddr=127.0.0.1");
+        let nic = format!("virtio-net-pci,netdev=lan,mac=52:54:00:77:00:{number:02x},romfile=");
+        let both = ["-netdev", &lan, "-device", &nic].map(str::to_owned);
+        self.machine.args.extend(both);
+        self
+    }
+
     /// The machine of a board file.
     pub fn of(board: &Board, boot: PathBuf) -> Result<Self> {
         let machine = board.qemu.clone();
@@ -112,6 +123,16 @@ impl VirtualBoard {
     /// Everything the board ever said on its serial console.
     pub fn console_path(&self) -> PathBuf {
         self.dir.join("console.log")
+    }
+
+    /// The port of its web server on this machine.
+    pub fn http_port(&self) -> u16 {
+        self.http_port
+    }
+
+    /// The port of its sshd on this machine.
+    pub fn ssh_port(&self) -> u16 {
+        self.ssh_port
     }
 
     /// Switches the board on.

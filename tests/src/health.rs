@@ -36,6 +36,8 @@ pub struct Update {
     pub trial: Option<Trial>,
     /// The last one that has.
     pub last_attempt: Option<Attempt>,
+    /// The owner's hooks that have not put the board back into service yet.
+    pub owes: Option<String>,
 }
 
 /// A trial.
@@ -45,6 +47,9 @@ pub struct Trial {
     pub slot: String,
     /// The version on trial.
     pub version: String,
+    /// `armed` before the start that tries it.
+    #[serde(default)]
+    pub state: String,
 }
 
 /// How an update ended.

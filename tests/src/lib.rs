@@ -13,6 +13,7 @@
 //! * `factory`: makes agent, keys, image and releases with the programs a maintainer uses
 //! * `owner`: a recipe that says everything, and what it names
 //! * `steps`: the language of scenarios; `stage` plays them, `narrate` tells what happens
+//! * `cluster`: several boards side by side, and what hypriot-fleet does with them
 //! * `faults`: what is done to a card, and the cells of the fault matrix on a virtual board; `cells` plays them
 //! * `old_agent`: `make test-old-agent`, an older program over the same data
 //! * `peers`: programs of others that ours are judged by
@@ -29,6 +30,7 @@ pub mod boards;
 pub mod browser;
 pub mod cells;
 pub mod clock;
+pub mod cluster;
 pub mod demo;
 pub mod exec;
 pub mod factory;

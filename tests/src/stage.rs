@@ -189,7 +189,7 @@ impl<'a> Stage<'a> {
 
     fn run(&self, script: &Script, narrator: &Narrator) -> Result<()> {
         let access = self.way_in()?;
-        let wrapped = format!("sudo sh -euc '{}'", script.script.replace('\'', r"'\''"));
+        let wrapped = access::as_root(&script.script);
         let output = self.board.ssh(
             &access.key,
             access::USER,

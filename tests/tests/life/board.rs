@@ -19,9 +19,13 @@ fn a_board_lives_through_updates_bad_releases_and_power_cuts() -> Result<()> {
     beginnings(&factory)?;
     factory.keys()?;
     factory.clear_repository()?;
-    if std::env::var("HYPRIOT_SCENARIO").is_ok_and(|name| name == "user-data") {
-        factory.release("v1")?;
-        return super::samples::play(&factory);
+    match std::env::var("HYPRIOT_SCENARIO").as_deref() {
+        Ok("user-data") => {
+            factory.release("v1")?;
+            return super::samples::play(&factory);
+        }
+        Ok("cluster") => return super::cluster::play(&factory),
+        _ => {}
     }
     let scenario = scenario()?;
     let owner = (scenario.name == "owner").then(|| Owner::new(&factory));
@@ -93,7 +97,7 @@ fn scenario() -> Result<Scenario> {
         "suite" => Scenario::parse(include_str!("../../steps/suite.toml")),
         "faults" => Scenario::parse(include_str!("../../steps/faults.toml")),
         _ => anyhow::bail!(
-            "HYPRIOT_SCENARIO={name}: life, power-cuts, stick, faults, owner, suite or user-data"
+            "HYPRIOT_SCENARIO={name}: life, power-cuts, stick, faults, owner, suite, user-data or cluster"
         ),
     }
 }

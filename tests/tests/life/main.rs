@@ -1,6 +1,7 @@
 //! The slow tests of the workspace, side by side: an emulated board keeps one processor busy, and compilers the other.
 
 mod board;
+mod cluster;
 mod cross;
 mod samples;
 
