@@ -3,7 +3,9 @@
 //! All packages are unpacked before the first script runs. What dpkg would have run before it unpacked a package, its preinst, comes
 //! first, each after those of the packages it needs. Before the preinst of a package with Pre-Depends, those are configured, as
 //! policy 7.2 promises: mariadb-server's calls adduser, which reads what adduser's own postinst wrote. What every system has
-//! (Essential, and what that needs) works unpacked, by policy 3.8; so nobody waits for it.
+//! (Essential, and what that needs) works unpacked, by policy 3.8; so no preinst waits for it. But nobody depends on it either, and
+//! not all of it does: there is no `awk` before mawk's postinst chose one. So it is configured before all others, as debootstrap does,
+//! and not when dpkg comes to it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,7 +19,8 @@ pub(super) const CONFIGURE_LIMIT: u64 = 2 * 3600;
 pub(super) fn steps(job: &Job<'_>) -> Vec<Step> {
     let graph = Graph::of(job);
     let mut steps = Vec::new();
-    let mut configured = graph.everywhere();
+    let everywhere = graph.everywhere();
+    let mut configured: BTreeSet<usize> = everywhere.iter().copied().collect();
     for i in graph.order() {
         if !job.unpacked[i].control.has("preinst") {
             continue;
@@ -33,6 +36,8 @@ pub(super) fn steps(job: &Job<'_>) -> Vec<Step> {
         }
         steps.push(preinst(job, i));
     }
+    let base: Vec<&str> = everywhere.iter().map(|n| graph.name(*n)).collect();
+    steps.push(waiting(job, &base));
     steps.push(configure(job, "-a"));
     steps
 }
@@ -114,16 +119,20 @@ fn environment(job: &Job<'_>, more: &[(&str, &str)]) -> Vec<(String, String)> {
 /// Which package needs which, by their numbers.
 struct Graph<'a> {
     job: &'a Job<'a>,
-    by_name: BTreeMap<&'a str, usize>,
+    /// Who has a name, or stands for it: `awk` is mawk's.
+    by_name: BTreeMap<&'a str, Vec<usize>>,
 }
 
 impl<'a> Graph<'a> {
     fn of(job: &'a Job<'a>) -> Self {
-        let names = job.packages.iter().enumerate();
-        Self {
-            job,
-            by_name: names.map(|(i, p)| (p.name.as_str(), i)).collect(),
+        let mut by_name: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for (i, (package, unpacked)) in job.packages.iter().zip(job.unpacked).enumerate() {
+            let own = std::iter::once(package.name.as_str());
+            for name in own.chain(unpacked.control.provides()) {
+                by_name.entry(name).or_default().push(i);
+            }
         }
+        Self { job, by_name }
     }
 
     fn name(&self, i: usize) -> &str {
@@ -134,7 +143,7 @@ impl<'a> Graph<'a> {
         &'b self,
         names: impl Iterator<Item = &'b str> + 'b,
     ) -> impl Iterator<Item = usize> + 'b {
-        names.filter_map(|n| self.by_name.get(n)).copied()
+        names.filter_map(|n| self.by_name.get(n)).flatten().copied()
     }
 
     /// These and all they need, each after what it needs.
@@ -159,7 +168,7 @@ impl<'a> Graph<'a> {
     /// All packages; the accounts and the base directories before all.
     fn order(&self) -> Vec<usize> {
         let early = self.known(["base-passwd", "base-files"].into_iter());
-        self.closure(early.chain(self.by_name.values().copied()))
+        self.closure(early.chain(self.by_name.values().flatten().copied()))
     }
 
     /// What must be configured before a package's preinst.
@@ -170,10 +179,75 @@ impl<'a> Graph<'a> {
         all
     }
 
-    /// What every system has.
-    fn everywhere(&self) -> BTreeSet<usize> {
+    /// What every system has, each after what it needs.
+    fn everywhere(&self) -> Vec<usize> {
         let all = 0..self.job.packages.len();
-        let essential = all.filter(|i| self.job.unpacked[*i].control.is_essential());
-        self.closure(essential).into_iter().collect()
+        self.closure(all.filter(|i| self.job.unpacked[*i].control.is_essential()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arch::Arch;
+    use crate::configure::Mode;
+    use crate::lock::LockedPackage;
+    use crate::sha256::Sha256;
+    use crate::unpack::{Control, Unpacked};
+
+    fn package(text: &str) -> (LockedPackage, Unpacked) {
+        let control = Control::said(text);
+        let name = text.lines().next().unwrap().replace("Package: ", "");
+        let locked = LockedPackage {
+            name: name.clone(),
+            version: "1".into(),
+            arch: "all".into(),
+            source: name.clone(),
+            archive: "main".into(),
+            filename: "none".into(),
+            size: 1,
+            installed_kib: 1,
+            sha256: Sha256::of(text.as_bytes()),
+        };
+        let unpacked = Unpacked {
+            info_name: name,
+            control,
+            list: Vec::new(),
+        };
+        (locked, unpacked)
+    }
+
+    #[test]
+    fn what_every_system_has_is_configured_before_all_others_though_nobody_depends_on_it() {
+        // awk is no package; locales asks it, and depends neither on it nor on mawk
+        let (packages, unpacked): (Vec<_>, Vec<_>) = [
+            "Package: base-files\nEssential: yes\nPre-Depends: awk",
+            "Package: locales",
+            "Package: mawk\nProvides: awk\nPre-Depends: libc6",
+            "Package: libc6",
+        ]
+        .into_iter()
+        .map(package)
+        .unzip();
+        let steps = steps(&Job {
+            root: "/".as_ref(),
+            arch: Arch::host().unwrap(),
+            packages: &packages,
+            unpacked: &unpacked,
+            tools: None,
+            mode: Mode::Auto,
+            helper: "/".as_ref(),
+            source_date: 0,
+        });
+        let [first, all] = &steps[..] else {
+            panic!("{steps:?}");
+        };
+        assert_eq!(first.what, "pre-configure");
+        assert!(
+            first
+                .argv
+                .ends_with(&["libc6", "mawk", "base-files"].map(str::to_owned))
+        );
+        assert!(all.argv.ends_with(&["-a".to_owned()]), "{all:?}");
     }
 }

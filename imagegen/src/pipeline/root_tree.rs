@@ -32,7 +32,7 @@ use make::{Job, What};
 pub use steps::Workshop;
 
 /// Changes when the same lock would give another tree: part of every key.
-pub(crate) const BUILDER: u32 = 6;
+pub(crate) const BUILDER: u32 = 7;
 
 /// Why there is no tree.
 #[derive(Debug, thiserror::Error)]

@@ -23,6 +23,18 @@ pub struct Control {
 }
 
 impl Control {
+    /// What a package of a test says, one field a line.
+    #[cfg(test)]
+    pub(crate) fn said(text: &str) -> Self {
+        let fields = text.lines().filter_map(|line| line.split_once(": "));
+        Self {
+            text: text.to_owned(),
+            fields: fields.map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
+            conffiles: Vec::new(),
+            members: BTreeMap::new(),
+        }
+    }
+
     /// True if this path is one of its configuration files.
     pub fn is_conffile(&self, path: &str) -> bool {
         self.conffiles.iter().any(|c| c == path)
@@ -46,6 +58,11 @@ impl Control {
     /// Names in its Pre-Depends, all alternatives.
     pub fn pre_needs(&self) -> impl Iterator<Item = &str> {
         self.names("Pre-Depends")
+    }
+
+    /// Names of what it also stands for.
+    pub fn provides(&self) -> impl Iterator<Item = &str> {
+        self.names("Provides")
     }
 
     /// True if no system is without it.
