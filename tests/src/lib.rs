@@ -14,6 +14,7 @@
 //! * `owner`: a recipe that says everything, and what it names
 //! * `steps`: the language of scenarios; `stage` plays them, `narrate` tells what happens
 //! * `cluster`: several boards side by side, and what hypriot-fleet does with them
+//! * `fuzz`: what fuzzers are let loose on
 //! * `faults`: what is done to a card, and the cells of the fault matrix on a virtual board; `cells` plays them
 //! * `old_agent`: `make test-old-agent`, an older program over the same data
 //! * `peers`: programs of others that ours are judged by
@@ -36,6 +37,7 @@ pub mod exec;
 pub mod factory;
 pub mod families;
 pub mod faults;
+pub mod fuzz;
 pub mod glance;
 pub mod health;
 pub mod http;

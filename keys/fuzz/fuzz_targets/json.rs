@@ -2,18 +2,8 @@
 //! stable.
 #![no_main]
 
-use hypriot_keys::json::{canonical, parse};
-use libfuzzer_sys::fuzz_target;
+// `make test` runs the same, on what lies near the corpus
+#[path = "../../../tests/src/fuzz/json.rs"]
+mod of_tests;
 
-fuzz_target!(|bytes: &[u8]| {
-    let Ok(value) = parse("fuzz", bytes) else {
-        return;
-    };
-    let other: serde_json::Value =
-        serde_json::from_slice(bytes).expect("serde_json refuses what we accept");
-    assert_eq!(value, other);
-    let spelt = serde_json::to_vec(&value).expect("a value is written");
-    let again = parse("fuzz", &spelt).expect("what was written is read");
-    assert_eq!(value, again);
-    assert_eq!(canonical(&value), canonical(&again));
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| of_tests::target(bytes));

@@ -1,21 +1,8 @@
 //! Names and patterns: encoded names are harmless segments, matching ends.
 #![no_main]
 
-use hypriot_keys::names;
-use hypriot_keys::schema::DelegatedRole;
-use libfuzzer_sys::fuzz_target;
+// `make test` runs the same, on what lies near the corpus
+#[path = "../../../tests/src/fuzz/names.rs"]
+mod of_tests;
 
-fuzz_target!(|input: (String, String)| {
-    let (name, pattern) = input;
-    let encoded = names::encode(&name);
-    assert!(encoded.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~%".contains(&b)));
-    if names::is_safe_target(&name) {
-        assert!(!name.split('/').any(|s| s.is_empty() || s == ".." || s == "."));
-    }
-    let role: DelegatedRole = serde_json::from_value(serde_json::json!({
-        "name": "r", "keyids": [], "threshold": 1, "paths": [pattern, name],
-    }))
-    .expect("a role");
-    let plain = !name.contains(['*', '?', '[']);
-    assert!(!plain || names::covers(&role, &name), "a name matches itself");
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| of_tests::target(bytes));

@@ -1,13 +1,8 @@
 //! Any bytes as the agent's record: never a panic, and what is read is written and read alike.
 #![no_main]
 
-use hypriot_updater::record::Record;
-use libfuzzer_sys::fuzz_target;
+// `make test` runs the same, on what lies near the corpus
+#[path = "../../../tests/src/fuzz/record.rs"]
+mod of_tests;
 
-fuzz_target!(|bytes: &[u8]| {
-    let Ok(record) = Record::parse(bytes) else {
-        return;
-    };
-    let again = Record::parse(&record.encode()).expect("what was written is read");
-    assert_eq!(again, record, "something was lost");
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| of_tests::target(bytes));
