@@ -189,7 +189,7 @@ mod tests {
         let left = [
             data.join(".record.json.hypriot-new-1-0"),
             data.join(INHIBIT).join(".backup.hypriot-new-1-0"),
-            data.join(TRUST).join(".timestamp.json.1-0.new"),
+            data.join(TRUST).join(".timestamp.json.hypriot-new-1-0"),
         ];
         for path in &left {
             fs::create_dir_all(path.parent().expect("a directory")).expect("made");
