@@ -403,15 +403,6 @@ impl Cmd {
         command
     }
 
-    /// The command line, for messages.
-    pub fn display(&self) -> String {
-        std::iter::once(&self.program)
-            .chain(&self.args)
-            .map(|word| word.to_string_lossy())
-            .collect::<Vec<_>>()
-            .join(" ")
-    }
-
     fn name(&self) -> String {
         self.program.to_string_lossy().into_owned()
     }

@@ -4,7 +4,7 @@
 use std::ffi::OsStr;
 use std::time::Duration;
 
-pub use hypriot_base::exec::{Cmd, ExecError, Exit, Output, exists, find};
+pub use hypriot_base::exec::{Cmd, ExecError, Output, exists, find};
 
 /// How long a tool may take unless its caller says otherwise.
 const LIMIT: Duration = Duration::from_mins(10);

@@ -30,14 +30,12 @@ pub(super) fn steps(job: &Job<'_>) -> Vec<Step> {
             .iter()
             .any(|n| !configured.contains(n) && job.unpacked[*n].control.has("postinst"));
         if waits {
-            let names: Vec<&str> = before.iter().map(|n| graph.name(*n)).collect();
-            steps.push(waiting(job, &names));
+            steps.push(waiting(&graph, &before));
             configured.extend(before);
         }
         steps.push(preinst(job, i));
     }
-    let base: Vec<&str> = everywhere.iter().map(|n| graph.name(*n)).collect();
-    steps.push(waiting(job, &base));
+    steps.push(waiting(&graph, &everywhere));
     steps.push(configure(job, "-a"));
     steps
 }
@@ -49,13 +47,14 @@ done)
 [ -z "$waiting" ] || exec dpkg --force-confold --force-unsafe-io --configure $waiting 2>&1"#;
 
 /// `dpkg --configure` of these packages, as far as they wait for it.
-fn waiting(job: &Job<'_>, names: &[&str]) -> Step {
+fn waiting(graph: &Graph<'_>, packages: &[usize]) -> Step {
     let shell = ["/bin/sh", "-c", WAITING, "sh"];
-    let argv = shell.iter().chain(names);
+    let names = packages.iter().map(|n| graph.name(*n));
+    let argv = shell.into_iter().chain(names);
     Step {
         what: "pre-configure".to_owned(),
-        argv: argv.map(|s| (*s).to_owned()).collect(),
-        env: environment(job, &[]),
+        argv: argv.map(str::to_owned).collect(),
+        env: environment(graph.job, &[]),
         seconds: CONFIGURE_LIMIT,
     }
 }
