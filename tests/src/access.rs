@@ -9,6 +9,7 @@ use anyhow::Result;
 use crate::clock::TimeServer;
 use crate::exec;
 use crate::factory::HOST_SEEN_FROM_BOARD as HOST;
+use crate::scratch;
 
 /// The user the tests are on the board; may do everything through sudo.
 pub const USER: &str = "tester";
@@ -83,11 +84,7 @@ pub fn grant(card: &Path, dir: &Path) -> Result<Access> {
 /// Replaces a file on the card's first FAT partition, as the `flash` tool does.
 pub fn write_setting(card: &Path, dir: &Path, name: &str, text: &str) -> Result<()> {
     let file = dir.join(name);
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a scratch file that nobody reads after a power cut"
-    )]
-    std::fs::write(&file, text)?;
+    scratch::put(&file, text)?;
     let mut mcopy = exec::command("mcopy");
     mcopy
         .args(["-o", "-i", &format!("{}@@{SETTINGS_AT}", card.display())])

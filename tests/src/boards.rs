@@ -14,6 +14,7 @@ use crate::board::{Hardware, VirtualBoard};
 use crate::exec;
 use crate::factory::Factory;
 use crate::narrate::Narrator;
+use crate::scratch;
 use crate::stage::{Seen, Stage};
 use crate::steps::{Measure, Scenario};
 
@@ -262,11 +263,7 @@ fn blobs(board: &Board, dir: &Path) -> Result<Vec<String>> {
     let mut args = Vec::new();
     for (name, size) in sizes {
         let path = dir.join(name);
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "a scratch file that nobody reads after a power cut"
-        )]
-        std::fs::write(&path, vec![MADE_UP; usize::try_from(size)?])?;
+        scratch::put(&path, vec![MADE_UP; usize::try_from(size)?])?;
         args.extend(["--blob".to_owned(), format!("{name}={}", path.display())]);
     }
     Ok(args)
@@ -299,15 +296,9 @@ fn play(factory: &Factory, tree: &Tree, dir: TempDir, seen: &mut Seen) -> Result
     let mut stage = Stage::new(factory, machine, SEED)?;
     let played = stage.play(&scenario, &mut narrator);
     *seen = std::mem::take(&mut stage.seen);
-    if let Err(e) = played {
-        drop(stage);
-        let kept = dir.keep();
-        return Err(e.context(format!(
-            "card and console log are kept in {}",
-            kept.display()
-        )));
-    }
-    Ok(format!("played: {}", stage.health()?.words()))
+    let health = played.and_then(|()| stage.health());
+    drop(stage);
+    Ok(format!("played: {}", scratch::kept(dir, health)?.words()))
 }
 
 /// Unpacks what lies below `what` of a packed tree.

@@ -23,6 +23,7 @@ use crate::exec::{self, Held};
 use crate::factory::{Factory, PORT};
 use crate::health::Health;
 use crate::narrate::Narrator;
+use crate::scratch::put;
 use crate::serve::Server;
 use crate::steps::Expect;
 use script::{Action, Order, Script, Seen, Start, Task};
@@ -89,7 +90,7 @@ impl<'a> Cluster<'a> {
             let own = dir.join(name);
             std::fs::create_dir_all(&own)?;
             let network = own.join("network.yaml");
-            put(&network, &network_config(number))?;
+            put(&network, network_config(number))?;
             let network = network.display().to_string();
             let more = ["--hostname", name, "--network-config", &network];
             let flashed = factory.flash(&own, &user_data, &more)?;
@@ -378,14 +379,6 @@ fn network_config(number: u8) -> String {
     format!(
         "version: 2\nethernets:\n  eth0: {{dhcp4: true}}\n  eth1: {{addresses: [\"{NETWORK}.{number}/24\"]}}\n"
     )
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a scratch file that nobody reads after a power cut"
-)]
-fn put(path: &Path, text: &str) -> Result<()> {
-    std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result};
 use hypriot_imagegen::inputs::board::{self, Board};
 
 use crate::exec;
+use crate::scratch;
 use crate::steps::Scenario;
 
 /// The board that stands for all others in demo and tests.
@@ -446,9 +447,5 @@ fn write(path: &Path, text: &str) -> Result<()> {
     if let Some(dir) = path.parent() {
         std::fs::create_dir_all(dir)?;
     }
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "made again by every run; nobody reads it after a power cut"
-    )]
-    std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))
+    scratch::put(path, text)
 }

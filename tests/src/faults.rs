@@ -14,6 +14,7 @@ use serde::Deserialize;
 
 use crate::access::write_setting;
 use crate::exec;
+use crate::scratch;
 use crate::steps::Expect;
 
 /// What a release with planted faults looks for on the first partition; it holds one word of [`Software`].
@@ -181,7 +182,7 @@ fn one(card: &Path, dir: &Path, fault: Fault) -> Result<()> {
         Fault::RootB => garbage(card, root(Slot::B).start, MIB),
         Fault::SettingsBroken => {
             let file = dir.join("broken.toml");
-            scratch(&file, "[update]\nno_such_key = 1\n")?;
+            scratch::put(&file, "[update]\nno_such_key = 1\n")?;
             debugfs(
                 card,
                 dir,
@@ -251,18 +252,10 @@ fn mend(card: &Path) -> Result<()> {
 
 fn debugfs(card: &Path, dir: &Path, commands: &str) -> Result<()> {
     let file = dir.join("debugfs");
-    scratch(&file, commands)?;
+    scratch::put(&file, commands)?;
     let mut debugfs = exec::command("debugfs");
     debugfs.arg("-w").arg("-f").arg(&file).arg(data(card));
     exec::run(debugfs, Duration::from_mins(5)).map(drop)
-}
-
-fn scratch(file: &Path, text: &str) -> Result<()> {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a scratch file that nobody reads after a power cut"
-    )]
-    std::fs::write(file, text).with_context(|| format!("writing {}", file.display()))
 }
 
 #[cfg(test)]
@@ -296,7 +289,7 @@ mod tests {
             "mkdir overlay\nmkdir overlay/etc\nmkdir overlay/etc/upper\nmkdir overlay/etc/upper/hypriot\nmkdir overlay/etc/upper/hypriot/agent.d\n",
         )?;
         let owner = dir.join("agent.toml");
-        scratch(&owner, "[update]\npoll_seconds = 60\n")?;
+        scratch::put(&owner, "[update]\npoll_seconds = 60\n")?;
         debugfs(
             &card,
             dir,

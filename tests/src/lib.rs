@@ -7,6 +7,7 @@
 //! * `families`: what became of the old assertions
 //! * `glance`: the answers of the agent over HTTP, and its page; `browser`: a page as people see it
 //! * `http`, `health`: ask a board, as curl would
+//! * `scratch`: files and folders of one run
 //! * `loop_board`: the agent's own program on a card in a file
 //! * `native`: real agents without virtual machines, and a fleet's way to them
 //! * `locks`: boards that ask a lock service, and the services: hypriot-fleet, etcd
@@ -50,6 +51,7 @@ pub mod old_agent;
 pub mod owner;
 pub mod papers;
 pub mod peers;
+pub mod scratch;
 pub mod serve;
 pub mod stage;
 pub mod steps;

@@ -8,6 +8,7 @@ use hypriot_tests::board::{Hardware, VirtualBoard};
 use hypriot_tests::factory::Factory;
 use hypriot_tests::narrate::Narrator;
 use hypriot_tests::owner::Owner;
+use hypriot_tests::scratch;
 use hypriot_tests::stage::Stage;
 use hypriot_tests::steps::Scenario;
 
@@ -65,12 +66,7 @@ fn a_board_lives_through_updates_bad_releases_and_power_cuts() -> Result<()> {
         .and_then(|()| cells(&mut stage, &scenario, &mut narrator));
     drop(stage);
     narrator.summary();
-    let kept = if played.is_err() {
-        dir.keep().display().to_string()
-    } else {
-        "nowhere".to_owned()
-    };
-    played.with_context(|| format!("seed {seed}; card and console log are kept in {kept}"))
+    scratch::kept(dir, played).with_context(|| format!("seed {seed}"))
 }
 
 /// The cells of the scenario, if it has some; `HYPRIOT_CELLS` names a part of those that are wanted.

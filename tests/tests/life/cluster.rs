@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use hypriot_tests::cluster::Cluster;
 use hypriot_tests::cluster::script::Script;
 use hypriot_tests::factory::Factory;
 use hypriot_tests::narrate::Narrator;
+use hypriot_tests::scratch;
 
 /// The releases are made, the cards flashed, the steps played.
 pub(super) fn play(factory: &Factory) -> Result<()> {
@@ -24,10 +25,5 @@ pub(super) fn play(factory: &Factory) -> Result<()> {
     let played = cluster.play(&script, &mut narrator);
     drop(cluster);
     narrator.summary();
-    let kept = if played.is_err() {
-        dir.keep().display().to_string()
-    } else {
-        "nowhere".to_owned()
-    };
-    played.with_context(|| format!("cards and console logs are kept in {kept}"))
+    scratch::kept(dir, played)
 }
