@@ -69,7 +69,7 @@ test-fidelity: need-all ## the fast way of configuring against full emulation, w
 test-popular: need-all ## server packages that owners install, natively: six in a tree; ALL=1 for all, hours
 	HYPRIOT_POPULAR=$(if $(ALL),all,few) $(CARGO) test --workspace --test popular -- --nocapture
 
-bench-image: need-bench ## our root tree beside mmdebstrap's, emulated and native, about half an hour
+bench-image: need-bench ## our root tree beside mmdebstrap's, emulated and native, and one with servers, about 40 minutes
 	$(CARGO) run --bin hypriot-bench -- image
 
 bench-delta: need-bench need-agent ## an update's bytes beside zstd, xdelta3, zchunk, casync, RAUC on the same pairs, half an hour

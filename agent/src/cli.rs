@@ -114,7 +114,11 @@ enum Command {
     /// Make the slot on trial the default, without waiting for the self-tests
     Commit,
     /// End a trial as failed, or go back to what lies in the other slot; restarts the board
-    Rollback,
+    Rollback {
+        /// Also to a release that does not read the data which lies here (`hypriot-agent state`)
+        #[arg(long)]
+        newer_state: bool,
+    },
     /// Prove the way back: try a copy of what runs, made to fail; restarts the board twice
     Drill {
         /// Give up what lies in the other slot
@@ -129,6 +133,8 @@ enum Command {
         /// Its digest, or the first digits of it, as `status` shows it
         digest: String,
     },
+    /// Which shape the data of services has here, and which the slots read
+    State(owner::State),
     /// Update nothing for now; also nothing is fetched
     Hold(owner::Hold),
     /// Stay on, or go to, one version and no other
@@ -250,9 +256,10 @@ fn command(command: Command) -> anyhow::Result<ExitCode> {
         Command::Remote => fleet::remote(),
         Command::Measure(arguments) => measure::measure(&arguments),
         Command::Commit => slots::commit(),
-        Command::Rollback => slots::roll_back(),
+        Command::Rollback { newer_state } => slots::roll_back(newer_state),
         Command::Drill { replace, json } => slots::drill(replace, json),
         Command::Forgive { digest } => slots::forgive(&digest),
+        Command::State(wish) => owner::state(&wish),
         Command::Hold(wish) => owner::hold(&wish),
         Command::Pin(wish) => owner::pin(&wish),
         Command::Inhibit(wish) => owner::inhibit(&wish),

@@ -38,6 +38,7 @@ struct Fragment {
     board: Option<String>,
     version: Option<semver::Version>,
     built: Option<Timestamp>,
+    state_version: Option<u32>,
     update: UpdateFragment,
     health: HealthFragment,
 }
@@ -62,6 +63,8 @@ pub struct Settings {
     pub version: semver::Version,
     /// When the image's packages were frozen: it cannot be earlier than that.
     pub built: Timestamp,
+    /// The shape of data that its services leave ([`hypriot_updater::slot::Release::state_version`]).
+    pub state_version: u32,
     /// Where updates come from: a URL, or a directory.
     pub url: Option<String>,
     /// Seconds between two questions.
@@ -107,9 +110,10 @@ fn parse(path: &Path, text: &str) -> anyhow::Result<Fragment> {
 
 /// An owner's fragment says what shall be, not what is.
 fn only_wishes(path: &Path, fragment: &Fragment) -> anyhow::Result<()> {
-    if fragment.board.is_some() || fragment.version.is_some() || fragment.built.is_some() {
+    let facts = (&fragment.board, &fragment.version, &fragment.built);
+    if facts != (&None, &None, &None) || fragment.state_version.is_some() {
         bail!(
-            "{}: board, version and built are facts of the image and cannot be set",
+            "{}: board, version, built and state_version are facts of the image and cannot be set",
             path.display()
         );
     }
@@ -126,8 +130,8 @@ fn merge(fragments: &[Named<String>]) -> anyhow::Result<Settings> {
         }
         update = update.under(fragment.update);
         if n == 0 {
-            (image.board, image.version, image.built) =
-                (fragment.board, fragment.version, fragment.built);
+            (image.board, image.version) = (fragment.board, fragment.version);
+            (image.built, image.state_version) = (fragment.built, fragment.state_version);
         }
     }
     let name = fragments
@@ -143,6 +147,7 @@ fn merge(fragments: &[Named<String>]) -> anyhow::Result<Settings> {
             .version
             .with_context(|| format!("{name}: `version` is missing"))?,
         built: image.built.unwrap_or_default(),
+        state_version: image.state_version.unwrap_or_default(),
         url: update.url,
         poll: update.poll,
         policy: update.policy,

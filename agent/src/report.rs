@@ -141,6 +141,9 @@ pub struct UpdateView {
     /// A slot that gave back other bytes than its release has, when it was the base of an update; for people.
     #[serde(default)]
     pub worn: Option<String>,
+    /// Data was left by a newer release than the one that runs, which does not read its shape; for people.
+    #[serde(default)]
+    pub newer_state: Option<String>,
     /// Why nothing new begins, or what went wrong last; for people.
     #[serde(default)]
     pub trouble: Option<String>,

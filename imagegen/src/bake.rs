@@ -256,6 +256,9 @@ fn settings(input: &Input<'_>, epoch: u64) -> Result<String> {
         |key: &str, value: &str| format!("{key} = {}\n", toml::Value::String(value.to_owned()));
     let mut out = text("board", &input.board.name) + &text("version", &input.version.to_string());
     out += &text("built", &Timestamp(epoch).to_string());
+    if let Some(number) = input.recipe.state_version {
+        out.extend(["state_version = ", &number.to_string(), "\n"]);
+    }
     out += "\n[update]\n";
     if let Some(url) = input.update_url {
         ensure!(

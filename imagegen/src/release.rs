@@ -44,6 +44,8 @@ pub struct Spec<'a> {
     pub board: &'a str,
     /// Version.
     pub version: &'a semver::Version,
+    /// The shape of data that its services leave ([`Index::state_version`]).
+    pub state_version: u32,
     /// When its packages were frozen.
     pub created: u64,
     /// Compression level.
@@ -125,6 +127,7 @@ pub fn make(
         format: FORMAT.to_owned(),
         board: spec.board.to_owned(),
         version: spec.version.clone(),
+        state_version: spec.state_version,
         created: Timestamp(spec.created),
         images,
         payloads: Vec::new(),

@@ -4,7 +4,7 @@
     reason = "a project that cannot be read has failed the test"
 )]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -369,6 +369,21 @@ fn host(url: &str) -> Option<&str> {
         .find(|c: char| !(c.is_ascii_alphanumeric() || c == '.' || c == '-'))
         .unwrap_or(after.len());
     Some(&after[..end]).filter(|h| !h.is_empty())
+}
+
+/// What a tool or a session leaves at the top is committed with the rest by whoever commits everything: it happened twice.
+#[test]
+fn nothing_lies_at_the_top_that_the_house_does_not_name() {
+    const TOP: &str = ".ci .github .gitignore ARCHITECTURE.md CHANGELOG.md CONTRIBUTING.md Cargo.lock Cargo.toml LICENSE Makefile \
+                       README.md agent base clippy.toml cross.toml deny.toml docs fleet imagegen keys rust-toolchain.toml systemd \
+                       tests updater";
+    let mut git = exec::command("git");
+    git.current_dir(root()).args(["ls-files"]);
+    let names = exec::run(git, Duration::from_mins(1)).unwrap();
+    let first = |path: &str| path.split('/').next().unwrap_or_default().to_owned();
+    let top: BTreeSet<_> = names.lines().map(first).collect();
+    let strange = |name: &String| !TOP.split_whitespace().any(|known| known == name);
+    none("at the top of the project", top.into_iter().filter(strange));
 }
 
 #[test]

@@ -44,6 +44,8 @@ pub struct Seen {
     pub booted: Slot,
     /// Version of the running image.
     pub running: semver::Version,
+    /// The shape of data that the running image's services leave ([`Release::state_version`]).
+    pub state_version: u32,
     /// The boot loader's memory.
     pub boot: BootState,
     /// Our own.
@@ -436,6 +438,9 @@ fn idle(seen: &Seen, policy: &Policy) -> Step {
     if refused(seen, release) {
         return Step::Wait(Why::Refused(release.digest));
     }
+    if let Some(why) = seen.too_new_for(release) {
+        return Step::Wait(why);
+    }
     if let Some(why) = hold {
         return Step::Wait(Why::Hold(why.clone()));
     }
@@ -484,4 +489,4 @@ pub fn phase(seen: &Seen) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -133,6 +133,9 @@ pub struct Index {
     pub board: String,
     /// Version of the release.
     pub version: semver::Version,
+    /// [`crate::slot::Release::state_version`]. Agents that do not know it pass over it.
+    #[serde(default, skip_serializing_if = "crate::slot::is_zero")]
+    pub state_version: u32,
     /// When the packages of the image were frozen (`SOURCE_DATE_EPOCH`), RFC 3339.
     pub created: hypriot_keys::time::Timestamp,
     /// Boot first, root second.

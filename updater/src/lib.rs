@@ -11,6 +11,7 @@
 //! * [`payload`]: the untrusted transport of its bytes
 //! * [`health`]: test results to a verdict
 //! * [`record`]: the one small thing a board must remember
+//! * [`data`]: which shape the data of services has, and which release reads it
 //! * [`rollout`]: which release is next, and when it is this board's turn
 //! * [`window`]: when the owner lets a board restart
 //! * [`names`]: by which names a server of ours may be asked
@@ -20,6 +21,7 @@
 extern crate alloc;
 
 pub mod boot;
+pub mod data;
 pub mod decide;
 pub mod health;
 pub mod index;

@@ -117,4 +117,18 @@ pub struct Release {
     pub version: semver::Version,
     /// SHA-256 of its index.
     pub digest: Digest,
+    /// Which shape the data has that its services leave on the data partition: a release that reads older shapes alone is not
+    /// installed over it.
+    #[serde(
+        default,
+        deserialize_with = "crate::record::or_default",
+        skip_serializing_if = "is_zero"
+    )]
+    pub state_version: u32,
+}
+
+/// Releases that never said anything of their data are written as they always were.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+pub(crate) const fn is_zero(n: &u32) -> bool {
+    *n == 0
 }

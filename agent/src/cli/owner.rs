@@ -3,15 +3,17 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{bail, ensure};
+use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use hypriot_keys::time::Timestamp;
 use hypriot_updater::decide::Step;
 use hypriot_updater::record::{Hold as Held, Pin as Pinned};
+use hypriot_updater::slot::Slot;
 
-use super::{NOTHING, locked, open, print};
+use super::{BUSY, NOTHING, lock_within, locked, open, print};
 use crate::update::act::{self, Hands};
 use crate::update::board::{Board, Session};
+use crate::update::hooks;
 use crate::update::inhibit::{self, Inhibitor};
 use crate::update::machine;
 use crate::update::ports::Machine as _;
@@ -68,6 +70,20 @@ pub(super) struct Inhibit {
     release: bool,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct State {
+    /// `restored`: the data is of the release that runs, or older, again
+    word: Option<Restored>,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Restored {
+    Restored,
+}
+
 fn reason(text: &str) -> anyhow::Result<String> {
     ensure!(
         text.len() <= REASON && !text.chars().any(char::is_control),
@@ -84,6 +100,50 @@ fn clock(board: &Board) -> anyhow::Result<Timestamp> {
         "the clock says {clock}, which is before this image was built: a time cannot be counted from there"
     );
     Ok(clock)
+}
+
+/// Shows which state version lies here, or takes the owner's word that an older one was put back.
+pub(super) fn state(wish: &State) -> anyhow::Result<ExitCode> {
+    let board = open()?;
+    let mut seen = board.see(&Session::default());
+    if let Some(Restored::Restored) = wish.word {
+        // a hook says so, beside others that the agent still waits for
+        let _lock = lock_within(hooks::ALL.as_secs() + 60)?.context(BUSY)?;
+        let mut record = board.store.record()?;
+        record.written = None;
+        board.store.save(&record)?;
+        seen.record = record;
+    }
+    let written = seen.written();
+    let slots = [Slot::A, Slot::B].map(|slot| {
+        let release = seen
+            .record
+            .content(slot)
+            .map(|r| (r.version.clone(), r.state_version));
+        if slot == seen.booted {
+            Some((seen.running.clone(), seen.state_version))
+        } else {
+            release
+        }
+    });
+    if wish.json {
+        let [a, b] = slots.map(|s| s.map(|(version, reads)| serde_json::json!({ "version": version, "state_version": reads })));
+        let all = serde_json::json!({ "state_version": written.state_version, "by": written.by, "a": a, "b": b });
+        print(&format!("{all}\n"));
+        return Ok(ExitCode::SUCCESS);
+    }
+    print(&format!(
+        "data has state version {}, of {}\n",
+        written.state_version, written.by
+    ));
+    for (slot, release) in [Slot::A, Slot::B].into_iter().zip(slots) {
+        let words = release.map_or_else(
+            || "nothing whole".into(),
+            |(version, reads)| format!("{version} reads it up to {reads}"),
+        );
+        print(&format!("slot {slot}: {words}\n"));
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 pub(super) fn hold(wish: &Hold) -> anyhow::Result<ExitCode> {

@@ -232,7 +232,7 @@ fn waited(seen: &Seen, why: &Why) -> anyhow::Result<End> {
     }
     let (result, code) = match why {
         _ if seen.boot.trial.is_some() => ("armed", 0),
-        Why::Refused(_) => ("refused", NOTHING),
+        Why::Refused(_) | Why::State { .. } => ("refused", NOTHING),
         Why::UpToDate => (UP_TO_DATE, NOTHING),
         _ => ("waits", NOTHING),
     };
@@ -299,7 +299,7 @@ pub(super) fn commit() -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-pub(super) fn roll_back() -> anyhow::Result<ExitCode> {
+pub(super) fn roll_back(newer_state: bool) -> anyhow::Result<ExitCode> {
     let (_lock, mut board, mut session) = (locked()?, open()?, Session::default());
     let seen = board.see(&session);
     let mut quiet = |_: Tell<'_>| ();
@@ -318,7 +318,7 @@ pub(super) fn roll_back() -> anyhow::Result<ExitCode> {
         if let Err(error) = tested {
             tracing::warn!("the self-tests cannot run: {error:#}; every failure will count");
         }
-        let release = trial::roll_back(&seen, &mut board, &session)?;
+        let release = trial::roll_back(&seen, &mut board, &session, newer_state)?;
         print(&format!("going back to {}\n", release.version));
         let seen = board.see(&session);
         act::act(

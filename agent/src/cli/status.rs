@@ -168,7 +168,9 @@ pub fn human(status: &Status) -> String {
         );
     }
     for Refused {
-        release: Release { version, digest },
+        release: Release {
+            version, digest, ..
+        },
         reasons,
         ..
     } in &status.refused

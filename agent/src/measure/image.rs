@@ -99,6 +99,7 @@ mod tests {
             format: "x".into(),
             board: "virt".into(),
             version: semver::Version::new(1, 0, 0),
+            state_version: 0,
             created: hypriot_keys::time::Timestamp(0),
             images: vec![image(Target::Boot, &[1; 4096]), image(Target::Root, root)],
             payloads: Vec::new(),

@@ -157,6 +157,20 @@ fn judge_update(view: &UpdateView) -> Finding {
             .worse(Status::Warn, "hypriot-agent why on the board tells more; hypriot-agent unlock lets the next board go on")
             .detail(Some(format!("the lock is kept{since}")));
     }
+    let ended = ended(view, ok);
+    match &view.newer_state {
+        None => ended,
+        Some(newer) => ended
+            .worse(
+                Status::Warn,
+                "services may not start, or not find their data: put the data of before back, then: hypriot-agent state restored",
+            )
+            .detail(Some(newer.clone())),
+    }
+}
+
+/// How the last update came to an end.
+fn ended(view: &UpdateView, ok: impl Fn(String) -> Finding) -> Finding {
     match &view.last_attempt {
         // It fell back, and why is not in the record.
         None if ["rolled-back", "fallback"].contains(&view.phase.as_str()) => ok(phase(view))
@@ -205,6 +219,16 @@ mod tests {
         assert_eq!(found.status, Status::Warn);
         assert_eq!(found.output, "1.2.4 was rolled back");
         assert!(found.detail.expect("a reason").contains("/etc/hostname"));
+    }
+
+    #[test]
+    fn data_that_is_too_new_for_what_runs_is_told_to_the_owner() {
+        let mut view = example().update;
+        view.last_attempt = None;
+        view.newer_state = Some("2.0.0 may have given the data of services state version 2".into());
+        let found = judge_update(&view);
+        assert_eq!(found.status, Status::Warn);
+        assert!(found.detail.expect("why").contains("state version 2"));
     }
 
     #[test]

@@ -52,6 +52,7 @@ pub(crate) fn example() -> Report {
             }),
             phase: "committed".into(),
             worn: None,
+            newer_state: None,
             trouble: None,
             waits: None,
             lock: None,

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use hypriot_updater::boot::{BootState, Phase, Trial};
+use hypriot_updater::data::Written;
 use hypriot_updater::decide::terms::is_kept;
 use hypriot_updater::decide::{Offer, Policy, Seen, Step, Tests, Trouble, decide, phase};
 use hypriot_updater::health::{TestResult, verdict};
@@ -184,6 +185,7 @@ impl Board {
         Seen {
             booted: self.booted,
             running: self.settings.version.clone(),
+            state_version: self.settings.state_version,
             boot,
             terms: self.terms(session, &record, &offer),
             offer,
@@ -280,6 +282,7 @@ pub fn view(seen: &Seen, error: Option<&str>) -> UpdateView {
             let (slot, segments, at) = (worn.slot, worn.segments, worn.at);
             format!("slot {slot}: {segments} MiB did not read as they were written (seen {at})")
         }),
+        newer_state: newer_state(seen),
         trouble: seen
             .trouble
             .as_ref()
@@ -295,6 +298,18 @@ pub fn view(seen: &Seen, error: Option<&str>) -> UpdateView {
         }),
         owes: owes(seen).map(|event| event.name().into()),
     }
+}
+
+/// Said when what runs does not read all that a newer release may have written.
+fn newer_state(seen: &Seen) -> Option<String> {
+    let Written { state_version, by } = seen.written();
+    let reads = seen.state_version;
+    (state_version > reads).then(|| {
+        format!(
+            "{by} may have given the data of services state version {state_version}, and {} reads up to {reads}",
+            seen.running
+        )
+    })
 }
 
 /// The hooks that put back what those of before a restart prepared, once the trial is over or was called off.

@@ -50,6 +50,7 @@ pub fn begin(
     let release = Release {
         version: seen.running.clone(),
         digest: running,
+        state_version: seen.state_version,
     };
     match seen.record.content(slot) {
         Some(other) if *other != release && !replace => bail!(

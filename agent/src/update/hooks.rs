@@ -18,7 +18,7 @@ use crate::exec::{Cmd, ExecError, Exit};
 /// Where they lie: the owner's, so in both slots.
 pub const DIRECTORY: &str = "/etc/hypriot/hooks.d";
 /// All of one event together may take this long: less than the watchdog of the agent is told to wait.
-const ALL: Duration = Duration::from_mins(20);
+pub const ALL: Duration = Duration::from_mins(20);
 /// "Not now" (sysexits.h, EX_TEMPFAIL).
 const LATER: i32 = 75;
 /// Who says "not now" is asked again after this time.

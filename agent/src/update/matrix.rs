@@ -357,6 +357,22 @@ fn a_drill_brings_the_board_back_refuses_nothing_and_says_how_long_it_took() {
 }
 
 #[test]
+fn the_owners_way_back_to_what_cannot_read_the_data_takes_his_word() {
+    let mut world = World::new(Software::Good, Planted::No, Fleet::None);
+    world.rest();
+    world.wrote(2);
+    let said = world.roll_back(false).expect_err("refused").to_string();
+    for part in ["up to state version 0", "version 2", "--newer-state"] {
+        assert!(said.contains(part), "{said}");
+    }
+    assert_eq!(world.see().boot.trial, None, "nothing is armed");
+    let told = world.status().newer_state.expect("told");
+    assert!(told.contains("state version 2"), "{told}");
+    world.roll_back(true).expect("the owner knows");
+    assert!(world.see().boot.trial.is_some());
+}
+
+#[test]
 fn the_matrix_finds_a_planted_fault() {
     for planted in [
         Planted::ReportFirst,

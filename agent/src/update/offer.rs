@@ -107,11 +107,14 @@ impl Repository {
             })?;
         let bytes = self.client.download(&*self.source, target)?;
         let index: Verified<Index> = bytes.parse()?;
-        if index.board != board || index.version != release.version {
+        let said = (&*index.board, &index.version, index.state_version);
+        if said != (board, &release.version, release.state_version) {
             bail!(
-                "target {target} holds {} for {}, which is not what its metadata says; tell the maintainer",
+                "target {target} holds {} for {}, with data of state version {}, which is not what its metadata says; tell the \
+                 maintainer",
                 index.version,
-                index.board
+                index.board,
+                index.state_version
             );
         }
         Ok(index)
@@ -249,7 +252,15 @@ fn candidates(client: &Client, board: &str) -> anyhow::Result<Vec<(Candidate, St
             digest.with_context(|| format!("target {name} has no SHA-256; tell the maintainer"))?;
         found.push((
             Candidate {
-                release: Release { version, digest },
+                release: Release {
+                    version,
+                    digest,
+                    state_version: state_version(&target.custom).with_context(|| {
+                        format!(
+                            "target {name} has a state version that is none; tell the maintainer"
+                        )
+                    })?,
+                },
                 // one that cannot be read is paused, and holds no other one back
                 rollout: Rollout::of_target(&target.custom),
             },
@@ -257,6 +268,14 @@ fn candidates(client: &Client, board: &str) -> anyhow::Result<Vec<(Candidate, St
         ));
     }
     Ok(found)
+}
+
+/// The shape of data that a release leaves; what says nothing of it leaves none.
+fn state_version(custom: &serde_json::Value) -> anyhow::Result<u32> {
+    match custom.get("state_version") {
+        None => Ok(0),
+        Some(number) => Ok(serde_json::from_value(number.clone())?),
+    }
 }
 
 #[cfg(test)]
@@ -268,6 +287,7 @@ mod tests {
             release: Release {
                 version: semver::Version::new(n.into(), 0, 0),
                 digest: Digest([n; 32]),
+                state_version: 0,
             },
             rollout: Rollout {
                 deadend: deadend.then(|| "eats data".into()),

@@ -66,14 +66,21 @@ pub(super) fn arm(
             Some(Release {
                 version: seen.running.clone(),
                 digest: Digest([0; 32]),
+                state_version: seen.state_version,
             }),
         );
     }
     begin(slot, &record, board)
 }
 
-/// Goes back to what lies in the other slot, as a trial of its own; what runs now is not installed again by itself.
-pub fn roll_back(seen: &Seen, board: &mut Board, session: &Session) -> anyhow::Result<Release> {
+/// Goes back to what lies in the other slot, as a trial of its own; what runs now is not installed again by itself. Over data that it
+/// does not read only when the owner knows: `newer_state`.
+pub fn roll_back(
+    seen: &Seen,
+    board: &mut Board,
+    session: &Session,
+    newer_state: bool,
+) -> anyhow::Result<Release> {
     if seen.boot.trial.is_some() {
         bail!("a trial is going on; it ends by itself, or by restarting the board");
     }
@@ -85,6 +92,12 @@ pub fn roll_back(seen: &Seen, board: &mut Board, session: &Session) -> anyhow::R
     let Some(release) = record.content(slot).cloned() else {
         bail!("slot {slot} holds nothing complete to go back to");
     };
+    if let Some(why) = seen.too_new_for(&release).filter(|_| !newer_state) {
+        bail!(
+            "{why}: put the data of before back first (and say so: `hypriot-agent state restored`), or go back all the same with \
+             `hypriot-agent rollback --newer-state`"
+        );
+    }
     if let Some(running) = record.content(seen.booted).cloned() {
         record.refuse(running, vec!["the owner rolled it back".into()], now(board));
     }

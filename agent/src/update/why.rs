@@ -255,11 +255,15 @@ fn offered(facts: &Facts<'_>) -> Standing {
         Offer::Release { release, .. } if seen.record.refusal(&release.digest).is_some() => {
             waiting(facts, &Why::Refused(release.digest))
         }
-        Offer::Stuck(why)
-        | Offer::Release {
-            hold: Some(why), ..
-        } => waiting(facts, &Why::Hold(why.clone())),
-        Offer::Release { release, .. } => waiting(facts, &Why::OwnerInstalls(release.clone())),
+        Offer::Stuck(why) => waiting(facts, &Why::Hold(why.clone())),
+        Offer::Release { release, hold } => {
+            let held = || hold.clone().map(Why::Hold);
+            let why = seen.too_new_for(release).or_else(held);
+            waiting(
+                facts,
+                &why.unwrap_or_else(|| Why::OwnerInstalls(release.clone())),
+            )
+        }
     }
 }
 
@@ -294,6 +298,12 @@ fn waiting(facts: &Facts<'_>, why: &Why) -> Standing {
                 "wait for the next release, or allow it again: hypriot-agent forgive {}",
                 digest.short()
             )),
+        ),
+        Why::State { .. } => wait(
+            why.to_string(),
+            Some(
+                "wait for a release that reads it; or put the data of before back and say so: hypriot-agent state restored",
+            ),
         ),
         Why::Hold(why) => wait(
             format!("the release's rollout: {why}"),

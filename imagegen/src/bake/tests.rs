@@ -95,7 +95,10 @@ pub(crate) fn bake_with(
     let mut input = Input {
         board,
         version: &version,
-        recipe: &Recipe::default(),
+        recipe: &Recipe {
+            state_version: Some(2),
+            ..Recipe::default()
+        },
         steps: Steps::None,
         root: root(),
         boot_files: &boot_files,
@@ -126,7 +129,7 @@ fn a_card_has_everything_in_its_place() {
     assert_eq!(root.get(AGENT).unwrap().mode, 0o755);
     assert_eq!(
         text(root, SETTINGS),
-        "board = \"x\"\nversion = \"1.2.3\"\nbuilt = \"2023-11-14T22:13:20Z\"\n\n[update]\nurl = \"http://updates/\"\npoll_seconds = 60\n"
+        "board = \"x\"\nversion = \"1.2.3\"\nbuilt = \"2023-11-14T22:13:20Z\"\nstate_version = 2\n\n[update]\nurl = \"http://updates/\"\npoll_seconds = 60\n"
     );
     assert_eq!(text(root, TRUST_ROOT), "{}");
     assert_eq!(text(root, "etc/hostname"), "black-pearl\n");

@@ -289,7 +289,10 @@ fn take(made: &Path, target: Processor, out: &Path) -> Result<Built, CrossError>
 
 /// The command line that builds. Paths of this machine are mapped away, so that every machine gets the same bytes.
 fn command(request: &Request, targets: &[&str], way: &Way, zig: Option<&tools::Zig>) -> Cmd {
-    let mut flags = vec!["-C link-self-contained=no".to_owned()];
+    // A panic ends the process (`panic = "abort"`) and nobody walks the stack: tables for that would be a tenth of the program.
+    let mut flags = ["-C link-self-contained=no", "-C force-unwind-tables=no"]
+        .map(str::to_owned)
+        .to_vec();
     for (from, to) in [(&request.root, "/hypriot"), (&cargo_home(), "/cargo")] {
         flags.push(format!("--remap-path-prefix={}={to}", from.display()));
     }
@@ -325,8 +328,11 @@ fn command(request: &Request, targets: &[&str], way: &Way, zig: Option<&tools::Z
     match way {
         // -Z is meant for nightly compilers; RUSTC_BOOTSTRAP opens it on the pinned stable one, which is what we want:
         // one known compiler instead of whatever nightly is today.
+        // Named features take the place of the default ones, among them `backtrace`: a reader of debug information that the
+        // stripped program has none of.
         Way::BuildStd(_) => cmd
             .arg("-Zbuild-std=std,panic_abort")
+            .arg("-Zbuild-std-features=optimize_for_size")
             .env("RUSTC_BOOTSTRAP", "1"),
         Way::Installed(_) | Way::Cross => cmd,
     }

@@ -32,6 +32,10 @@ pub struct Recipe {
     /// Version of the image (`0.1.0`), as in its file name and in the release; without it, the base's.
     #[serde(default)]
     pub version: String,
+    /// Which shape the data has that this image's services leave on the data partition: one more than the release before when that
+    /// one could not read it. A board does not install a release that reads less than what lies there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state_version: Option<u32>,
     /// The recipe it adds to: `default`, or a file beside it. Without one, it says everything itself.
     #[serde(default, skip_serializing)]
     pub base: Option<String>,

@@ -131,6 +131,7 @@ pub fn make(request: &Request<'_>, progress: Progress) -> Result<Made> {
     let spec = release::Spec {
         board: &board.name,
         version,
+        state_version: request.recipe.state_version.unwrap_or_default(),
         created: epoch,
         level: request.level,
         threads,

@@ -82,7 +82,12 @@ fn list(repo: &mut Repository, path: &Path, listed: Listed) -> Result<Vec<PathBu
             }
         }
     }
-    let custom = serde_json::json!({ "board": index.board, "version": index.version.to_string() });
+    let mut custom =
+        serde_json::json!({ "board": index.board, "version": index.version.to_string() });
+    if index.state_version > 0 {
+        // boards decide by it before they fetch the index, and compare
+        custom["state_version"] = index.state_version.into();
+    }
     repo.add_target(name, &bytes, custom)?;
     Ok(index.known().map(|p| dir.join(&p.name)).collect())
 }
@@ -130,6 +135,24 @@ mod tests {
         assert_eq!(names(&repo), ["hypriotos-x-2.0.0.json"]);
         publish(&mut repo, &one, Listed::Kept, "second");
         assert_eq!(names(&repo).len(), 2);
+    }
+
+    /// Boards compare what the metadata says with the index: one without the other would be refused by all of them.
+    #[test]
+    fn what_a_release_says_of_its_data_stands_in_the_metadata_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut repo, key) = repository(dir.path());
+        let path = made(dir.path(), "1.0.0");
+        for (state_version, told) in [(0, serde_json::Value::Null), (2, 2.into())] {
+            let mut index = Index::parse(&std::fs::read(&path).unwrap()).unwrap();
+            index.state_version = state_version;
+            crate::files::replace(&path, &index.encode().unwrap()).unwrap();
+            let to = dir.path().join("public");
+            let indexes = std::slice::from_ref(&path);
+            publish(&mut repo, indexes, Listed::Replaced, &[&key], &to).unwrap();
+            let [(_, custom)] = <[_; 1]>::try_from(repo.targets().unwrap()).unwrap();
+            assert_eq!(custom["state_version"], told);
+        }
     }
 
     #[test]

@@ -27,6 +27,7 @@ fn make_with(
     let spec = Spec {
         board: "x",
         version: &version,
+        state_version: 0,
         created: 1_700_000_000,
         level: LEVEL,
         threads,
@@ -155,6 +156,7 @@ fn stranger(dir: &Path, version: &str) -> PathBuf {
         format: FORMAT.into(),
         board: "x".into(),
         version: version.parse().unwrap(),
+        state_version: 0,
         created: Timestamp(0),
         images: vec![
             image(Target::Boot, &images[0]),

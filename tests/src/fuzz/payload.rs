@@ -24,6 +24,7 @@ static INDEX: LazyLock<Index> = LazyLock::new(|| {
         format: FORMAT.into(),
         board: "x".into(),
         version: semver::Version::new(1, 0, 0),
+        state_version: 0,
         created: Timestamp(0),
         images: vec![
             image(Target::Boot, SEGMENT + 512),

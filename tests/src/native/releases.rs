@@ -99,6 +99,7 @@ impl Releases {
             format: FORMAT.to_owned(),
             board: BOARD.to_owned(),
             version: version.parse()?,
+            state_version: 0,
             created: clock(),
             images: vec![image(Target::Boot, &boot), image(Target::Root, &root)],
             payloads: vec![PayloadFile {

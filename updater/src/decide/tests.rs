@@ -8,23 +8,25 @@ use hypriot_keys::time::Timestamp;
 
 mod starts;
 
-pub(super) const POLICY: Policy = Policy {
+pub(crate) const POLICY: Policy = Policy {
     trial_deadline: 600,
     ..Policy::AUTOMATIC
 };
 
-pub(super) fn release(n: u8) -> Release {
+pub(crate) fn release(n: u8) -> Release {
     Release {
         version: semver::Version::new(u64::from(n), 0, 0),
         digest: Digest([n; 32]),
+        state_version: 0,
     }
 }
 
 /// Slot A with 1.0.0 runs, committed; 2.0.0 is offered; tests ran and hold.
-pub(super) fn calm() -> Seen {
+pub(crate) fn calm() -> Seen {
     Seen {
         booted: Slot::A,
         running: release(1).version,
+        state_version: 0,
         boot: BootState::fresh(),
         record: Record::default(),
         offer: Offer::Release {

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use hypriot_keys::time::Timestamp;
 
 use super::Trouble;
+use crate::data::Written;
 use crate::record::Hold;
 use crate::slot::{Digest, Release, Slot};
 
@@ -20,6 +21,15 @@ pub enum Why {
     NoOffer,
     /// The offered release failed here before.
     Refused(Digest),
+    /// Data on the board has a newer shape than the offered release reads.
+    State {
+        /// What is offered.
+        version: semver::Version,
+        /// The newest shape that it reads.
+        reads: u32,
+        /// What is there.
+        written: Written,
+    },
     /// Not yet: the release's rollout, in its words.
     Hold(String),
     /// The owner holds updates back.
@@ -58,6 +68,14 @@ impl core::fmt::Display for Why {
                     "the offered release failed here before; `hypriot-agent forgive {digest}` allows it again"
                 )
             }
+            Self::State {
+                version,
+                reads,
+                written: Written { state_version, by },
+            } => write!(
+                f,
+                "{version} reads data up to state version {reads}, and {by} may have written version {state_version} here"
+            ),
             Self::Hold(why) => f.write_str(why),
             Self::Held(hold) => hold.fmt(f),
             Self::Pinned(version) => write!(f, "the board is pinned to {version}"),
@@ -97,6 +115,7 @@ impl Why {
             Self::Unreachable(_) => "unreachable",
             Self::NoOffer => "no-offer",
             Self::Refused(_) => "refused",
+            Self::State { .. } => "state",
             Self::Hold(_) => "rollout",
             Self::Held(_) => "held",
             Self::Pinned(_) => "pinned",
@@ -113,11 +132,12 @@ impl Why {
     }
 
     /// All of them, for whoever shows each.
-    pub const NAMES: [&'static str; 16] = [
+    pub const NAMES: [&'static str; 17] = [
         "up-to-date",
         "unreachable",
         "no-offer",
         "refused",
+        "state",
         "rollout",
         "held",
         "pinned",

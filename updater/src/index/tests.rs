@@ -26,6 +26,7 @@ fn good() -> Index {
         format: FORMAT.into(),
         board: "qemu-arm64".into(),
         version: "1.0.1".parse().unwrap(),
+        state_version: 0,
         created: hypriot_keys::time::Timestamp(1_700_000_000),
         images: vec![
             image(Target::Boot, 3 * SEGMENT),

@@ -24,6 +24,7 @@ fn index() -> Index {
         format: crate::index::FORMAT.into(),
         board: "x".into(),
         version: "1.0.0".parse().unwrap(),
+        state_version: 0,
         created: hypriot_keys::time::Timestamp(0),
         images: vec![image(Target::Boot, 2, 0), image(Target::Root, 1, 512)],
         payloads: Vec::new(),

@@ -23,6 +23,7 @@ fn release(text: &str) -> Release {
     Release {
         version,
         digest: Digest([n; 32]),
+        state_version: 0,
     }
 }
 

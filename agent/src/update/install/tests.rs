@@ -70,6 +70,7 @@ fn index_of(number: u8, images: &[Vec<u8>; 2], payloads: Vec<PayloadFile>) -> Ve
         format: FORMAT.into(),
         board: "test".into(),
         version: semver::Version::new(u64::from(number), 0, 0),
+        state_version: 0,
         created: hypriot_keys::time::Timestamp(0),
         images: vec![
             image(Target::Boot, &images[0]),

@@ -84,6 +84,7 @@ pub(super) fn release() -> Release {
     Release {
         version: semver::Version::new(2, 0, 0),
         digest: Digest([2; 32]),
+        state_version: 0,
     }
 }
 
@@ -109,6 +110,7 @@ fn index() -> (Index, Vec<u8>) {
         format: FORMAT.into(),
         board: "test".into(),
         version: release().version,
+        state_version: 0,
         created: Timestamp(0),
         images: images.iter().map(image).collect(),
         payloads: vec![PayloadFile {

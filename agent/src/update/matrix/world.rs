@@ -10,7 +10,7 @@ use hypriot_updater::boot::Phase;
 use hypriot_updater::decide::{Automatic, Policy, Seen, Step};
 use hypriot_updater::layout::{BOOT_STATE, BOOT_STATE_SIZE};
 use hypriot_updater::record::{Record, Will};
-use hypriot_updater::slot::Slot;
+use hypriot_updater::slot::{Digest, Release, Slot};
 
 use super::Planted;
 use super::faults::{Config, Data, Fleet, Raw, Software};
@@ -29,6 +29,7 @@ use crate::update::board::{self, Board, Session};
 use crate::update::drill;
 use crate::update::last::{self, Next};
 use crate::update::ports::Restart;
+use crate::update::trial;
 use crate::update::up;
 
 /// Turns after which a board that does not come to rest is taken for one that never does.
@@ -185,6 +186,23 @@ impl World {
         act::act(&Step::SelfTest, &seen, board, session, &mut hands).expect("tested");
         let seen = board.see(session);
         drill::begin(false, &seen, board, session, &mut |_, _| ()).expect("armed");
+    }
+
+    /// A release of later ran here, and left data of this shape.
+    pub(super) fn wrote(&self, state_version: u32) {
+        let mut record = self.record();
+        record.ran(&Release {
+            version: semver::Version::new(9, 0, 0),
+            digest: Digest([9; 32]),
+            state_version,
+        });
+        *self.shared.record.borrow_mut() = record.encode();
+    }
+
+    /// The owner goes back to the other slot.
+    pub(super) fn roll_back(&mut self, newer_state: bool) -> anyhow::Result<()> {
+        let seen = self.board.see(&self.session);
+        trial::roll_back(&seen, &mut self.board, &self.session, newer_state).map(drop)
     }
 
     pub(super) fn record(&self) -> Record {
@@ -424,6 +442,7 @@ fn open(shared: &Rc<Shared>, tried: bool) -> Board {
             board: "test".into(),
             version: semver::Version::new(if new { 2 } else { 1 }, 0, 0),
             built: Timestamp(0),
+            state_version: 0,
             url: (!broken).then(String::new),
             poll: 3600,
             policy: Policy {

@@ -85,6 +85,7 @@ impl Made {
         Release {
             version: self.index.version.clone(),
             digest: Digest([self.number; 32]),
+            state_version: 0,
         }
     }
 
@@ -462,7 +463,7 @@ fn go_back(world: &World, board: &mut Board) -> Result<(), String> {
     let mut hands = Hands::offline(&mut quiet);
     let seen = board.see(&session);
     act::act(&Step::SelfTest, &seen, board, &mut session, &mut hands)
-        .and_then(|()| trial::roll_back(&seen, board, &session))
+        .and_then(|()| trial::roll_back(&seen, board, &session, false))
         .map_err(|error| format!("rolling back: {error:#}"))?;
     let seen = board.see(&session);
     let restarted = act::act(&Step::RebootToTry, &seen, board, &mut session, &mut hands);

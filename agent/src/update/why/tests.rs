@@ -15,6 +15,7 @@ fn release(n: u8) -> Release {
     Release {
         version: semver::Version::new(u64::from(n), 0, 0),
         digest: Digest([n; 32]),
+        state_version: 0,
     }
 }
 
@@ -23,6 +24,7 @@ pub(crate) fn calm() -> Seen {
     Seen {
         booted: Slot::A,
         running: release(1).version,
+        state_version: 0,
         boot: BootState::fresh(),
         record: Record::default(),
         offer: Offer::Release {

@@ -65,6 +65,7 @@ fn zstd_gives_the_card_out_of_the_payload() {
     let spec = Spec {
         board: "x",
         version: &version,
+        state_version: 0,
         created: 1,
         level: 3,
         threads: 2,

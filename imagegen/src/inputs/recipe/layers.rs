@@ -223,6 +223,7 @@ fn merge(base: Recipe, upper: Recipe) -> Recipe {
         } else {
             upper.version
         },
+        state_version: upper.state_version.or(base.state_version),
         base: None,
         board: upper.board.or(base.board),
         suite: upper.suite.or(base.suite),
@@ -252,9 +253,10 @@ fn merge(base: Recipe, upper: Recipe) -> Recipe {
 }
 
 /// Keys of which the uppermost alone counts.
-const SINGLE: [&str; 7] = [
+const SINGLE: [&str; 8] = [
     "name",
     "version",
+    "state-version",
     "board",
     "suite",
     "hostname",
@@ -290,6 +292,9 @@ fn told(recipe: &Recipe, from: &str) -> Vec<Origin> {
     say("name", &recipe.name);
     if !recipe.version.is_empty() {
         say("version", &recipe.version);
+    }
+    if let Some(number) = recipe.state_version {
+        say("state-version", &number.to_string());
     }
     for (key, value) in [
         ("board", &recipe.board),

@@ -25,6 +25,7 @@ pub(super) fn board(
             board: "test".into(),
             version: running.release().version,
             built: Timestamp(0),
+            state_version: 0,
             url: Some("memory".into()),
             poll: 3600,
             policy: POLICY,
