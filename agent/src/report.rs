@@ -251,6 +251,9 @@ pub struct TestsView {
     pub failed: u32,
     /// Ids of the required ones that failed, at most [`TestsView::NAMED`].
     pub failed_required: Vec<String>,
+    /// Ids of the other ones that failed, at most [`TestsView::NAMED`].
+    #[serde(default)]
+    pub failed_wanted: Vec<String>,
     /// Ids of those that failed, and held a moment later with nothing done about it, at most [`TestsView::NAMED`].
     pub flaky: Vec<String>,
 }

@@ -173,18 +173,21 @@ pub fn summarise(votes: &[Vote], ran_at: Timestamp) -> TestsView {
     let count = |passed: bool| {
         u32::try_from(votes.iter().filter(|vote| vote.passed == passed).count()).unwrap_or(u32::MAX)
     };
-    let failed = votes
-        .iter()
-        .filter(|vote| !vote.passed && vote.severity == Weight::Required);
+    let failed = |required: bool| {
+        let failed = votes.iter().filter(|vote| !vote.passed);
+        failed
+            .filter(|vote| (vote.severity == Weight::Required) == required)
+            .take(TestsView::NAMED)
+            .map(|vote| vote.id.clone())
+            .collect()
+    };
     TestsView {
         ran_at,
         passed: count(true),
         failed: count(false),
         flaky: Vec::new(),
-        failed_required: failed
-            .take(TestsView::NAMED)
-            .map(|vote| vote.id.clone())
-            .collect(),
+        failed_required: failed(true),
+        failed_wanted: failed(false),
     }
 }
 

@@ -99,6 +99,7 @@ fn system_without_slots_is_judged_without_them_and_with_its_self_tests() {
         passed: 3,
         failed: 1,
         failed_required: vec!["file:/x:exists".into()],
+        failed_wanted: Vec::new(),
         flaky: Vec::new(),
     });
     let mut report = collect(&root, &context, NOW);

@@ -47,6 +47,7 @@ fn judge_tests(tests: &TestsView, severity: Severity) -> Finding {
     };
     let detail = [
         named("failed", &tests.failed_required),
+        named("failed, not required:", &tests.failed_wanted),
         named("flaky", &tests.flaky),
     ]
     .concat();
@@ -260,6 +261,7 @@ mod tests {
                 passed: 1,
                 failed: u32::try_from(failed.len()).expect("few"),
                 failed_required: ids(failed),
+                failed_wanted: Vec::new(),
                 flaky: ids(flaky),
             })
         };
@@ -298,6 +300,7 @@ mod tests {
                 passed: 0,
                 failed: 0,
                 failed_required: Vec::new(),
+                failed_wanted: Vec::new(),
                 flaky: Vec::new(),
             },
             Severity::Required,

@@ -438,6 +438,11 @@ fn votes_carry_ids_weights_and_reasons() {
         (view.passed, view.failed, view.failed_required.len()),
         (1, 1, 0)
     );
+    assert_eq!(
+        view.failed_wanted,
+        ["file:/x:exists"],
+        "a number names nothing"
+    );
 }
 
 #[test]

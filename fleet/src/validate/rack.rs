@@ -12,7 +12,8 @@ use crate::exec;
 use crate::hosts::Host;
 
 /// `ssh-keyscan` of one board.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// A Pi Zero that has just started takes ten seconds for one key, and each kind is asked for on a connection of its own.
+const PATIENCE: Duration = Duration::from_mins(1);
 /// Kinds of keys that a board has.
 const KEYS: usize = 10;
 
@@ -67,7 +68,7 @@ pub async fn keys(hosts: &[Host]) -> Vec<Vec<String>> {
 async fn scan(host: &Host) -> Vec<String> {
     let port = host.ssh_port.unwrap_or(22).to_string();
     // behind `--`: a name from a file must not be taken for an option
-    let arguments = ["-T", "5", "-p", &port, "--", host.address()].map(str::to_owned);
+    let arguments = ["-T", "20", "-p", &port, "--", host.address()].map(str::to_owned);
     let mut keys = Vec::new();
     let mut tell = |line: &str| {
         let mut words = line.split_ascii_whitespace().skip(1);
