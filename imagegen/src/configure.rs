@@ -32,6 +32,9 @@ pub enum Mode {
     Native,
     /// With everything emulated: ten times slower, and what the fast way is compared with.
     Emulated,
+    /// To try things out: what is new is installed into a tree that lies in the cache (`--quick`). What comes of it depends on that tree.
+    #[value(skip)]
+    Quick,
 }
 
 impl Mode {
@@ -41,6 +44,7 @@ impl Mode {
             Self::Auto => "auto",
             Self::Native => "native",
             Self::Emulated => "emulated",
+            Self::Quick => "quick",
         }
     }
 
@@ -149,6 +153,15 @@ pub fn needs_tools(mode: Mode, lock: &Lock) -> Result<bool, ConfigureError> {
 
 /// Runs the scripts of all packages; says how, in a word.
 pub fn run(job: &Job<'_>, stage: &Stage) -> Result<String, ConfigureError> {
+    go(job, order::steps(job), stage)
+}
+
+/// Installs more packages into a tree that is configured, as dpkg on the board would; `debs` are their files, as paths in the tree.
+pub fn add(job: &Job<'_>, debs: &[String], stage: &Stage) -> Result<String, ConfigureError> {
+    go(job, vec![order::add(job, debs)], stage)
+}
+
+fn go(job: &Job<'_>, mut steps: Vec<Step>, stage: &Stage) -> Result<String, ConfigureError> {
     let host = Arch::host();
     let foreign = if host == Some(job.arch) {
         None
@@ -169,7 +182,6 @@ pub fn run(job: &Job<'_>, stage: &Stage) -> Result<String, ConfigureError> {
         guest: Guest::Scripts,
         steps: steps.to_vec(),
     };
-    let mut steps = order::steps(job);
     let mut alone: Vec<String> = Vec::new();
     loop {
         let (ran, done) = attempt(job, &plan(&covers, &steps), stage)?;

@@ -14,6 +14,7 @@ use hypriot_keys::time::Timestamp;
 use super::agent;
 use super::packages::BuildArgs;
 use crate::arch::Processor;
+use crate::configure::Mode;
 use crate::image::output;
 use crate::inputs::board::{Board, Method};
 use crate::inputs::project::Project;
@@ -143,10 +144,14 @@ pub(super) fn row(value: &serde_json::Value) -> Result<()> {
 /// `image`
 pub(super) fn image(args: &ImageArgs) -> Result<()> {
     let (recipe, board, opts, shown) = args.build.read()?;
-    let version = match &args.version {
+    let mut version = match &args.version {
         Some(version) => version.clone(),
         None => recipe::version(&recipe.version).map_err(anyhow::Error::msg)?,
     };
+    if opts.configure == Mode::Quick {
+        // it stands in every file's name, and a board says it in `/health`
+        version.build = semver::BuildMetadata::new(Mode::Quick.name())?;
+    }
     let blobs = named_files(&args.blob)?;
     // Told now, not after minutes of building.
     if let Some(words) = board.missing(|name| blobs.contains_key(name)) {

@@ -57,6 +57,9 @@ pub(super) struct BuildArgs {
     /// How the packages' scripts are run.
     #[arg(long, value_enum, default_value_t = Mode::Auto)]
     configure: Mode,
+    /// To try things out: install what is new into the nearest tree of the cache. The image says so, and cannot be verified or published.
+    #[arg(long, conflicts_with = "configure")]
+    quick: bool,
     #[command(flatten)]
     from: MirrorArgs,
 }
@@ -160,7 +163,11 @@ impl BuildArgs {
             lock: self.lock.clone(),
             update: self.update,
             frozen: self.frozen,
-            configure: self.configure,
+            configure: if self.quick {
+                Mode::Quick
+            } else {
+                self.configure
+            },
             ..defaults
         };
         Ok((recipe, board, opts, progress))

@@ -76,6 +76,23 @@ pub(super) fn configure(job: &Job<'_>, name: &str) -> Step {
     }
 }
 
+/// `dpkg` unpacks and configures these files. A package with Pre-Depends among them is refused until those are configured, so what was
+/// refused has a second turn.
+const ADD: &str = r#"dpkg="dpkg --force-confold --force-unsafe-io"
+$dpkg --unpack "$@" 2>&1 || { $dpkg --configure -a 2>&1 && $dpkg --unpack "$@" 2>&1; } || exit
+exec $dpkg --configure -a 2>&1"#;
+
+/// Installs files of packages that lie in the tree.
+pub(super) fn add(job: &Job<'_>, debs: &[String]) -> Step {
+    let shell = ["/bin/sh", "-c", ADD, "sh"].map(str::to_owned);
+    Step {
+        what: "add".to_owned(),
+        argv: shell.into_iter().chain(debs.iter().cloned()).collect(),
+        env: environment(job, &[]),
+        seconds: CONFIGURE_LIMIT,
+    }
+}
+
 fn preinst(job: &Job<'_>, i: usize) -> Step {
     let (package, unpacked) = (&job.packages[i], &job.unpacked[i]);
     Step {

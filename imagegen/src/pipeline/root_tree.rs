@@ -2,6 +2,7 @@
 //! cache under a hash of what it depends on.
 
 pub(crate) mod make;
+mod quick;
 pub(crate) mod stage;
 pub mod steps;
 

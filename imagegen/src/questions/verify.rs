@@ -404,6 +404,10 @@ fn at_hand(
 
 fn mode(record: &Record) -> Result<Mode> {
     let name = record.builder.configure.as_str();
+    ensure!(
+        name != Mode::Quick.name(),
+        "it was made with --quick, out of a tree that lay in somebody's cache: nobody can make it again. Build it without"
+    );
     let mut known = Mode::value_variants().iter().copied();
     let found = known.find(|m| m.name() == name);
     found.with_context(|| {

@@ -8,6 +8,7 @@ use hypriot_keys::repo::{Published, Repository};
 use hypriot_keys::secret::SecretKey;
 use hypriot_updater::index::{Index, MAX_INDEX};
 
+use crate::configure::Mode;
 use crate::{files, release};
 
 /// What becomes of the releases that a repository lists already.
@@ -73,6 +74,11 @@ fn list(repo: &mut Repository, path: &Path, listed: Listed) -> Result<Vec<PathBu
     );
     let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     let index = Index::parse(&bytes).with_context(|| format!("{}", path.display()))?;
+    ensure!(
+        index.version.build.as_str() != Mode::Quick.name(),
+        "{} was made with --quick, to try things out: build the release without",
+        path.display()
+    );
     release::verify(dir, &bytes)
         .with_context(|| format!("{} cannot be published", path.display()))?;
     if listed == Listed::Replaced {
@@ -99,6 +105,7 @@ fn same_file(a: &Path, b: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::configure::Mode;
     use crate::release::tests::make_in;
     use hypriot_keys::repo::Options;
     use hypriot_keys::time::Timestamp;
@@ -153,6 +160,17 @@ mod tests {
             let [(_, custom)] = <[_; 1]>::try_from(repo.targets().unwrap()).unwrap();
             assert_eq!(custom["state_version"], told);
         }
+    }
+
+    #[test]
+    fn what_was_made_to_try_things_out_is_no_release() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut repo, key) = repository(dir.path());
+        let path = made(dir.path(), "1.0.0+quick");
+        let to = dir.path().join("public");
+        let refused = publish(&mut repo, &[path], Listed::Kept, &[&key], &to).unwrap_err();
+        assert!(format!("{refused:#}").contains("--quick"), "{refused:#}");
+        assert!(!to.exists() && names(&repo).is_empty());
     }
 
     #[test]

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{BUILDER, RootError, stage};
+use super::{BUILDER, RootError, quick, stage};
 use crate::arch::Arch;
-use crate::configure::{self, Mode, cover};
+use crate::configure::{self, ConfigureError, Mode, cover};
 use crate::fetch::store::Store;
 use crate::files;
 use crate::lock::{Lock, LockedPackage};
@@ -89,9 +89,41 @@ impl Job {
             None
         };
         let tools = tools.as_ref().map(|(dir, _held)| dir.as_path());
+        if self.configure == Mode::Quick && self.quickly(dir, store, tools)? {
+            return self.normalise(dir);
+        }
         let unpacked = self.unpack(dir, store)?;
         self.configure(dir, &unpacked, tools)?;
         self.normalise(dir)
+    }
+
+    /// Adds what is new to the nearest tree of the cache. False, and `dir` is empty, where there is none or its scripts do not bear it.
+    fn quickly(&self, dir: &Path, store: &Store, tools: Option<&Path>) -> Result<bool, RootError> {
+        let Some(near) = quick::nearest(&self.cache, &self.lock) else {
+            let why = "note: no tree in the cache is part of this one; it is made from nothing";
+            self.progress.note(why);
+            return Ok(false);
+        };
+        let stage = self.progress.steps("quick", near.added.len() as u64);
+        let job = configure::Job {
+            mode: Mode::Native,
+            ..self.scripts(dir, &[], tools)
+        };
+        match quick::add(&near, &job, store, &stage) {
+            Ok(how) => {
+                let count = near.added.len();
+                stage.done(&format!("{count} packages added to a kept tree, {how}"));
+                Ok(true)
+            }
+            Err(RootError::Configure(e @ ConfigureError::Script { .. })) => {
+                stage.note(&format!(
+                    "note: {e}\nnote: the tree is made from nothing instead"
+                ));
+                quick::empty(dir)?;
+                Ok(false)
+            }
+            Err(e) => Err(e),
+        }
     }
 
     fn boot(&self, dir: &Path, store: &Store) -> Result<(), RootError> {
@@ -116,19 +148,32 @@ impl Job {
         tools: Option<&Path>,
     ) -> Result<(), RootError> {
         let stage = self.progress.steps("configure", unpacked.len() as u64);
-        let job = configure::Job {
-            root: dir,
+        let job = self.scripts(dir, unpacked, tools);
+        let how = configure::run(&job, &stage)?;
+        stage.done(&format!("{} packages, {how}", unpacked.len()));
+        Ok(())
+    }
+
+    fn scripts<'a>(
+        &'a self,
+        root: &'a Path,
+        unpacked: &'a [Unpacked],
+        tools: Option<&'a Path>,
+    ) -> configure::Job<'a> {
+        configure::Job {
+            root,
             arch: self.lock.arch,
             packages: &self.lock.packages,
             unpacked,
             tools,
-            mode: self.configure,
+            mode: match self.configure {
+                // what could not be added quickly is made as it always is
+                Mode::Quick => Mode::Auto,
+                mode => mode,
+            },
             helper: &self.helper,
             source_date: self.lock.source_date(),
-        };
-        let how = configure::run(&job, &stage)?;
-        stage.done(&format!("{} packages, {how}", unpacked.len()));
-        Ok(())
+        }
     }
 
     /// The tree of tools, and the lock that keeps it there.
