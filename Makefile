@@ -41,7 +41,7 @@ test-cluster: need-all ## four virtual boards of one image, a Swarm, are updated
 test-user-data: need-all ## what owners write into user-data: each sample flashed, started and looked at, a quarter of an hour
 	HYPRIOT_SCENARIO=user-data $(CARGO) test --workspace --test life a_board_lives -- --nocapture
 
-test-faults: need-all ## cells of the fault matrix on a virtual board, an hour and a half: CELLS="/data is full" for some
+test-faults: need-all ## cells of the fault matrix on a virtual board, an hour and a half: CELLS="memory; is garbage" for some
 	HYPRIOT_SCENARIO=faults HYPRIOT_CELLS="$(CELLS)" $(CARGO) test --workspace --test life a_board_lives -- --nocapture
 
 OLD ?= 329cc59

@@ -63,7 +63,10 @@ impl Stage<'_> {
         narrator: &mut Narrator,
     ) -> Sum {
         let mut sum = Sum::default();
-        let asked = |cell: &&Cell| only.is_none_or(|part| cell.say.contains(part));
+        // several parts, any of which
+        let named =
+            |cell: &Cell, parts: &str| parts.split(';').any(|part| cell.say.contains(part.trim()));
+        let asked = |cell: &&Cell| only.is_none_or(|parts| named(cell, parts));
         for cell in scenario.cell.iter().filter(asked) {
             sum.cells += 1;
             match narrator.step(&cell.say, |n| self.cell(cell, n)) {
