@@ -105,7 +105,6 @@ fn same_file(a: &Path, b: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::configure::Mode;
     use crate::release::tests::make_in;
     use hypriot_keys::repo::Options;
     use hypriot_keys::time::Timestamp;
@@ -153,7 +152,7 @@ mod tests {
         for (state_version, told) in [(0, serde_json::Value::Null), (2, 2.into())] {
             let mut index = Index::parse(&std::fs::read(&path).unwrap()).unwrap();
             index.state_version = state_version;
-            crate::files::replace(&path, &index.encode().unwrap()).unwrap();
+            files::replace(&path, &index.encode().unwrap()).unwrap();
             let to = dir.path().join("public");
             let indexes = std::slice::from_ref(&path);
             publish(&mut repo, indexes, Listed::Replaced, &[&key], &to).unwrap();
