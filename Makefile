@@ -11,7 +11,7 @@ imagegen := $(CARGO) run --bin hypriot-imagegen --
 .PHONY: bench-fleet bench-delta bench-install test-page test-popular test-owner test-user-data test-old-agent advisories
 .PHONY: test-cluster test-flood test-boards test-fidelity fuzz bench-image lint agent deb sd-image
 .PHONY: test-integration release-tools docs docs-reference goss-parity bench-health lint-workflows lint-monitoring pictures
-.PHONY: need-rust need-agent need-image need-bench need-papers need-all
+.PHONY: bench-neighbours need-rust need-agent need-image need-bench need-near need-papers need-all
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 22
@@ -82,6 +82,10 @@ bench-install: need-bench need-agent ## a full image into a slot: ours, RAUC, SW
 	$(CARGO) build --workspace --bins
 	$(CARGO) run --bin hypriot-bench -- install
 
+bench-neighbours: need-near need-agent ## twelve boards on a bridge install at once: what the source sends; three minutes
+	$(CARGO) build --release --bin hypriot-agent
+	$(CARGO) run --bin hypriot-bench -- neighbours
+
 bench-fleet: need-rust ## hypriot-fleet serve: 1,000 simulated boards, locks a second with its own store and with three of etcd
 	$(CARGO) build --bin hypriot-fleet --example plain_lock
 	$(CARGO) run --bin hypriot-bench -- fleet
@@ -151,6 +155,9 @@ need-image: need-rust
 
 need-bench: need-rust
 	$(imagegen) doctor --install --for bench
+
+need-near: need-rust
+	$(imagegen) doctor --install --for near
 
 need-papers: need-rust
 	$(imagegen) doctor --install --for papers

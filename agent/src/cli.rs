@@ -20,8 +20,8 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
 
-use crate::config::Settings;
 use crate::lock::Lock;
+use crate::neighbours::{self, lend, shelf};
 use crate::probe::Root;
 use crate::system::{self, NoSlots, System};
 use crate::update::board::{Board, Session};
@@ -161,6 +161,18 @@ enum Command {
         #[arg(long)]
         detail: bool,
     },
+    /// List the boards of this network that lend; exit code 3 when there is none
+    Neighbours,
+    /// Lend neighbours what this board holds of a release (started by systemd)
+    #[command(hide = true)]
+    Lend {
+        /// Where to listen
+        #[arg(long, default_value_t = lend::LISTEN)]
+        listen: SocketAddr,
+        /// What the other half says that there is
+        #[arg(long, default_value = shelf::DIRECTORY)]
+        shelf: PathBuf,
+    },
     /// Look, decide and act, for ever (the privileged half; started by systemd)
     Run,
     /// During an orderly shutdown: let a trial be tried again (started by systemd)
@@ -272,6 +284,8 @@ fn command(command: Command) -> anyhow::Result<ExitCode> {
             hosts,
             detail,
         } => serve(listen, report, hosts, detail),
+        Command::Neighbours => Ok(list_neighbours()),
+        Command::Lend { listen, shelf } => lend(listen, shelf),
         Command::Run => daemon(),
         Command::Rearm => last::rearm().map(|()| ExitCode::SUCCESS),
         Command::Expire => last::expire(&daemon::alive).map(|()| ExitCode::SUCCESS),
@@ -309,6 +323,30 @@ fn serve(
         hosts,
         depth,
     })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list_neighbours() -> ExitCode {
+    let found = neighbours::found();
+    if found.is_empty() {
+        print("no neighbour answers\n");
+        return ExitCode::from(NOTHING);
+    }
+    for at in found {
+        print(&format!("{at}\n"));
+    }
+    ExitCode::SUCCESS
+}
+
+/// Where the owner lets it; else there is nothing to do, and systemd need not try again.
+fn lend(listen: SocketAddr, shelf: PathBuf) -> anyhow::Result<ExitCode> {
+    let (image, owner) = (Path::new(config::IMAGE), Path::new(config::OWNER));
+    let closed = config::health(image, owner)?.listen.ip().is_loopback();
+    if closed || !config::load(image, owner)?.neighbours {
+        tracing::info!("neighbours are switched off: nothing is lent");
+        return Ok(ExitCode::SUCCESS);
+    }
+    lend::run(&lend::Options { listen, shelf })?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -364,13 +402,9 @@ fn show_status(json: bool) -> anyhow::Result<ExitCode> {
         System::Slots => {
             let board = open()?;
             let seen = board.see(&Session::default());
-            let Settings {
-                board: name,
-                policy,
-                ..
-            } = &board.settings;
             let boot = crate::owner::look(&Root::default());
-            status::status(name, &seen, policy, board.store.last_failure(), boot)
+            let failure = board.store.last_failure();
+            status::status(&seen, &board.settings, failure, boot)
         }
     };
     print(&if json {

@@ -81,6 +81,8 @@ pub struct Settings {
     pub net: Net,
     /// Whether a stick that is put in brings updates.
     pub stick: bool,
+    /// Whether boards of one network lend each other what they hold of a release.
+    pub neighbours: bool,
     /// The owner closed `/health` to the network.
     pub local: bool,
     /// Why the owner's settings do not count, if they do not: what they forbid is then not known.
@@ -139,6 +141,7 @@ fn merge(fragments: &[Named<String>]) -> anyhow::Result<Settings> {
         .map(|(p, _)| p.display().to_string())
         .unwrap_or_default();
     let update = update.resolve()?;
+    let local = merge_health(fragments)?.listen.ip().is_loopback();
     Ok(Settings {
         board: image
             .board
@@ -156,7 +159,9 @@ fn merge(fragments: &[Named<String>]) -> anyhow::Result<Settings> {
         hooks: update.hooks,
         net: update.net,
         stick: update.stick,
-        local: merge_health(fragments)?.listen.ip().is_loopback(),
+        // who closes one door to the network has not opened another
+        neighbours: update.neighbours && !local,
+        local,
         trouble: None,
     })
 }
@@ -198,6 +203,7 @@ pub fn load(image: &Path, owner: &Path) -> anyhow::Result<Settings> {
                 ..settings.policy
             },
             stick: false,
+            neighbours: false,
             local: true,
             trouble: Some(format!("{trouble:#}")),
             ..settings

@@ -10,6 +10,8 @@ pub mod cmdline;
 pub mod config;
 /// One file with all that a maintainer asks for, without secrets.
 pub mod diagnose;
+/// Messages of the domain name system.
+pub(crate) mod dns;
 /// What makes this board another than its neighbours: its SSH host keys.
 pub mod identity;
 /// Process 1 of the initramfs: mounts the slot, makes the data partition at first boot, hands over to systemd.
@@ -20,6 +22,8 @@ pub mod ioctl;
 pub mod lock;
 /// Measures of the hardware, for a board that was just flashed.
 pub mod measure;
+/// Boards of one network lend each other what they hold of a release.
+pub mod neighbours;
 /// What an owner added to this start, and what became of it.
 pub mod owner;
 /// Where the initramfs leaves word for those who run later.

@@ -159,6 +159,21 @@ pub struct UpdateView {
     /// The hooks of after an update that are still to end well: `after-commit` or `after-rollback`.
     #[serde(default)]
     pub owes: Option<String>,
+    /// Whence the last installation came.
+    #[serde(default)]
+    pub fetched: Option<FetchedView>,
+}
+
+/// Whence an installation came.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FetchedView {
+    /// Bytes that came from the source.
+    pub source: u64,
+    /// Bytes that came from neighbours.
+    pub neighbours: u64,
+    /// How many of them gave something.
+    pub lenders: u64,
 }
 
 /// Why nothing is done.

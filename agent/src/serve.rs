@@ -6,7 +6,7 @@
 //! * `health`: `application/health+json` and the lines of Kubernetes
 //! * `page`: the page for people; `history`: the curves of a day on it
 //! * `openapi`: the description of all that, written by the code
-//! * `listen`: connections and their limits
+//! * `listen`: connections, their life and end; `peers`: how many of whom
 
 mod accept;
 mod guard;
@@ -16,6 +16,7 @@ mod listen;
 pub mod metrics;
 pub mod openapi;
 mod page;
+pub(crate) mod peers;
 mod rendered;
 mod route;
 

@@ -6,6 +6,7 @@
 //! * `health`: answers and self-tests, beside goss and the node exporter
 //! * `image`: the root tree of a board, by `hypriot-imagegen` and by mmdebstrap
 //! * `install`: a full image into a slot, beside RAUC and SWUpdate
+//! * `neighbours`: twelve boards of one network, which lend each other what they hold
 //! * `mirror`: an archive in a directory, made of packages that are already here
 
 mod blocks;
@@ -17,6 +18,7 @@ pub mod image;
 pub mod install;
 mod made;
 pub mod mirror;
+pub mod neighbours;
 
 use std::process::ExitCode;
 
@@ -50,6 +52,9 @@ enum Bench {
     /// Seconds and memory of a full image into a slot: our agent, RAUC, SWUpdate, and `zstd -d` as the limit (ten minutes; needs
     /// root, and a release build of the agent)
     Install,
+    /// Twelve boards on one bridge, each with its own avahi, install a release at the same moment over a line of 50 Mbit/s: what the
+    /// source sends, in releases (three minutes; needs root, and a release build of the agent)
+    Neighbours,
     /// A rollout over 1,000 simulated boards by `hypriot-fleet serve`, then locks a second with the embedded store, with three servers
     /// on three members of etcd, and by the plainest server on etcd (three minutes)
     Fleet,
@@ -64,6 +69,7 @@ pub fn main() -> ExitCode {
         Bench::Image => image::run(),
         Bench::Delta { pair } => delta::run(&pair),
         Bench::Install => install::run(),
+        Bench::Neighbours => neighbours::run(),
         Bench::Fleet => curve::run(&crate::papers::root()).and_then(|()| fleet::run()),
         Bench::Health => health::run(),
     };

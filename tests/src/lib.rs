@@ -14,6 +14,7 @@
 //! * `factory`: makes agent, keys, image and releases with the programs a maintainer uses
 //! * `owner`: a recipe that says everything, and what it names
 //! * `steps`: the language of scenarios; `stage` plays them, `narrate` tells what happens
+//! * `network`: boards on a bridge, in network namespaces
 //! * `cluster`: several boards side by side, and what hypriot-fleet does with them
 //! * `fuzz`: what fuzzers are let loose on
 //! * `faults`: what is done to a card, and the cells of the fault matrix on a virtual board; `cells` plays them
@@ -47,6 +48,7 @@ pub mod loop_board;
 pub mod monitoring;
 pub mod narrate;
 pub mod native;
+pub mod network;
 pub mod old_agent;
 pub mod owner;
 pub mod papers;

@@ -2,7 +2,7 @@
 //! fetches, writes and reads back as on a board; only nothing starts the slot that it wrote.
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ const GLANCE: Duration = Duration::from_millis(20);
 /// Everything the agent sees: this machine's root under a layer that is forgotten, a `/run` as the initramfs leaves it, the
 /// kernel command line of slot A. The card and its partitions have nodes of their own: nobody's udev is asked.
 const WORLD: &str = r#"set -e
-work=$1 card=$2 parts=$3; shift 3
+work=$1 card=$2 parts=$3 life=$4; shift 4
 mount --make-rprivate /
 mount -t tmpfs tmpfs "$work/layer"
 mkdir "$work/layer/up" "$work/layer/work" "$work/layer/root"
@@ -43,8 +43,11 @@ echo "/run/card/$name" > "$root/run/hypriot/card"
 cp "$work/agent.toml" "$root/usr/lib/hypriot/agent.toml"
 cp "$work/root.json" "$root/usr/share/hypriot/root.json"
 cp "$work/hypriot-agent" "$root/usr/bin/hypriot-agent"
-exec chroot "$root" /usr/bin/hypriot-agent "$@"
+exec chroot "$root" /bin/sh -c "$life" sh "$@"
 "#;
+
+/// All that happens on a board that only installs.
+const INSTALL: &str = r#"exec /usr/bin/hypriot-agent install "$1" --no-reboot --json"#;
 
 /// A board whose card is a file.
 #[derive(Debug)]
@@ -118,18 +121,23 @@ impl LoopBoard {
 
     /// `hypriot-agent install SOURCE`, without the restart.
     pub fn install(&self, source: &str) -> Result<Installed> {
+        let mut agent = self.life(exec::command("unshare"), INSTALL);
+        agent.arg(source);
+        agent.stdout(Stdio::piped()).stderr(Stdio::piped());
+        measured(agent, LIMIT)
+    }
+
+    /// A script that lives on this board, started by `unshare` or by what runs it elsewhere. Its arguments follow.
+    pub fn life(&self, mut unshare: Command, script: &str) -> Command {
         let one = |(number, device): &(u8, Loop)| format!("{number}={}", device.0);
         let parts: Vec<_> = self.parts.iter().map(one).collect();
-        let mut agent = exec::command("unshare");
-        agent
+        unshare
             .args(["--mount", "sh", "-c", WORLD, "sh"])
             .arg(&self.dir)
             .arg(&self.card.0)
             .arg(parts.join(" "))
-            .args(["install", source, "--no-reboot", "--json"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        measured(agent, LIMIT)
+            .arg(script);
+        unshare
     }
 }
 
@@ -171,7 +179,7 @@ fn is_root() -> Result<bool> {
 }
 
 /// Runs a program whose output goes to pipes, and watches its memory.
-pub fn measured(mut command: std::process::Command, within: Duration) -> Result<Installed> {
+pub fn measured(mut command: Command, within: Duration) -> Result<Installed> {
     let words = format!("{command:?}");
     let begun = Instant::now();
     let child = command

@@ -51,6 +51,7 @@ pub struct Request {
 struct Shared {
     faults: Vec<Fault>,
     requests: Vec<Request>,
+    sent: u64,
     stopped: bool,
 }
 
@@ -110,6 +111,11 @@ impl Server {
     /// What was asked for so far.
     pub fn requests(&self) -> Vec<Request> {
         lock(&self.shared).requests.clone()
+    }
+
+    /// Bytes of files that were sent so far.
+    pub fn sent(&self) -> u64 {
+        lock(&self.shared).sent
     }
 }
 
@@ -241,7 +247,9 @@ fn answer(stream: &TcpStream, root: &Path, shared: &Mutex<Shared>, asked: &Asked
         return Ok(());
     }
     file.seek(SeekFrom::Start(asked.from))?;
-    body(stream, &mut file, asked.from, len, fault)?;
+    body(stream, &mut file, asked.from, len, fault, &|sent| {
+        lock(shared).sent += sent;
+    })?;
     lock(shared).requests[number].complete = end == size;
     Ok(())
 }
@@ -252,6 +260,7 @@ fn body(
     from: u64,
     len: u64,
     fault: Option<FaultKind>,
+    count: &dyn Fn(u64),
 ) -> Result<()> {
     let mut sent = 0;
     while sent < len {
@@ -278,6 +287,7 @@ fn body(
             *byte ^= 1;
         }
         stream.write_all(&piece)?;
+        count(piece.len() as u64);
         sent += piece.len() as u64;
         std::thread::sleep(pause);
     }

@@ -18,6 +18,11 @@ use crate::data::Written;
 use crate::health::TestResult;
 use crate::slot::{Digest, Release, Slot};
 
+mod drill;
+mod fetched;
+pub use drill::{Drill, elapsed};
+pub use fetched::Fetched;
+
 /// Refusals beyond this many are forgotten, oldest first: the record stays small.
 pub const MAX_REFUSED: usize = 32;
 /// A trial whose end nobody saw (power cut, hang) is repeated this often before the release is refused.
@@ -74,44 +79,6 @@ pub struct Attempt {
     )]
     pub seconds: Option<u64>,
 }
-
-/// How the last drill went: a trial of a copy of what runs, made to fail.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Drill {
-    /// `failed` is what was wanted: the board came back by itself.
-    pub outcome: Outcome,
-    /// What the slot on trial said.
-    #[serde(default)]
-    pub reasons: Vec<String>,
-    /// When the board restarted to try it; none if it never did.
-    #[serde(default)]
-    pub began: Option<Timestamp>,
-    /// When it ran in its old slot again.
-    pub at: Timestamp,
-    /// When its self-tests held there.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub healthy: Option<Timestamp>,
-}
-
-impl Drill {
-    /// Whether the way back was proven.
-    pub fn passed(&self) -> bool {
-        self.outcome == Outcome::Failed
-    }
-
-    /// Seconds from the restart to a healthy old slot, if both are known.
-    pub fn seconds(&self) -> Option<u64> {
-        elapsed(self.began?, self.healthy?)
-    }
-}
-
-/// Seconds between two looks at the wall clock; none if it was set in between.
-pub fn elapsed(from: Timestamp, to: Timestamp) -> Option<u64> {
-    to.0.checked_sub(from.0).filter(|seconds| *seconds < DAY)
-}
-
-/// No trial lasts so long: then the clock was set meanwhile.
-const DAY: u64 = 86_400;
 
 /// A release that is not installed again until the owner says so.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -321,6 +288,13 @@ pub struct Record {
         skip_serializing_if = "Option::is_none"
     )]
     pub written: Option<Written>,
+    /// Whence the last installation came.
+    #[serde(
+        default,
+        deserialize_with = "readable",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub fetched: Option<Fetched>,
     /// What a newer agent wrote and this one does not know: kept for when that one is back.
     #[serde(flatten)]
     pub other: BTreeMap<String, serde_json::Value>,

@@ -259,6 +259,8 @@ fn show(told: Tell<'_>, json: bool, shown: &mut String) {
             "segments": s.total,
             "written": s.written,
             "fetched": s.fetched,
+            "lent": s.lent,
+            "neighbours": s.neighbours,
             "delta_from": s.delta_from,
             "worn": s.worn,
         })

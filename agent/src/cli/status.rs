@@ -1,12 +1,13 @@
 //! `hypriot-agent status`: both slots, the trial, the last attempt and its reason, for people and for programs.
 
-use hypriot_updater::decide::{Policy, Seen, Step, Why, decide};
+use hypriot_updater::decide::{Seen, Step, Why, decide};
 use hypriot_updater::record::{Attempt, Refused};
 use hypriot_updater::slot::{Release, Slot};
 use serde::Serialize;
 
+use crate::config::Settings;
 use crate::owner::Additions;
-use crate::report::UpdateView;
+use crate::report::{FetchedView, UpdateView};
 use crate::system::{NoSlots, Plain};
 use crate::update::board;
 use crate::update::store::FailureReport;
@@ -34,18 +35,20 @@ pub struct Status {
     pub failure: Option<FailureReport>,
     /// What the owner added to this start.
     pub boot: Option<Additions>,
+    /// Whether boards of one network lend each other what they hold of a release.
+    pub neighbours: bool,
 }
 
 /// Computes the status; nothing of it is stored anywhere.
 pub fn status(
-    board: &str,
     seen: &Seen,
-    policy: &Policy,
+    settings: &Settings,
     failure: Option<FailureReport>,
     boot: Option<Additions>,
 ) -> Status {
+    let policy = &settings.policy;
     Status {
-        board: board.into(),
+        board: settings.board.clone(),
         version: seen.running.to_string(),
         id: super::fleet::id(),
         update: board::view_of(seen, policy, None),
@@ -54,6 +57,7 @@ pub fn status(
         refused: seen.record.refused.clone(),
         failure,
         boot,
+        neighbours: settings.neighbours,
     }
 }
 
@@ -69,6 +73,7 @@ pub fn plain(system: &Plain) -> Status {
         refused: Vec::new(),
         failure: None,
         boot: None,
+        neighbours: false,
     }
 }
 
@@ -153,6 +158,15 @@ pub fn human(status: &Status) -> String {
             line("", reason);
         }
     }
+    if let Some(fetched) = &u.fetched {
+        line("came", &whence(fetched));
+    }
+    if !status.neighbours {
+        line(
+            "",
+            "neighbours are switched off: nothing is lent, nor borrowed",
+        );
+    }
     if let Some(drill) = &u.drill {
         let went = if drill.passed {
             "came back by itself"
@@ -189,9 +203,40 @@ pub fn human(status: &Status) -> String {
     lines.concat()
 }
 
+/// What the last installation cost, and whom.
+fn whence(fetched: &FetchedView) -> String {
+    let mb = |bytes: u64| format!("{}.{} MB", bytes / 1_000_000, bytes % 1_000_000 / 100_000);
+    let source = format!("{} from the source", mb(fetched.source));
+    match fetched.lenders {
+        0 => format!("{source}, nothing from neighbours"),
+        1 => format!("{source}, {} from a neighbour", mb(fetched.neighbours)),
+        n => format!("{source}, {} from {n} neighbours", mb(fetched.neighbours)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_neighbours_gave_is_told_apart_from_what_the_source_did() {
+        let of = |lenders, neighbours| {
+            whence(&FetchedView {
+                source: 12_345_678,
+                neighbours,
+                lenders,
+            })
+        };
+        assert_eq!(of(0, 0), "12.3 MB from the source, nothing from neighbours");
+        assert_eq!(
+            of(1, 999),
+            "12.3 MB from the source, 0.0 MB from a neighbour"
+        );
+        assert_eq!(
+            of(3, 90 << 20),
+            "12.3 MB from the source, 94.3 MB from 3 neighbours"
+        );
+    }
 
     #[test]
     fn system_without_slots_says_so_and_shows_none() {

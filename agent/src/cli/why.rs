@@ -35,6 +35,7 @@ pub(super) fn why(json: bool) -> anyhow::Result<ExitCode> {
         seen: &seen,
         policy: board.settings.policy,
         url: board.settings.url.as_deref(),
+        neighbours: board.settings.neighbours,
         failure: board.store.last_failure(),
         report: report.as_ref(),
         clock: (machine::clock(), floor),

@@ -31,6 +31,34 @@ fn the_owner_overrides_the_image_and_the_last_file_wins() {
 }
 
 #[test]
+fn neighbours_are_off_where_the_owner_says_so_or_closed_another_door_to_the_network() {
+    for (texts, expected) in [
+        (vec![IMAGE], true),
+        (vec![IMAGE, "[update]\nneighbours = false"], false),
+        (
+            vec![
+                IMAGE,
+                "[update]\nneighbours = false",
+                "[update]\nneighbours = true",
+            ],
+            true,
+        ),
+        (vec![IMAGE, "[health]\nlisten = '127.0.0.1:8080'"], false),
+        (
+            vec![
+                IMAGE,
+                "[health]\nlisten = '127.0.0.1:8080'",
+                "[update]\nneighbours = true",
+            ],
+            false,
+        ),
+        (vec![IMAGE, "[health]\nlisten = '0.0.0.0:80'"], true),
+    ] {
+        assert_eq!(merged(&texts).unwrap().neighbours, expected, "{texts:?}");
+    }
+}
+
+#[test]
 fn mistakes_are_named_with_their_file() {
     for (danger, texts, expected) in [
         ("typo", vec![IMAGE, "[update]\npol_seconds = 60"], "1.toml"),

@@ -70,6 +70,9 @@ pub(super) struct UpdateFragment {
     ca_file: Option<PathBuf>,
     /// PEM file with the board's own certificate and its private key, shown to servers that ask for one.
     client_file: Option<PathBuf>,
+    /// Whether boards of the same network lend this one what they hold of a release, and it lends to them. Without it, `true`; where only
+    /// the board itself may ask for its health (`[health] listen`), `false`.
+    neighbours: Option<bool>,
     /// Whether a USB stick called `HYPRIOT` brings updates when it is put in. Without it, `true`.
     stick: Option<bool>,
 }
@@ -192,6 +195,7 @@ pub(super) struct Updates {
     pub(super) hooks: Duration,
     pub(super) net: Net,
     pub(super) stick: bool,
+    pub(super) neighbours: bool,
 }
 
 impl UpdateFragment {
@@ -216,6 +220,7 @@ impl UpdateFragment {
             ca_file: over.ca_file.or(self.ca_file),
             client_file: over.client_file.or(self.client_file),
             stick: over.stick.or(self.stick),
+            neighbours: over.neighbours.or(self.neighbours),
         }
     }
 
@@ -259,6 +264,7 @@ impl UpdateFragment {
             lock,
             hooks: Duration::from_secs(hook),
             stick: self.stick.unwrap_or(true),
+            neighbours: self.neighbours.unwrap_or(true),
             net: Net {
                 proxy: self.proxy.filter(|p| !p.is_empty()),
                 ca: self.ca_file,

@@ -57,6 +57,7 @@ pub(crate) fn example() -> Report {
             waits: None,
             lock: None,
             drill: None,
+            fetched: None,
             owes: None,
         },
         selftests: None,

@@ -1,10 +1,7 @@
 //! Connections and their limits: how many, from whom, for how long.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -19,17 +16,18 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::peers::{Limits, Peers};
 use super::{Follower, LOOK, Options, Shared, guard, route};
 use crate::probe;
 
-/// Open connections of the network. More of them are closed at once: one that waited in the kernel's queue would keep those
-/// behind it waiting, the board's own among them.
-const CONNECTIONS: usize = 64;
-/// Open connections of one peer: nobody can take them all.
-const OF_ONE_PEER: usize = 32;
-/// Open connections of the board itself, in places of their own: a trial is judged by `/livez`, and whoever fills the others
-/// must not be able to refuse an update.
-const OF_OURSELVES: usize = 32;
+/// More connections of the network are closed at once: one that waited in the kernel's queue would keep those behind it
+/// waiting, the board's own among them. A trial is judged by `/livez`, and whoever fills the places of others must not be able to
+/// refuse an update.
+const LIMITS: Limits = Limits {
+    strangers: 64,
+    one: 32,
+    ourselves: 32,
+};
 /// Connections that wait to be looked at, on each socket.
 const QUEUE: u32 = 1024;
 /// A request must have arrived this long after the connection or the request before it.
@@ -65,7 +63,7 @@ pub(super) async fn serve(options: &Options) -> Result<()> {
     let local = tokio::task::LocalSet::new();
     local
         .run_until(async {
-            let peers = Peers::default();
+            let peers = Peers::new(LIMITS);
             for door in doors {
                 tokio::task::spawn_local(accept(door, peers.clone(), shared.clone()));
             }
@@ -176,82 +174,6 @@ async fn connection(stream: TcpStream, router: Router, shared: Shared) {
     drop(tokio::time::timeout(LAST_WORDS, connection).await);
 }
 
-/// How many connections each peer has.
-#[derive(Clone, Default)]
-struct Peers(Rc<RefCell<Counts>>);
-
-#[derive(Default)]
-struct Counts {
-    of: HashMap<Peer, usize>,
-    /// Of all but ourselves.
-    strangers: usize,
-}
-
-/// Who counts as one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Peer {
-    Ourselves,
-    V4(Ipv4Addr),
-    /// The first 64 bits: one host may use any address below them (RFC 4291, 2.5.1; RFC 8981).
-    V6(u64),
-}
-
-impl Peer {
-    fn of(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            ip if ip.is_loopback() => Self::Ourselves,
-            IpAddr::V4(ip) => Self::V4(ip),
-            IpAddr::V6(ip) => {
-                let [a, b, c, d, ..] = ip.segments().map(u64::from);
-                Self::V6(a << 48 | b << 32 | c << 16 | d)
-            }
-        }
-    }
-}
-
-/// One connection of one peer, counted until it is dropped.
-struct Place {
-    peers: Peers,
-    peer: Peer,
-}
-
-impl Peers {
-    fn enter(&self, address: IpAddr) -> Option<Place> {
-        let peer = Peer::of(address);
-        let mut counts = self.0.borrow_mut();
-        let most = if peer == Peer::Ourselves {
-            OF_OURSELVES
-        } else if counts.strangers < CONNECTIONS {
-            OF_ONE_PEER
-        } else {
-            return None;
-        };
-        let count = counts.of.entry(peer).or_default();
-        if *count >= most {
-            return None;
-        }
-        *count += 1;
-        counts.strangers += usize::from(peer != Peer::Ourselves);
-        Some(Place {
-            peers: self.clone(),
-            peer,
-        })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut counts = self.peers.0.borrow_mut();
-        counts.strangers -= usize::from(self.peer != Peer::Ourselves);
-        if let Some(count) = counts.of.get_mut(&self.peer) {
-            *count -= 1;
-            if *count == 0 {
-                counts.of.remove(&self.peer);
-            }
-        }
-    }
-}
-
 /// Time since boot, by the clock that the report also uses.
 fn uptime() -> f64 {
     probe::uptime(&probe::Root::default()).unwrap_or(0.0)
@@ -280,51 +202,5 @@ mod tests {
             let named = SocketAddr::from((Ipv4Addr::new(127, 0, 0, 9), 0));
             assert_eq!(bind(named).expect("a socket").len(), 1);
         });
-    }
-
-    #[test]
-    fn one_peer_cannot_take_all_connections() {
-        let peers = Peers::default();
-        let (one, other) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
-        let places: Vec<_> = (0..OF_ONE_PEER)
-            .map(|_| peers.enter(one).expect("room"))
-            .collect();
-        assert!(peers.enter(one).is_none());
-        assert!(peers.enter(other).is_some());
-        drop(places);
-        assert!(peers.enter(one).is_some());
-        let counts = peers.0.borrow();
-        assert!(
-            counts.of.is_empty() && counts.strangers == 0,
-            "nobody is remembered"
-        );
-    }
-
-    #[test]
-    fn all_the_network_together_cannot_keep_the_board_from_asking_itself() {
-        let peers = Peers::default();
-        let neighbours = (0..=u8::MAX).map(|n| IpAddr::from([10, 0, 0, n]));
-        let taken: Vec<_> = neighbours.filter_map(|ip| peers.enter(ip)).collect();
-        assert_eq!(taken.len(), CONNECTIONS);
-        let ourselves = ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"];
-        let ours: Vec<_> = ourselves
-            .iter()
-            .map(|ip| peers.enter(ip.parse().expect("an address")).expect("room"))
-            .collect();
-        assert_eq!(ours.len(), ourselves.len());
-    }
-
-    #[test]
-    fn a_host_with_all_addresses_of_its_network_is_one_peer() {
-        let peers = Peers::default();
-        let address = |net: u16, n: u16| IpAddr::from([0x2001, 0xdb8, 0, net, 0, 0, 0, n]);
-        let taken: Vec<_> = (0..200)
-            .filter_map(|n| peers.enter(address(1, n)))
-            .collect();
-        assert_eq!(taken.len(), OF_ONE_PEER);
-        assert!(
-            peers.enter(address(2, 0)).is_some(),
-            "its neighbour is another"
-        );
     }
 }

@@ -153,6 +153,7 @@ fn families(report: &Report) -> Vec<Family> {
     all.extend(checks(report));
     all.extend(updates(report));
     all.extend(attempts(report));
+    all.push(fetched(report));
     all.extend(drills(report));
     for &(key, name, kind, unit, factor, help) in NUMBERS {
         let samples = report
@@ -317,6 +318,21 @@ fn attempts(report: &Report) -> Vec<Family> {
                 .collect(),
         },
     ]
+}
+
+/// Whence the last installation came.
+fn fetched(report: &Report) -> Family {
+    let fetched = report.update.fetched.iter();
+    let from = |whence: &str, bytes| (vec![("from", whence.into())], float(bytes));
+    Family {
+        name: "update_fetched_bytes",
+        kind: Kind::Gauge,
+        unit: "bytes",
+        help: "What the last installation fetched, from the source and from neighbours.",
+        samples: fetched
+            .flat_map(|f| [from("source", f.source), from("neighbours", f.neighbours)])
+            .collect(),
+    }
 }
 
 /// How the last drill went.

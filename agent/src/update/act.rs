@@ -11,7 +11,9 @@ use hypriot_updater::boot::Phase;
 use hypriot_updater::decide::{Offer, Policy, Seen, Step, decide};
 use hypriot_updater::health::{self, TestResult};
 use hypriot_updater::index::Target;
-use hypriot_updater::record::{After, Attempt, Outcome, Pending, Record, Will, Worn, elapsed};
+use hypriot_updater::record::{
+    After, Attempt, Fetched, Outcome, Pending, Record, Will, Worn, elapsed,
+};
 use hypriot_updater::slot::{Release, Slot};
 
 use super::board::{self, Board, Session};
@@ -264,11 +266,18 @@ fn install(
         version: &board.settings.version,
         slot,
     });
+    let url = hands.url.as_deref();
+    let near = board.near.as_ref().map(|shelves| shelves.nearby(into, url));
     let tell = &mut hands.tell;
-    let summary = install::install(&index, source, base, &mut disks, &mut |p| {
+    let summary = install::install(&index, source, base, near.as_ref(), &mut disks, &mut |p| {
         tell(Tell::Installing(release, p));
     })?;
     record.set_content(into, Some(release.clone()));
+    record.fetched = Some(Fetched {
+        source: summary.fetched,
+        neighbours: summary.lent,
+        lenders: summary.neighbours,
+    });
     if summary.worn > 0 {
         record.worn = Some(Worn {
             slot: board.booted,
@@ -277,6 +286,9 @@ fn install(
         });
     }
     board.store.save(&record)?;
+    if let Some(shelves) = &board.near {
+        shelves.keep(release, &index, &record);
+    }
     tell(Tell::Installed(release, &summary));
     Ok(())
 }

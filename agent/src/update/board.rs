@@ -23,8 +23,11 @@ use crate::card::loader;
 use crate::card::ports::{Bootloader, Slots};
 use crate::cmdline::{self, Told};
 use crate::config::Settings;
+use crate::neighbours::Shelves;
 use crate::paths::{CARD, DATA_LOST, TRIED};
-use crate::report::{AttemptView, DrillView, LockView, SlotView, TrialView, UpdateView, WaitsView};
+use crate::report::{
+    AttemptView, DrillView, FetchedView, LockView, SlotView, TrialView, UpdateView, WaitsView,
+};
 
 /// What the update works on: the card and the world, through their ports.
 pub struct Board {
@@ -46,6 +49,8 @@ pub struct Board {
     pub releases: Box<dyn Releases>,
     /// The lock service of the fleet.
     pub lock: Box<dyn FleetLock>,
+    /// Where neighbours learn what this board holds; none where they are switched off.
+    pub near: Option<Shelves>,
 }
 
 impl std::fmt::Debug for Board {
@@ -150,8 +155,10 @@ impl Board {
         let place = Place::find()?;
         let lost = Path::new(DATA_LOST).exists();
         let lock = Http::new(settings.net.clone());
+        let near = settings.neighbours.then(|| Shelves::of(&place.card));
         Ok(Self {
             settings,
+            near,
             booted: place.booted,
             tried: Path::new(TRIED).exists(),
             boot: place.boot()?,
@@ -297,6 +304,11 @@ pub fn view(seen: &Seen, error: Option<&str>) -> UpdateView {
             seconds: d.seconds(),
         }),
         owes: owes(seen).map(|event| event.name().into()),
+        fetched: seen.record.fetched.map(|f| FetchedView {
+            source: f.source,
+            neighbours: f.neighbours,
+            lenders: f.lenders as u64,
+        }),
     }
 }
 

@@ -84,6 +84,11 @@ pub fn run(mut board: Board) -> anyhow::Result<()> {
         tracing::warn!("the boot state does not learn who may ask for the health: {error}");
     }
     tidy_up();
+    // before systemd hears from us, which then opens what is laid out here for the server
+    match (&board.near, board.store.record()) {
+        (Some(shelves), Ok(record)) => shelves.lay_out(&record),
+        (None, _) | (_, Err(_)) => (),
+    }
     let heart = Heartbeat::start(PULSE, alive);
     let mut locked_out = 0;
     loop {

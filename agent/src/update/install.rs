@@ -7,6 +7,8 @@
 //!    the slot, so a half-written slot never starts, not even as a last resort.
 //! 4. Write: each segment is fetched ([`transfer`]), the hash of its data checked, decoded, checked against the signed
 //!    index ([`decode`]), and only then written. Behind the writing, what was written is synced and read back.
+//!    What is dear is also asked of boards of the same network ([`share`]), by its hash; they change whence bytes come, and
+//!    nothing else.
 //! 5. Seal: only when all the rest was read back from the medium, the sector of step 3 gets what belongs there.
 
 use std::io;
@@ -18,12 +20,15 @@ use hypriot_updater::payload::PayloadError;
 
 use self::idle::Idle;
 use crate::card::ports::{Disk, Running};
+use crate::neighbours::Nearby;
+use crate::neighbours::shelf::Shelf;
 
 mod choose;
 mod decode;
 mod idle;
 mod pipeline;
 mod round;
+mod share;
 mod transfer;
 
 /// Why a release could not be installed. The running slot is untouched in every case.
@@ -120,8 +125,12 @@ pub struct Summary {
     pub total: usize,
     /// Segments that were written.
     pub written: usize,
-    /// Bytes that came over the network.
+    /// Bytes that came from the source.
     pub fetched: u64,
+    /// Bytes that came from neighbours.
+    pub lent: u64,
+    /// How many of them gave something.
+    pub neighbours: usize,
     /// The release that it was a delta from.
     pub delta_from: Option<semver::Version>,
     /// Segments for which the running slot did not hold what its release says, so that they were fetched whole.
@@ -132,6 +141,10 @@ impl std::fmt::Display for Summary {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (written, total, fetched) = (self.written, self.total, self.fetched);
         write!(f, "{written} of {total} segments, {fetched} bytes fetched")?;
+        if self.neighbours > 0 {
+            let (lent, neighbours) = (self.lent, self.neighbours);
+            write!(f, ", {lent} from {neighbours} neighbours")?;
+        }
         if let Some(version) = &self.delta_from {
             write!(f, ", as a delta from {version}")?;
         }
@@ -168,6 +181,7 @@ pub fn install(
     index: &Verified<Index>,
     source: &dyn Source,
     base: Option<Base<'_>>,
+    near: Option<&Nearby>,
     disks: &mut [Box<dyn Disk>; 2],
     tell: &mut dyn FnMut(Progress),
 ) -> Result<Summary, InstallError> {
@@ -182,13 +196,29 @@ pub fn install(
     if summary.written == 0 {
         return Ok(summary);
     }
+    if let Some(near) = near {
+        let has: Vec<bool> = missing.iter().map(|m| !m).collect();
+        match Shelf::begin(&near.shelf, near.slot, index, &has) {
+            Ok(shelf) => idle.show(shelf),
+            Err(error) => {
+                tracing::warn!("neighbours are not asked, nor told what is here: {error}");
+            }
+        }
+    }
     let mut payloads = choose::Payloads::new(index, source, base.map(|b| b.version));
     let mut choice = payloads.cheapest(&missing)?;
     summary.delta_from = choice.file.base.as_ref().map(|b| b.version.clone());
     idle.break_slot()?;
+    // there is one account of patience: who was not worth it in the first round is not asked in a second
+    let mut near = near;
     loop {
-        let round = round::run(&choice, source, base, &mut idle, &mut missing);
+        let round = round::run(&choice, source, base, near, &mut idle, &mut missing);
         summary.fetched += round.fetched;
+        summary.lent += round.shared.lent;
+        summary.neighbours = summary.neighbours.max(round.shared.givers);
+        if round.shared.asked {
+            near = None;
+        }
         summary.worn += round.worn;
         match round.end {
             Ok(()) if !missing.contains(&true) => break,

@@ -19,6 +19,8 @@ const LIMIT: usize = 1 << 20;
 const TRUST: &str = "tuf";
 /// Below it: inhibitors that outlast a restart ([`super::inhibit::KEPT`]).
 const INHIBIT: &str = "inhibit.d";
+/// Below it: indexes of what lies in the slots ([`crate::neighbours::shelf::KEPT`]).
+const LEND: &str = "lend";
 const RECORD: &str = "record.json";
 const FAILURE: &str = "failure.json";
 /// The one before, which judges nothing and is shown.
@@ -151,8 +153,10 @@ pub fn sweep(data: &Path) -> Vec<String> {
     let trust = data.join(TRUST);
     let theirs = hypriot_keys::files::sweep(&trust);
     let theirs = theirs.map_err(|e| format!("sweeping {}: {e}", trust.display()));
-    let kept = data.join(INHIBIT);
-    let own = [data, &*kept].into_iter().filter(|dir| dir.is_dir());
+    let (kept, lend) = (data.join(INHIBIT), data.join(LEND));
+    let own = [data, &*kept, &*lend]
+        .into_iter()
+        .filter(|dir| dir.is_dir());
     let own = own.map(|dir| files::sweep(dir).map_err(|e| e.to_string()));
     own.chain([theirs]).filter_map(Result::err).collect()
 }
@@ -184,11 +188,16 @@ mod tests {
             Path::new(DIRECTORY).join(INHIBIT),
             Path::new(super::super::inhibit::KEPT)
         );
+        assert_eq!(
+            Path::new(DIRECTORY).join(LEND),
+            Path::new(crate::neighbours::shelf::KEPT)
+        );
         let dir = tempfile::tempdir().expect("a directory");
         let data = dir.path();
         let left = [
             data.join(".record.json.hypriot-new-1-0"),
             data.join(INHIBIT).join(".backup.hypriot-new-1-0"),
+            data.join(LEND).join(".02.json.hypriot-new-1-0"),
             data.join(TRUST).join(".timestamp.json.hypriot-new-1-0"),
         ];
         for path in &left {

@@ -22,6 +22,8 @@ pub struct Facts<'a> {
     pub policy: Policy,
     /// Where updates come from.
     pub url: Option<&'a str>,
+    /// Whether neighbours may give what they have.
+    pub neighbours: bool,
     /// What a failed trial left.
     pub failure: Option<FailureReport>,
     /// The agent's last look at the board, if there is one.
@@ -152,6 +154,14 @@ fn terms(facts: &Facts<'_>) -> Vec<Obstacle> {
                 held.url
             ),
             fix: Some("hypriot-agent unlock, when others may go on".into()),
+        });
+    }
+    if let (false, Offer::Release { release, .. }) = (facts.neighbours, &seen.offer)
+        && release.version > seen.running
+    {
+        all.push(Obstacle {
+            what: "neighbours are switched off: all of it comes from the update source".into(),
+            fix: None,
         });
     }
     if let Some(why) = &seen.terms.after {

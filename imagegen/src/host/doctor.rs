@@ -21,6 +21,8 @@ pub enum Purpose {
     Test,
     /// Measure, beside the programs of others.
     Bench,
+    /// Measure boards of one network, which find each other by their avahi.
+    Near,
     /// Judge workflows and monitoring rules with the programs of others.
     Papers,
 }
@@ -55,7 +57,7 @@ pub struct Need {
     pub purposes: &'static [Purpose],
 }
 
-use Purpose::{Agent, Bench, Board, Image, Papers, Test};
+use Purpose::{Agent, Bench, Board, Image, Near, Papers, Test};
 
 /// Everything the project needs from the machine.
 pub const NEEDS: &[Need] = &[
@@ -135,7 +137,7 @@ pub const NEEDS: &[Need] = &[
         Sign::Program("losetup"),
         "mount",
         "losetup, for the cards of boards that are no virtual machines",
-        &[Test],
+        &[Test, Near],
     ),
     need(
         Sign::File("/usr/sbin/mkfs.ext4"),
@@ -164,8 +166,14 @@ pub const NEEDS: &[Need] = &[
     need(
         Sign::Program("ip"),
         "iproute2",
-        "ip, for networks in which boards announce themselves",
-        &[Test],
+        "ip and tc, for networks in which boards announce themselves, and slow lines",
+        &[Test, Near],
+    ),
+    need(
+        Sign::Program("avahi-daemon"),
+        "avahi-daemon",
+        "avahi, by which boards find each other",
+        &[Test, Near],
     ),
     need(
         Sign::Program("mcopy"),

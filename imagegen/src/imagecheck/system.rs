@@ -23,11 +23,12 @@ pub(super) const CLOCKS: [(&str, &str); 4] = [
     ("openntpd.service", "multi-user.target.wants"),
 ];
 /// The agent's own.
-pub(super) const OWN_UNITS: [&str; 6] = [
+pub(super) const OWN_UNITS: [&str; 7] = [
     "hypriot-agent.service",
     "hypriot-came-up.service",
     "hypriot-health.service",
     "hypriot-identity.service",
+    "hypriot-neighbours.service",
     "hypriot-trial-expire.service",
     "hypriot-trial-keep.service",
 ];

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+use crate::dns::{RECURSE, Reader, Record, question};
 use crate::selftest::run::Values;
 use crate::selftest::suite::Test;
 
@@ -146,7 +147,7 @@ fn ask(
     socket.connect(server)?;
     // The port is the kernel's choice; an answer must also bear this id.
     let id = socket.local_addr()?.port().rotate_left(7);
-    socket.send(&question(id, &name, number)?)?;
+    socket.send(&question(id, RECURSE, &name, number)?)?;
     let mut buffer = [0; 4096];
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
@@ -176,158 +177,71 @@ fn reverse(name: &str) -> String {
     }
 }
 
-/// RFC 1035, section 4.1: header with "recursion desired", and one question.
-fn question(id: u16, name: &str, kind: u16) -> Result<Vec<u8>> {
-    let mut message = id.to_be_bytes().to_vec();
-    message.extend([1, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
-    for label in name.trim_end_matches('.').split('.') {
-        let length = u8::try_from(label.len())
-            .ok()
-            .filter(|n| (1..=63).contains(n));
-        message.push(length.with_context(|| format!("{name:?} is no name"))?);
-        message.extend(label.as_bytes());
-    }
-    message.push(0);
-    message.extend(kind.to_be_bytes());
-    message.extend([0, 1]);
-    Ok(message)
-}
-
 /// The answers of type `kind`, as goss prints them.
 fn answers(message: &[u8], kind: u16) -> Result<Vec<String>> {
-    let mut reader = Reader { message, at: 2 };
-    let flags = reader.u16()?;
-    ensure!(flags & 0x8000 != 0, "not an answer");
-    match flags & 0xf {
+    let (mut reader, head) = Reader::answer(message)?;
+    match head.code {
         0 | 3 => {}
         code => bail!("the server answered with error {code}"),
     }
-    let (questions, count) = (reader.u16()?, reader.u16()?);
-    reader.at = 12;
-    for _ in 0..questions {
-        reader.name()?;
-        reader.at += 4;
-    }
     let mut found = Vec::new();
-    for _ in 0..count {
-        reader.name()?;
-        let this = reader.u16()?;
-        reader.at += 6;
-        let length = usize::from(reader.u16()?);
-        let end = reader.at + length;
+    for _ in 0..head.answers {
+        let Record {
+            kind: this, end, ..
+        } = reader.record()?;
         if this == kind {
-            found.extend(reader.data(kind, end)?);
+            found.extend(data(&mut reader, kind, end)?);
         }
         reader.at = end;
     }
     Ok(found)
 }
 
-struct Reader<'a> {
-    message: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Reader<'a> {
-    fn take(&mut self, length: usize) -> Result<&'a [u8]> {
-        let bytes = self
-            .message
-            .get(self.at..self.at + length)
-            .context("the answer is cut")?;
-        self.at += length;
-        Ok(bytes)
-    }
-
-    fn u8(&mut self) -> Result<u8> {
-        Ok(self.take(1)?[0])
-    }
-
-    fn u16(&mut self) -> Result<u16> {
-        Ok(u16::from_be_bytes(self.take(2)?.try_into()?))
-    }
-
-    fn until(&mut self, end: usize) -> Result<&'a [u8]> {
-        let length = end
-            .checked_sub(self.at)
-            .context("the answer is inconsistent")?;
-        self.take(length)
-    }
-
-    /// A name, whose end may stand elsewhere (section 4.1.4). Pointers lead only backwards, so this ends.
-    fn name(&mut self) -> Result<String> {
-        let mut name = String::new();
-        let (mut at, mut limit, mut after) = (self.at, self.at, None);
-        loop {
-            let length = usize::from(*self.message.get(at).context("the answer is cut")?);
-            if length & 0xc0 == 0xc0 {
-                let low = usize::from(*self.message.get(at + 1).context("the answer is cut")?);
-                after.get_or_insert(at + 2);
-                at = (length & 0x3f) << 8 | low;
-                ensure!(at < limit, "a name in the answer refers to itself");
-                limit = at;
-                continue;
-            }
-            let label = self
-                .message
-                .get(at + 1..at + 1 + length)
-                .context("the answer is cut")?;
-            at += 1 + length;
-            if length == 0 {
-                self.at = after.unwrap_or(at);
-                return Ok(if name.is_empty() { ".".into() } else { name });
-            }
-            name += &String::from_utf8_lossy(label);
-            name.push('.');
-            ensure!(name.len() <= 512, "a name in the answer is too long");
+/// One record; the strings of TXT are values of their own, as in goss.
+fn data(reader: &mut Reader<'_>, kind: u16, end: usize) -> Result<Vec<String>> {
+    if kind == 16 {
+        let mut texts = Vec::new();
+        while reader.at < end {
+            let length = usize::from(reader.u8()?);
+            texts.push(String::from_utf8_lossy(reader.take(length)?).into_owned());
         }
+        return Ok(texts);
     }
-
-    /// One record; the strings of TXT are values of their own, as in goss.
-    fn data(&mut self, kind: u16, end: usize) -> Result<Vec<String>> {
-        if kind == 16 {
-            let mut texts = Vec::new();
-            while self.at < end {
-                let length = usize::from(self.u8()?);
-                texts.push(String::from_utf8_lossy(self.take(length)?).into_owned());
-            }
-            return Ok(texts);
+    Ok(vec![match kind {
+        1 => Ipv4Addr::from(<[u8; 4]>::try_from(reader.until(end)?)?).to_string(),
+        28 => Ipv6Addr::from(<[u8; 16]>::try_from(reader.until(end)?)?).to_string(),
+        2 | 5 | 12 => reader.name()?,
+        15 => format!("{} {}", reader.u16()?, reader.name()?),
+        33 => format!(
+            "{} {} {} {}",
+            reader.u16()?,
+            reader.u16()?,
+            reader.u16()?,
+            reader.name()?
+        ),
+        257 => {
+            let (flags, length) = (reader.u8()?, usize::from(reader.u8()?));
+            let tag = String::from_utf8_lossy(reader.take(length)?).into_owned();
+            format!(
+                "{flags} {tag} {}",
+                String::from_utf8_lossy(reader.until(end)?)
+            )
         }
-        Ok(vec![match kind {
-            1 => Ipv4Addr::from(<[u8; 4]>::try_from(self.until(end)?)?).to_string(),
-            28 => Ipv6Addr::from(<[u8; 16]>::try_from(self.until(end)?)?).to_string(),
-            2 | 5 | 12 => self.name()?,
-            15 => format!("{} {}", self.u16()?, self.name()?),
-            33 => format!(
-                "{} {} {} {}",
-                self.u16()?,
-                self.u16()?,
-                self.u16()?,
-                self.name()?
-            ),
-            257 => {
-                let (flags, length) = (self.u8()?, usize::from(self.u8()?));
-                let tag = String::from_utf8_lossy(self.take(length)?).into_owned();
-                format!(
-                    "{flags} {tag} {}",
-                    String::from_utf8_lossy(self.until(end)?)
-                )
-            }
-            _ => {
-                let (algorithm, digest) = (self.u8()?, self.u8()?);
-                let hex = hex::encode(self.until(end)?);
-                format!("{algorithm} {digest} {hex}")
-            }
-        }])
-    }
+        _ => {
+            let (algorithm, digest) = (reader.u8()?, reader.u8()?);
+            let hex = hex::encode(reader.until(end)?);
+            format!("{algorithm} {digest} {hex}")
+        }
+    }])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// An answer to `question(7, "a.b", kind)` with these records: name pointer, type, data.
+    /// An answer to a question for `a.b` with these records: name pointer, type, data.
     fn answer(kind: u16, records: &[(u16, &[u8])]) -> Vec<u8> {
-        let mut message = question(7, "a.b", kind).expect("a name");
+        let mut message = question(7, RECURSE, "a.b", kind).expect("a name");
         message[2] = 0x81;
         message[7] = u8::try_from(records.len()).expect("few");
         for (kind, data) in records {
@@ -374,8 +288,8 @@ mod tests {
         let last = looped.len() - 1;
         looped[last] = own;
         assert!(answers(&looped, 15).is_err());
-        assert!(question(1, "a..b", 1).is_err());
-        assert!(question(1, &"x".repeat(64), 1).is_err());
+        assert!(question(1, RECURSE, "a..b", 1).is_err());
+        assert!(question(1, RECURSE, &"x".repeat(64), 1).is_err());
     }
 
     #[test]

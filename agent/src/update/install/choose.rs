@@ -9,6 +9,7 @@ use super::transfer::Transfer;
 
 /// A payload whose table was read.
 pub(super) struct Chosen<'i> {
+    pub(super) index: &'i Index,
     pub(super) file: &'i PayloadFile,
     pub(super) entries: Vec<Entry>,
 }
@@ -66,7 +67,15 @@ impl<'i> Payloads<'i> {
             };
             let cost = payload::cost(file, &entries, missing);
             if best.as_ref().is_none_or(|(least, _)| cost < *least) {
-                best = Some((cost, Chosen { file, entries }));
+                let index = self.index;
+                best = Some((
+                    cost,
+                    Chosen {
+                        index,
+                        file,
+                        entries,
+                    },
+                ));
             }
         }
         match best {
@@ -80,7 +89,12 @@ impl<'i> Payloads<'i> {
         let file = self.index.full();
         let file = file.ok_or(InstallError::NoPayload)?;
         let entries = self.table(file)?;
-        Ok(Chosen { file, entries })
+        let index = self.index;
+        Ok(Chosen {
+            index,
+            file,
+            entries,
+        })
     }
 
     /// The table, which is parsed only when it is the one that was signed.

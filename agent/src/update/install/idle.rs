@@ -7,6 +7,8 @@ use hypriot_updater::index::{Index, SEGMENT, SegmentHash};
 use super::{InstallError, Progress, Stage};
 use crate::card::aligned::Aligned;
 use crate::card::ports::Disk;
+use crate::neighbours::shelf::Shelf;
+use crate::neighbours::wire::Id;
 
 /// The sector without which a FAT file system is none. One sector, because that is all a medium writes at once.
 const KEY: usize = 512;
@@ -54,6 +56,8 @@ pub(super) struct Idle<'a> {
     unproved: VecDeque<usize>,
     done: usize,
     total: usize,
+    /// Where neighbours learn what is here.
+    shelf: Option<Shelf>,
 }
 
 impl<'a> Idle<'a> {
@@ -72,7 +76,21 @@ impl<'a> Idle<'a> {
             unproved: VecDeque::new(),
             done: 0,
             total: 0,
+            shelf: None,
         }
+    }
+
+    /// From here on neighbours are told what is here.
+    pub(super) fn show(&mut self, to: Shelf) {
+        if let Some(key) = &self.key {
+            to.key(key);
+        }
+        self.shelf = Some(to);
+    }
+
+    /// By what neighbours know this board, if they know it.
+    pub(super) fn known_as(&self) -> Option<Id> {
+        self.shelf.as_ref().map(Shelf::id)
     }
 
     /// Which segments do not lie in the slot as they should. What an earlier run wrote is synced first: nothing counts
@@ -142,6 +160,12 @@ impl<'a> Idle<'a> {
             }
         } else {
             disk.write_at(place.at, bytes)?;
+        }
+        if let Some(to) = &self.shelf {
+            if let (0, Some(key)) = (n, &self.key) {
+                to.key(key);
+            }
+            to.put(n);
         }
         self.written.push(n);
         self.done += 1;

@@ -26,7 +26,7 @@ use crate::card::aligned::Aligned;
 /// mostly waits, so each core has one.
 const MOST_WORKERS: usize = 3;
 /// While nothing arrives, whoever waits is called this often.
-const PULSE: Duration = Duration::from_secs(2);
+pub(super) const PULSE: Duration = Duration::from_secs(2);
 
 /// A segment whose data is fetched.
 pub(super) struct Piece<'a> {
@@ -45,8 +45,8 @@ pub(super) enum Arrival {
     Data(Vec<u8>),
 }
 
-type Fetched = (usize, Result<Vec<u8>, InstallError>);
-type Made = (usize, Result<Arrival, InstallError>);
+pub(super) type Fetched = (usize, Result<Vec<u8>, InstallError>);
+pub(super) type Made = (usize, Result<Arrival, InstallError>);
 
 /// What comes out of the pipeline.
 pub(super) struct Arrivals {
@@ -88,10 +88,9 @@ pub(super) fn run<T>(
     let (to_workers, pieces_in) = sync_channel::<Fetched>(1);
     let (to_writer, made) = sync_channel::<Made>(1);
     let queue = Arc::new(Mutex::new(pieces_in));
-    let cores = thread::available_parallelism().map_or(1, usize::from);
     thread::scope(|scope| {
         let fetcher = scope.spawn(move || fetch(source, name, pieces, &to_workers));
-        for _ in 0..cores.min(MOST_WORKERS) {
+        for _ in 0..workers() {
             let (queue, to_writer) = (Arc::clone(&queue), to_writer.clone());
             scope.spawn(move || work(name, pieces, &queue, &to_writer));
         }
@@ -121,7 +120,14 @@ fn fetch(source: &dyn Source, name: &str, pieces: &[Piece<'_>], to: &SyncSender<
     transfer.fetched
 }
 
-fn work(
+/// How many decode.
+pub(super) fn workers() -> usize {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    cores.min(MOST_WORKERS)
+}
+
+/// Decodes what was fetched, until there is no more.
+pub(super) fn work(
     name: &str,
     pieces: &[Piece<'_>],
     fetched: &Mutex<Receiver<Fetched>>,

@@ -8,18 +8,22 @@ use super::choose::Chosen;
 use super::decode::{decode, is_right, reference};
 use super::idle::{Idle, Place};
 use super::pipeline::{self, Arrival, Arrivals, Piece};
+use super::share::{self, Shared};
 use super::transfer::GAP;
 use super::{Base, InstallError};
 use crate::card::aligned::Aligned;
 use crate::card::ports::Running;
+use crate::neighbours::Nearby;
 
 /// A running slot that fails this often is not the release that it is taken for.
 const MOST_WORN: usize = 64;
 
 /// What became of a round.
 pub(super) struct Round {
-    /// Bytes that came over the network.
+    /// Bytes that came from the source.
     pub(super) fetched: u64,
+    /// What neighbours had to do with it.
+    pub(super) shared: Shared,
     /// Segments that the running slot did not give.
     pub(super) worn: usize,
     /// Why it ended early, if it did. What is still missing is marked so.
@@ -31,9 +35,23 @@ pub(super) fn run(
     choice: &Chosen<'_>,
     source: &dyn Source,
     base: Option<Base<'_>>,
+    near: Option<&Nearby>,
     idle: &mut Idle<'_>,
     missing: &mut [bool],
 ) -> Round {
+    let (shared, end) = near.map_or_else(
+        || (Shared::default(), Ok(())),
+        |near| share::run(choice, source, near, idle, missing),
+    );
+    if end.is_err() {
+        let (fetched, worn) = (shared.fetched, 0);
+        return Round {
+            fetched,
+            shared,
+            worn,
+            end,
+        };
+    }
     let pieces = pieces(&choice.entries, idle.places, missing);
     let mut worn = 0;
     let (fetched, end) = pipeline::run(source, &choice.file.name, &pieces, |arrivals| {
@@ -56,7 +74,12 @@ pub(super) fn run(
         }
         Ok(())
     });
-    Round { fetched, worn, end }
+    Round {
+        fetched: fetched + shared.fetched,
+        shared,
+        worn,
+        end,
+    }
 }
 
 /// What is fetched, in the order of the file.

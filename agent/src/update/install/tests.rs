@@ -1,6 +1,7 @@
 //! Power cuts at every write, lying sources, failing media.
 
 mod delta;
+mod neighbours;
 mod server;
 
 use super::*;
@@ -127,7 +128,7 @@ fn run(
     slot: &[MemDisk; 2],
 ) -> Result<Summary, InstallError> {
     let mut disks: [Box<dyn Disk>; 2] = [Box::new(slot[0].clone()), Box::new(slot[1].clone())];
-    install(index, source, None, &mut disks, &mut |_| ())
+    install(index, source, None, None, &mut disks, &mut |_| ())
 }
 
 fn holds(slot: &[MemDisk; 2], images: &[Vec<u8>; 2]) -> bool {

@@ -456,6 +456,7 @@ fn open(shared: &Rc<Shared>, tried: bool) -> Board {
             hooks: Duration::from_mins(1),
             net: Net::default(),
             stick: true,
+            neighbours: false,
             local: false,
             trouble: broken.then(|| "x.toml: a key that is none".into()),
         },
@@ -467,5 +468,6 @@ fn open(shared: &Rc<Shared>, tried: bool) -> Board {
         machine: Box::new(System(Rc::clone(shared))),
         releases: Box::new(Repository(MemSource::new("p.full", RELEASE.1.clone()))),
         lock: Box::new(LockService(Rc::clone(shared))),
+        near: None,
     }
 }

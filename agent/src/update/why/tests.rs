@@ -50,6 +50,7 @@ fn facts(seen: &Seen, policy: Policy) -> Facts<'_> {
         seen,
         policy,
         url: Some("https://host/repo/"),
+        neighbours: true,
         failure: None,
         report: None,
         clock: (Timestamp(100), Timestamp(100)),
@@ -197,6 +198,22 @@ fn a_rollback_shows_what_failed_and_no_report_of_another_trial() {
     }
     failed(&mut seen, Outcome::Confirmed);
     assert_eq!(answer(&facts(&seen, POLICY)).rollback, None);
+}
+
+#[test]
+fn who_switched_neighbours_off_is_told_so_when_there_is_something_to_fetch() {
+    let said = |seen: &Seen, neighbours| {
+        let answer = answer(&Facts {
+            neighbours,
+            ..facts(seen, POLICY)
+        });
+        answer.also.iter().any(|o| o.what.starts_with("neighbours"))
+    };
+    let mut seen = calm();
+    assert!(said(&seen, false));
+    assert!(!said(&seen, true));
+    seen.offer = Offer::UpToDate;
+    assert!(!said(&seen, false), "nothing is to be fetched");
 }
 
 #[test]

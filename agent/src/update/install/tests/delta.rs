@@ -92,7 +92,14 @@ impl Scene {
             version: &self.version,
             slot: &self.running,
         };
-        install(&self.index, source, Some(base), &mut disks, &mut |_| ())
+        install(
+            &self.index,
+            source,
+            Some(base),
+            None,
+            &mut disks,
+            &mut |_| (),
+        )
     }
 
     fn delta_size(&self) -> u64 {

@@ -408,7 +408,7 @@ fn a_lying_server_meets_the_rule_for_its_lie() {
         let slot = slot();
         let mut disks: [Box<dyn Disk>; 2] = [Box::new(slot[0].clone()), Box::new(slot[1].clone())];
         let begun = Instant::now();
-        let done = install(&index, &source, None, &mut disks, &mut |_| ());
+        let done = install(&index, &source, None, None, &mut disks, &mut |_| ());
         let asked = requests.load(Ordering::SeqCst);
         // whatever was said: nothing but bytes that belong there, and the broken first sector
         let strange = slot.iter().zip(&images).any(|(disk, image)| {
@@ -442,7 +442,7 @@ fn after_a_lie_an_honest_run_goes_on_where_it_stopped() {
         let (base, _) = serve(Arc::clone(&payload), answer);
         let source = HttpSource::new(&base, options()).unwrap();
         let mut disks: [Box<dyn Disk>; 2] = [Box::new(slot[0].clone()), Box::new(slot[1].clone())];
-        install(&index, &source, None, &mut disks, &mut |_| ())
+        install(&index, &source, None, None, &mut disks, &mut |_| ())
     };
     // the last byte is another one: all segments but the last arrive
     let lied = run(|a, file, to| {

@@ -34,6 +34,7 @@ pub(super) fn board(
             hooks: Duration::from_mins(1),
             net: Net::default(),
             stick: true,
+            neighbours: false,
             local: false,
             trouble: None,
         },
@@ -48,5 +49,6 @@ pub(super) fn board(
             offered,
         }),
         lock: Box::new(Http::new(Net::default())),
+        near: None,
     }
 }
