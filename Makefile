@@ -9,6 +9,7 @@ imagegen := $(CARGO) run --bin hypriot-imagegen --
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-power-cuts test-stick test-suite test-faults power-cut-proof fault-matrix
 .PHONY: bench-fleet bench-delta bench-install test-page test-popular test-owner test-user-data test-old-agent advisories
+.PHONY: test-packages
 .PHONY: test-cluster test-flood test-boards test-fidelity fuzz bench-image lint agent deb sd-image
 .PHONY: test-integration release-tools docs docs-reference goss-parity bench-health lint-workflows lint-monitoring pictures
 .PHONY: bench-neighbours need-rust need-agent need-image need-bench need-near need-papers need-all
@@ -34,6 +35,9 @@ test-suite: need-all ## every self-test of a virtual board, after its first boot
 
 test-owner: need-all ## an image with everything a recipe can say, flashed, started, validated and updated; a quarter of an hour
 	HYPRIOT_SCENARIO=owner $(CARGO) test --workspace --test life a_board_lives -- --nocapture
+
+test-packages: need-all ## packages that an owner adds to a virtual board: added, updated, a release without them goes back
+	HYPRIOT_SCENARIO=packages $(CARGO) test --workspace --test life a_board_lives -- --nocapture
 
 test-cluster: need-all ## four virtual boards of one image, a Swarm, are updated in waves; a bad release; an hour
 	HYPRIOT_SCENARIO=cluster $(CARGO) test --workspace --test life a_board_lives -- --nocapture

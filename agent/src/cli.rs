@@ -6,6 +6,7 @@ mod diagnose;
 mod fleet;
 mod measure;
 mod owner;
+mod packages;
 mod selftest;
 mod slots;
 pub mod status;
@@ -46,6 +47,7 @@ Examples:
   hypriot-agent drill                        prove that this board comes back from a bad release
   hypriot-agent rollback                     go back to the other slot
   hypriot-agent selftest                     run the self-tests; goss's commands, too
+  hypriot-agent packages add nginx           packages of your own, which outlast updates
   hypriot-agent diagnose                     all that a maintainer asks for, in one file
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 nothing to do, 4 this system has no slots (it is not HypriotOS):
@@ -143,6 +145,7 @@ enum Command {
     Inhibit(owner::Inhibit),
     /// Give the lock of the lock service back, also after an update that failed
     Unlock,
+    Packages(packages::PackagesArgs),
     Selftest(Box<selftest::SelftestArgs>),
     Measure(measure::MeasureArgs),
     Diagnose(diagnose::Diagnose),
@@ -276,6 +279,7 @@ fn command(command: Command) -> anyhow::Result<ExitCode> {
         Command::Pin(wish) => owner::pin(&wish),
         Command::Inhibit(wish) => owner::inhibit(&wish),
         Command::Unlock => owner::unlock(),
+        Command::Packages(args) => packages::run(args),
         Command::Selftest(args) => selftest::run(*args),
         Command::Diagnose(asked) => diagnose::diagnose(&asked),
         Command::Serve {

@@ -3,13 +3,14 @@
 //! 1. kernel file systems, modules of the board (`/modules.list`), its watchdog ([`watchdog`])
 //! 2. the disk, by the signature the boot loader gave
 //! 3. at the first boot of a card: identity and data partition ([`first_boot`])
-//! 4. root (EROFS, read-only), data, overlays and bind mounts ([`mounts`])
+//! 4. root (EROFS, read-only), data, the layer of the owner's packages ([`layer`]), overlays and bind mounts ([`mounts`])
 //! 5. hand over ([`switch`])
 //!
 //! Whatever fails is said on the console and the board restarts after a while: on trial that is the way back to the
 //! other slot.
 
 mod first_boot;
+mod layer;
 mod mounts;
 mod seed;
 mod switch;
@@ -40,6 +41,8 @@ use watchdog::Watchdog;
 
 /// Where the slot's root is mounted before it becomes `/`.
 const ROOT: &str = "/root";
+/// Where a layer of the owner's packages is put over it.
+const MERGED: &str = "/merged";
 /// How often a device is looked for, 100 ms apart: USB disks and slow cards take seconds.
 const TRIES: u32 = 300;
 
@@ -132,10 +135,11 @@ fn prepare() -> anyhow::Result<Option<Watchdog>> {
     if blank {
         first_boot::make_data(&card, &data, Path::new(ROOT))?;
     }
-    let local = state.is_some_and(|s| s.local);
+    let local = state.as_ref().is_some_and(|s| s.local);
     mounts::data(&data, Path::new(ROOT), local)?;
+    let brought = layer::lay(Path::new(ROOT), Path::new(MERGED), state.as_ref());
     mounts::config(&node(&card, &layout::CONFIG)?, Path::new(ROOT));
-    mounts::state(Path::new(ROOT), local)?;
+    mounts::state(Path::new(ROOT), local, &brought)?;
     Ok(watchdog)
 }
 
@@ -214,7 +218,7 @@ pub fn become_in_root(root: &Path, program: &str, arguments: &[String]) -> anyho
 }
 
 /// Mounts with a message that names all three.
-fn mount(
+pub(crate) fn mount(
     source: &Path,
     target: &Path,
     kind: Option<&str>,

@@ -26,6 +26,8 @@ pub mod measure;
 pub mod neighbours;
 /// What an owner added to this start, and what became of it.
 pub mod owner;
+/// Packages that an owner adds: a layer over the root, for each release.
+pub mod packages;
 /// Where the initramfs leaves word for those who run later.
 pub mod paths;
 /// What one look at the board finds.

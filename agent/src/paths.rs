@@ -10,3 +10,11 @@ pub const DATA_LOST: &str = "/run/hypriot/data-lost";
 pub const LOCAL: &str = "local";
 /// There when the data partition had not been unmounted: power was lost, or the board hung.
 pub const UNCLEAN: &str = "/run/hypriot/unclean";
+/// Which release's root runs ([`crate::packages::release`]); there on boards whose owner added packages.
+pub const RELEASE: &str = "/run/hypriot/release";
+/// The layer of the owner's packages that lies over the root.
+pub const LAYER: &str = "/run/hypriot/layer";
+/// There where one would fit and was left out, and why.
+pub const LAYER_LEFT: &str = "/run/hypriot/layer-left-out";
+/// Why the layer for this release could not be made in this boot.
+pub const PACKAGES_FAILED: &str = "/run/hypriot/packages-failed";

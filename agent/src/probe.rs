@@ -13,6 +13,7 @@ pub(crate) mod heat;
 mod kernel;
 mod memory;
 mod network;
+mod packages;
 pub(crate) mod power;
 mod recent;
 mod root;
@@ -177,6 +178,7 @@ const CHEAP: &[(&str, Probe)] = &[
     ("card-canary", |look| Ok(canary::probe(look))),
     ("kernel", kernel::probe),
     ("stick", stick::probe),
+    ("packages", |look| Ok(packages::probe(look))),
 ];
 
 /// Probes that start a process or ask another one. Their components must bear the probe's name.

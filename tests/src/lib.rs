@@ -13,6 +13,7 @@
 //! * `locks`: boards that ask a lock service, and the services: hypriot-fleet, etcd
 //! * `factory`: makes agent, keys, image and releases with the programs a maintainer uses
 //! * `owner`: a recipe that says everything, and what it names
+//! * `archive`: packages for a running board, and where they are served
 //! * `steps`: the language of scenarios; `stage` plays them, `narrate` tells what happens
 //! * `network`: boards on a bridge, in network namespaces
 //! * `cluster`: several boards side by side, and what hypriot-fleet does with them
@@ -27,6 +28,7 @@
 //!   `monitoring`: judges alerts and dashboard
 
 pub mod access;
+pub mod archive;
 pub mod bench;
 pub mod board;
 pub mod boards;

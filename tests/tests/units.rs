@@ -16,6 +16,8 @@ const MOST: [(&str, f32); 8] = [
     ("hypriot-trial-expire.service", 3.0),
     ("hypriot-trial-keep.service", 3.0),
     ("hypriot-agent.service", 3.0),
+    // it runs apt and packages' scripts
+    ("hypriot-packages.service", 8.5),
     // it mounts the stick, where only itself sees it
     ("hypriot-stick@.service", 4.0),
 ];

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use nix::mount::MsFlags;
 
+use super::layer::Kept;
 use super::{in_root, mount, say, seed};
 use crate::exec::Exit;
 use crate::files;
@@ -184,7 +185,9 @@ pub(super) fn config(device: &Path, root: &Path) {
 ///
 /// The state that they keep is the owner's, and shared by both slots: if any of it cannot be used, no slot could start.
 /// So each part of it falls back to memory by itself, and the board starts and says so.
-pub(super) fn state(root: &Path, local: bool) -> anyhow::Result<()> {
+///
+/// `brought` is what the layer of the owner's packages has of it.
+pub(super) fn state(root: &Path, local: bool, brought: &Kept) -> anyhow::Result<()> {
     let data = root.join("data");
     // A place that an image does not have must keep no board from starting.
     for name in OVERLAID.iter().filter(|name| root.join(name).is_dir()) {
@@ -198,10 +201,17 @@ pub(super) fn state(root: &Path, local: bool) -> anyhow::Result<()> {
     let var = Path::new(VAR);
     memory(var, "25%")?;
     overlay(&root.join("var"), var)?;
-    for name in KEPT {
+    let brought_state = brought.state.iter().map(String::as_str);
+    for name in KEPT.into_iter().chain(brought_state) {
         if let Err(error) = keep(root, &data, name) {
             lost(local, &format!("/{name}"), &error);
             keep(root, &stand_in()?, name)?;
+        }
+    }
+    // below /var/log, which is kept by now: what the layer has there is not to be seen any more
+    for (from, name) in &brought.logs {
+        if let Err(error) = seed::once(from, &data.join(name)) {
+            say(4, &format!("/{name}: {error}"));
         }
     }
     let own = DirBuilder::new()
@@ -308,7 +318,7 @@ mod tests {
         for broken in ["overlay", "home", "hypriot"] {
             files::replace(&root.join("data").join(broken), b"", 0o644).unwrap();
         }
-        state(root, true).unwrap();
+        state(root, true, &Kept::default()).unwrap();
 
         let read = |path: &str| fs::read_to_string(root.join(path)).unwrap();
         assert_eq!(read("etc/hostname"), "pearl");

@@ -4,6 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
 use hypriot_tests::access::{self, Access};
+use hypriot_tests::archive;
 use hypriot_tests::board::{Hardware, VirtualBoard};
 use hypriot_tests::factory::Factory;
 use hypriot_tests::narrate::Narrator;
@@ -35,6 +36,9 @@ fn a_board_lives_through_updates_bad_releases_and_power_cuts() -> Result<()> {
         factory = Factory::of(factory.board, owner.image_args())?;
     }
     factory.releases(&scenario)?;
+    let _archive = (scenario.name == "packages")
+        .then(|| archive::serve(&factory.dir.join("archive")))
+        .transpose()?;
 
     let dir = tempfile::Builder::new()
         .prefix("life-")
@@ -90,10 +94,11 @@ fn scenario() -> Result<Scenario> {
         "power-cuts" => Scenario::parse(include_str!("../../steps/power-cuts.toml")),
         "stick" => Scenario::parse(include_str!("../../steps/stick.toml")),
         "owner" => Scenario::parse(include_str!("../../steps/owner.toml")),
+        "packages" => Scenario::parse(include_str!("../../steps/packages.toml")),
         "suite" => Scenario::parse(include_str!("../../steps/suite.toml")),
         "faults" => Scenario::parse(include_str!("../../steps/faults.toml")),
         _ => anyhow::bail!(
-            "HYPRIOT_SCENARIO={name}: life, power-cuts, stick, faults, owner, suite, user-data or cluster"
+            "HYPRIOT_SCENARIO={name}: life, power-cuts, stick, faults, owner, packages, suite, user-data or cluster"
         ),
     }
 }

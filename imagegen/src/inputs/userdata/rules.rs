@@ -95,7 +95,7 @@ const READ_ONLY: &str = "the root file system is read-only and is replaced whole
 pub(super) fn check(root: &Node, image: Option<&dyn Image>, locked: Locked, found: &mut Found) {
     names(root, found);
     files(root, found);
-    packages(root, found);
+    packages(root, image, found);
     places(root, image, found);
     let ways = ways_in(root, image, found);
     if ways.is_empty() {
@@ -270,14 +270,22 @@ fn place(text: &str, at: At, found: &mut Found) {
     }
 }
 
+/// What shows that an image takes an owner's packages: older ones do not.
+const TAKES_PACKAGES: &str = "usr/lib/systemd/system/hypriot-packages.service";
+
 /// What would change the root file system.
-fn packages(root: &Node, found: &mut Found) {
+fn packages(root: &Node, image: Option<&dyn Image>, found: &mut Found) {
     let why = "the root file system is read-only and an update replaces it whole; put packages into a recipe (`packages = […]`) \
                and build the image with it";
+    let taken = image.is_none_or(|image| image.has(TAKES_PACKAGES));
     for key in ["packages", "snap"] {
         if let Some((at, node)) = root.entry(key)
             && !node.list().is_empty() | matches!(node.value, Value::Map(_))
         {
+            if key == "packages" && taken {
+                names_of_packages(node, found);
+                continue;
+            }
             found.at(
                 Kind::Refused,
                 at.at,
@@ -324,11 +332,57 @@ fn packages(root: &Node, found: &mut Found) {
                 found.at(
                     Kind::Warning,
                     command.at,
-                    format!("apt cannot install anything: {why}"),
+                    if taken {
+                        "apt cannot install anything by itself: write the names into `packages`, or call `hypriot-agent packages add`"
+                            .to_owned()
+                    } else {
+                        format!("apt cannot install anything: {why}")
+                    },
                 );
             }
         }
     }
+}
+
+/// Names as the agent takes them (`hypriot-agent packages add`): alone, with a version beside, or in a list for apt.
+fn names_of_packages(node: &Node, found: &mut Found) {
+    let (list, snap) = match &node.value {
+        Value::Map(_) => (
+            node.get("apt").map_or(&[][..], Node::list),
+            node.entry("snap"),
+        ),
+        _ => (node.list(), None),
+    };
+    if let Some((key, _)) = snap {
+        found.at(
+            Kind::Refused,
+            key.at,
+            "`snap` is not on the image".to_owned(),
+        );
+    }
+    for entry in list {
+        let name = match &entry.value {
+            // name and version
+            Value::List(pair) => pair.first().unwrap_or(entry),
+            _ => entry,
+        };
+        if let Some(text) = name.text().filter(|text| !is_package(text)) {
+            let what = format!(
+                "{text:?} is no package's name that can be added to a board: lower case letters, digits, + . and -, as in nginx or \
+                 nginx=1.26.3-3"
+            );
+            found.at(Kind::Refused, name.at, what);
+        }
+    }
+}
+
+fn is_package(text: &str) -> bool {
+    let name = text.split('=').next().unwrap_or_default();
+    let first = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    name.len() > 1
+        && name.starts_with(first)
+        && name.chars().all(|c| first(c) || "+.-:".contains(c))
+        && !name.ends_with('-')
 }
 
 /// Time zone, locale, shells: what must be in the image.

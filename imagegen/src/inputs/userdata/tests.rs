@@ -38,6 +38,7 @@ fn image() -> Small {
         ),
         ("usr/share/zoneinfo/Europe/Berlin", ""),
         ("usr/lib/locale/C.utf8", ""),
+        ("usr/lib/systemd/system/hypriot-packages.service", ""),
         ("bin/bash", ""),
     ]))
 }
@@ -154,10 +155,16 @@ fn what_cannot_work_is_refused_with_its_place() {
             "network-config",
         ),
         (
-            "packages on a read-only root",
-            with("packages:\n  - htop\n"),
-            6,
-            "recipe",
+            "what apt would take for an order to remove",
+            with("packages:\n  - htop\n  - nginx-\n"),
+            8,
+            "no package's name",
+        ),
+        (
+            "an option for a package",
+            with("packages:\n  - [--purge, 1]\n"),
+            7,
+            "no package's name",
         ),
         (
             "a locale that is not there",
@@ -323,7 +330,7 @@ fn what_will_be_ignored_is_said_and_passes() {
             "apt in a command",
             with("runcmd:\n  - apt-get install -y htop\n"),
             7,
-            "recipe",
+            "hypriot-agent packages add",
         ),
         (
             "memory",
@@ -422,4 +429,17 @@ fn words_mean_what_pyyaml_takes_them_for() {
         let root = yaml::parse(text).unwrap().root;
         assert_eq!(format!("{:?}", root.value), want, "{text}");
     }
+}
+
+#[test]
+fn packages_are_taken_by_an_image_that_takes_them_and_refused_for_an_older_one() {
+    let text = with("packages:\n  - htop\n  - [nginx, 1.26.3-3]\n  - g++=4:14.2.0-1\n");
+    assert!(read(&text).is_ok());
+    let mut older = image();
+    older
+        .0
+        .remove("usr/lib/systemd/system/hypriot-packages.service");
+    let refused = user_data("user-data", text.as_bytes(), Some(&older), Locked::Refused);
+    let said = format!("{:?}", refused.map(|_| ()).unwrap_err().words);
+    assert!(said.contains("recipe"), "{said}");
 }
