@@ -8,7 +8,7 @@ use hypriot_tests::exec;
 
 /// Unit, and the most it may be exposed. The agent writes the card and talks to the network. The two of a trial are made to need as
 /// little as can be: a name space of file systems is a thing that can fail.
-const MOST: [(&str, f32); 8] = [
+const MOST: [(&str, f32); 9] = [
     ("hypriot-came-up.service", 1.5),
     ("hypriot-health.service", 1.5),
     ("hypriot-identity.service", 1.5),
