@@ -155,6 +155,8 @@ fn parse(lines: &[String]) -> Option<Asked> {
     };
     let name = words
         .next()?
+        // apt asks for the files of a flat archive so (RFC 3986, 5.2.4)
+        .trim_start_matches("/./")
         .trim_start_matches('/')
         .split('?')
         .next()?
