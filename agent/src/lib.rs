@@ -40,6 +40,8 @@ pub mod selftest;
 pub mod serve;
 /// Updates that come on a USB stick.
 pub mod stick;
+/// Sums of files of any length.
+mod sums;
 /// Whether there are slots to decide about at all.
 pub mod system;
 /// The update loop: look, decide ([`hypriot_updater::decide`]), act.

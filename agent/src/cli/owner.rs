@@ -115,16 +115,12 @@ pub(super) fn state(wish: &State) -> anyhow::Result<ExitCode> {
         seen.record = record;
     }
     let written = seen.written();
-    let slots = [Slot::A, Slot::B].map(|slot| {
-        let release = seen
-            .record
-            .content(slot)
-            .map(|r| (r.version.clone(), r.state_version));
+    let slots = Slot::ALL.map(|slot| {
         if slot == seen.booted {
-            Some((seen.running.clone(), seen.state_version))
-        } else {
-            release
+            return Some((seen.running.clone(), seen.state_version));
         }
+        let release = seen.record.content(slot)?;
+        Some((release.version.clone(), release.state_version))
     });
     if wish.json {
         let [a, b] = slots.map(|s| s.map(|(version, reads)| serde_json::json!({ "version": version, "state_version": reads })));
@@ -136,7 +132,7 @@ pub(super) fn state(wish: &State) -> anyhow::Result<ExitCode> {
         "data has state version {}, of {}\n",
         written.state_version, written.by
     ));
-    for (slot, release) in [Slot::A, Slot::B].into_iter().zip(slots) {
+    for (slot, release) in Slot::ALL.into_iter().zip(slots) {
         let words = release.map_or_else(
             || "nothing whole".into(),
             |(version, reads)| format!("{version} reads it up to {reads}"),

@@ -14,7 +14,7 @@ use nix::sys::socket::{setsockopt, sockopt::BindToDevice};
 
 use super::links::{self, Link};
 use super::plan::MOST_PEERS;
-use super::wire::{PORT, SERVICE};
+use super::wire::{Id, PORT, SERVICE};
 use crate::dns::{Reader, question};
 
 /// Where multicast DNS is spoken (RFC 6762, 3).
@@ -38,7 +38,8 @@ const LONGEST: usize = 9000;
 /// The neighbours that answer, at most [`MOST_PEERS`]. Takes a second; less when `stop` becomes true.
 pub(crate) fn neighbours(stop: &AtomicBool) -> Vec<SocketAddr> {
     let links = links::all();
-    let id = u16::from_le_bytes([super::wire::Id::new().0[0], super::wire::Id::new().0[1]]);
+    let [low, high, ..] = Id::new().0;
+    let id = u16::from_le_bytes([low, high]);
     let Ok(asked) = question(id, 0, SERVICE, PTR) else {
         return Vec::new();
     };

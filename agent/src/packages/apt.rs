@@ -50,21 +50,15 @@ pub fn plan(simulated: &str) -> Plan {
         let (verb, Some(name)) = (words.next(), words.next()) else {
             continue;
         };
-        let inner = |open: char, close: char| {
-            let (_, after) = line.split_once(open)?;
-            Some(
-                after
-                    .split([' ', close])
-                    .next()
-                    .unwrap_or_default()
-                    .to_owned(),
-            )
-        };
         match verb {
             Some("Inst") => {
-                let version = inner('(', ')').unwrap_or_default();
                 // the old version stands before the new one; the architecture, in the same brackets, after it
-                let head = line.split('(').next().unwrap_or_default();
+                let (head, after) = line.split_once('(').unwrap_or((line, ""));
+                let version = after
+                    .split([' ', ')'])
+                    .next()
+                    .unwrap_or_default()
+                    .to_owned();
                 match head.split_once('[') {
                     Some((_, old)) => {
                         let old = old.split(']').next().unwrap_or_default().to_owned();

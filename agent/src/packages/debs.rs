@@ -8,12 +8,13 @@ use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::Context as _;
-use sha2::{Digest as _, Sha256};
+use sha2::Sha256;
 
 use super::layer::{self, Deb};
 use super::store::Store;
 use crate::exec::Cmd;
 use crate::files;
+use crate::sums;
 
 /// A control file is no larger.
 const CONTROL: usize = 256 * 1024;
@@ -33,28 +34,14 @@ pub fn present(folder: &Path) -> Vec<String> {
 /// One of them, with its hash.
 pub fn look(folder: &Path, file: &str) -> anyhow::Result<Deb> {
     let path = folder.join(file);
-    let mut from = files::open(&path).with_context(|| format!("opening {}", path.display()))?;
-    let mut hash = Sha256::new();
-    let size = std::io::copy(&mut from, &mut Hashing(&mut hash))
-        .with_context(|| format!("reading {}", path.display()))?;
+    let from = files::open(&path).with_context(|| format!("opening {}", path.display()))?;
+    let (sha256, size) =
+        sums::of::<Sha256>(from).with_context(|| format!("reading {}", path.display()))?;
     Ok(Deb {
         file: file.to_owned(),
         size,
-        sha256: hex::encode(hash.finalize()),
+        sha256,
     })
-}
-
-struct Hashing<'a>(&'a mut Sha256);
-
-impl std::io::Write for Hashing<'_> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }
 
 /// What a package says of itself.

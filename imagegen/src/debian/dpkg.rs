@@ -19,6 +19,14 @@ pub struct Package {
     pub source: String,
 }
 
+/// A field of one paragraph of `status`, its first line.
+pub fn field<'a>(paragraph: &'a str, name: &str) -> Option<&'a str> {
+    paragraph.lines().find_map(|l| {
+        let (key, value) = l.split_once(':')?;
+        (key == name).then(|| value.trim())
+    })
+}
+
 /// The records of one system.
 #[derive(Debug, Default)]
 pub struct Records {
@@ -32,12 +40,7 @@ impl Records {
     pub fn parse(status: &str, lists: impl IntoIterator<Item = (String, String)>) -> Self {
         let mut records = Self::default();
         for paragraph in status.split("\n\n") {
-            let field = |name: &str| {
-                paragraph.lines().find_map(|l| {
-                    let (key, value) = l.split_once(':')?;
-                    (key == name).then(|| value.trim())
-                })
-            };
+            let field = |name: &str| field(paragraph, name);
             let (Some(name), Some(version)) = (field("Package"), field("Version")) else {
                 continue;
             };

@@ -1,18 +1,18 @@
 //! Files: what they are, whose, and what is in them.
 
 use std::fs::{File, Metadata};
-use std::io::{ErrorKind, Read as _};
+use std::io::ErrorKind;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use sha2::Digest;
 
 use super::account;
 use crate::files;
 use crate::probe::Root;
 use crate::selftest::run::{Found, Values};
 use crate::selftest::suite::Test;
+use crate::sums;
 
 pub(super) fn look(test: &Test, root: &Root) -> Result<Values> {
     let path = place(&test.name, root)?;
@@ -78,20 +78,12 @@ fn readable(path: &Path) -> Result<File> {
 
 /// Of a file of any size, a piece at a time.
 fn sum(property: &str, file: File) -> Result<String> {
-    fn digest<D: Digest>(mut file: File) -> Result<String> {
-        let (mut digest, mut piece) = (D::new(), vec![0; 64 * 1024]);
-        loop {
-            match file.read(&mut piece)? {
-                0 => return Ok(hex::encode(digest.finalize())),
-                length => digest.update(&piece[..length]),
-            }
-        }
-    }
-    match property {
-        "md5" => digest::<md5::Md5>(file),
-        "sha256" => digest::<sha2::Sha256>(file),
-        _ => digest::<sha2::Sha512>(file),
-    }
+    let (sum, _) = match property {
+        "md5" => sums::of::<md5::Md5>(file),
+        "sha256" => sums::of::<sha2::Sha256>(file),
+        _ => sums::of::<sha2::Sha512>(file),
+    }?;
+    Ok(sum)
 }
 
 /// The place of `name`; `~user` is that user's home.

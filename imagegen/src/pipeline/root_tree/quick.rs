@@ -67,10 +67,7 @@ fn kept(cache: &Path) -> Vec<PathBuf> {
 fn lacking(status: &str, lock: &Lock) -> Option<Vec<LockedPackage>> {
     let mut installed: BTreeMap<&str, (&str, &str)> = BTreeMap::new();
     for paragraph in status.split("\n\n") {
-        let field = |name: &str| {
-            let mut lines = paragraph.lines();
-            lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
-        };
+        let field = |name: &str| dpkg::field(paragraph, name);
         let Some(name) = field("Package") else {
             continue;
         };
