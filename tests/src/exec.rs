@@ -56,6 +56,20 @@ pub fn workspace_program(name: &str) -> Result<std::path::PathBuf> {
         .with_context(|| format!("{name} is not built; run: cargo build --workspace --bins"))
 }
 
+/// Runs the test of this name again, alone, as root of namespaces of its own for mounts and network; `inside` is set there.
+pub fn apart(test: &str, inside: &str, within: Duration) -> Result<String> {
+    let mut c = command("unshare");
+    let said = run(command("id"), Duration::from_secs(10));
+    if said.is_ok_and(|said| !said.starts_with("uid=0")) {
+        c.args(["--user", "--map-root-user"]);
+    }
+    c.args(["--mount", "--net", "--"])
+        .arg(std::env::current_exe().context("finding our own program")?)
+        .args(["--exact", test, "--nocapture"])
+        .env(inside, "1");
+    run(c, within)
+}
+
 /// Runs a command to its end and gives its standard output; its standard error is kept for the message.
 pub fn run(mut c: Command, within: Duration) -> Result<String> {
     let words = words(&c);

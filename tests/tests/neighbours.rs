@@ -19,19 +19,8 @@ fn boards_of_one_network_find_each_other_by_their_avahi() {
     if std::env::var_os(INSIDE).is_some() {
         return inside().unwrap();
     }
-    let mut c = exec::command("unshare");
-    if exec::run(exec::command("id"), LIMIT).is_ok_and(|said| !said.starts_with("uid=0")) {
-        c.args(["--user", "--map-root-user"]);
-    }
-    c.args(["--mount", "--net", "--"])
-        .arg(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "boards_of_one_network_find_each_other_by_their_avahi",
-        ])
-        .arg("--nocapture")
-        .env(INSIDE, "1");
-    exec::run(c, LIMIT).unwrap();
+    let test = "boards_of_one_network_find_each_other_by_their_avahi";
+    exec::apart(test, INSIDE, LIMIT).unwrap();
 }
 
 /// An avahi as on a board of ours.
